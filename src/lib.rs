@@ -1,0 +1,8 @@
+//! Holdfast reserves stock under a flash sale: a durable, final answer in under a millisecond, never
+//! oversold; behind it the aggregated result goes to ERP, warehouse and finance.
+//!
+//! The map of the house, in the direction in which imports may point:
+//! `model <- {wal, ledger} <- engine <- {feed, api}`, `wal <- feed <- delivery <- sinks`.
+
+pub mod model;
+pub mod wal;
