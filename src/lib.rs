@@ -4,5 +4,6 @@
 //! The map of the house, in the direction in which imports may point:
 //! `model <- {wal, ledger} <- engine <- {feed, api}`, `wal <- feed <- delivery <- sinks`.
 
+pub mod engine;
 pub mod model;
 pub mod wal;

@@ -48,7 +48,7 @@ fn check_key(text: &str) -> Result<(), Invalid> {
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $check:ident, $max:literal) => {
+    ($(#[$doc:meta])* $name:ident, $check:ident, $max:tt) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
         #[serde(transparent)]
@@ -102,7 +102,18 @@ text_id!(/// The `Idempotency-Key` of a request: 1 to 255 visible ASCII characte
 /// A place in the log: the offset in bytes of a record's first byte since the log began. A multiple
 /// of eight. "Durable up to `x`" means that every record that begins below `x` is durable.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 pub struct Lsn(pub u64);

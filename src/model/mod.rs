@@ -1,6 +1,16 @@
 //! The words of the house: ids, quantities, money, time, commands, answers, and the records of the
 //! log. Imports nothing of the house.
 
+pub mod command;
+pub mod event;
 mod ids;
+mod money;
+mod quantity;
+pub mod sink;
+mod time;
+pub mod view;
 
 pub use ids::*;
+pub use money::*;
+pub use quantity::*;
+pub use time::*;

@@ -1,0 +1,3 @@
+//! The engine.
+mod refusal;
+pub use refusal::Refusal;

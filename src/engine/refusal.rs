@@ -1,0 +1,120 @@
+//! Why a request was not done. Nothing was changed where one of these is the answer, except
+//! [`Refusal::OutcomeUnknown`], which says so.
+
+use crate::model::{
+    Location, Sku,
+    view::{LimitedLine, ReservationState, ShortLine},
+};
+
+/// Why a request was not done; [`Refusal::code`] is the contract's code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A field is wrong.
+    #[error("`{field}` {reason}")]
+    Malformed {
+        /// The path of the field in the body.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No position has this SKU (or not at that location).
+    #[error("no stock was ever set for SKU `{sku}`{}", location.as_ref().map(|l| format!(" at `{l}`")).unwrap_or_default())]
+    UnknownSku {
+        /// The SKU.
+        sku: Sku,
+        /// The location, where the request named one.
+        location: Option<Location>,
+    },
+    /// There is no such reservation, or it is closed and older than the configured retention.
+    #[error("there is no such reservation")]
+    UnknownReservation,
+    /// There is no such order.
+    #[error("there is no such order")]
+    UnknownOrder,
+    /// Too little is available.
+    #[error("not enough stock for {} of the lines", lines.len())]
+    InsufficientStock {
+        /// The short lines.
+        lines: Vec<ShortLine>,
+    },
+    /// The customer would have more than the limit allows.
+    #[error("beyond the customer's limit in {} of the lines", lines.len())]
+    PurchaseLimit {
+        /// The lines beyond it.
+        lines: Vec<LimitedLine>,
+    },
+    /// The reservation's state does not allow it.
+    #[error("the reservation is {}", state.as_str())]
+    WrongState {
+        /// The state it is in.
+        state: ReservationState,
+    },
+    /// The sender's version is not above the last one.
+    #[error("`source_version` must be above {last}")]
+    StaleVersion {
+        /// The last version seen.
+        last: u64,
+    },
+    /// The stock would fall below what is promised.
+    #[error("less than what is promised: {held} held, {committed} committed")]
+    Shortfall {
+        /// Units held.
+        held: i64,
+        /// Units committed.
+        committed: i64,
+    },
+    /// Another order has this id.
+    #[error("another order has this id")]
+    OrderExists,
+    /// The reservation was made for another order.
+    #[error("the reservation was made for another order")]
+    OrderMismatch,
+    /// The key was used for something else.
+    #[error("this idempotency key was used with another route or body")]
+    KeyReused,
+    /// The log's disk budget is spent.
+    #[error("the log's disk budget is spent; commits and releases still go through")]
+    LogFull,
+    /// A limit of this server is reached for now.
+    #[error("{what}")]
+    Overloaded {
+        /// Which.
+        what: &'static str,
+    },
+    /// The engine is stopping.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The record is written, but whether it is durable can't be told: repeat with the same key.
+    #[error("the outcome can't be told; repeat the request with the same key")]
+    OutcomeUnknown,
+}
+
+impl Refusal {
+    /// The contract's code for it.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed { .. } => "malformed",
+            Self::UnknownSku { .. } => "unknown_sku",
+            Self::UnknownReservation => "unknown_reservation",
+            Self::UnknownOrder => "unknown_order",
+            Self::InsufficientStock { .. } => "insufficient_stock",
+            Self::PurchaseLimit { .. } => "purchase_limit",
+            Self::WrongState { .. } => "wrong_state",
+            Self::StaleVersion { .. } => "stale_version",
+            Self::Shortfall { .. } => "shortfall",
+            Self::OrderExists => "order_exists",
+            Self::OrderMismatch => "order_mismatch",
+            Self::KeyReused => "idempotency_key_reused",
+            Self::LogFull => "log_full",
+            Self::Overloaded { .. } => "overloaded",
+            Self::ShuttingDown => "shutting_down",
+            Self::OutcomeUnknown => "outcome_unknown",
+        }
+    }
+
+    /// A wrong field.
+    pub fn malformed(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Malformed { field: field.into(), reason: reason.into() }
+    }
+}

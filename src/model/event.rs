@@ -1,0 +1,424 @@
+//! The records of the log: one type a kind, archived by rkyv, validated and read in place.
+//!
+//! # What they promise
+//!
+//! - A record is whole by itself: a reader needs the log (and the [`Define`] records that give
+//!   numbers to SKUs and locations), never the ledger.
+//! - Records carry deltas, never totals, so that replay does not depend on the order of independent
+//!   concurrent records.
+//! - Every archived type is a multiple of eight bytes long (each has a `u64` field), so that a body
+//!   ends where its root does.
+//! - A kind's number and a version's layout never change once written; a new layout is a new
+//!   version.
+//!
+//! Positions (SKU at a location) and SKUs are numbered in the order in which they were defined; a
+//! text stands once in the log and costs four bytes afterwards.
+
+use rkyv::{
+    Archive, Deserialize, Portable, Serialize,
+    api::high::{HighSerializer, HighValidator},
+    bytecheck::CheckBytes,
+    rancor::Error as Rancor,
+    ser::allocator::ArenaHandle,
+    with::InlineAsBox,
+};
+
+use super::Lsn;
+
+/// What makes a type a record of the log.
+pub trait Event: Archive {
+    /// Its number in a record's header.
+    const KIND: u8;
+    /// The version of its layout.
+    const VERSION: u8 = 1;
+}
+
+/// A body that is not what its header says.
+#[derive(Debug, thiserror::Error)]
+#[error("the record at {lsn} (kind {kind}, version {version}) does not decode: {reason}")]
+pub struct Undecodable {
+    /// Where it stands.
+    pub lsn: Lsn,
+    /// The kind in its header.
+    pub kind: u8,
+    /// The version in its header.
+    pub version: u8,
+    /// What the validation said.
+    pub reason: String,
+}
+
+/// Appends the archived form of an event to `out`, whose length must be a multiple of eight.
+///
+/// # Panics
+/// Never: archiving into memory fails only when an object refuses to be archived, and none does.
+pub fn encode<E>(event: &E, out: &mut Vec<u8>)
+where
+    E: Event + for<'b> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'b>, Rancor>>,
+{
+    debug_assert_eq!(out.len() % 8, 0);
+    match rkyv::api::high::to_bytes_in::<_, Rancor>(event, std::mem::take(out)) {
+        Ok(written) => *out = written,
+        Err(error) => unreachable!("archiving into memory failed: {error}"),
+    }
+}
+
+/// Reads an event in place, after validating it.
+pub fn decode<E>(lsn: Lsn, kind: u8, version: u8, body: &[u8]) -> Result<&E::Archived, Undecodable>
+where
+    E: Event,
+    E::Archived: Portable + for<'b> CheckBytes<HighValidator<'b, Rancor>>,
+{
+    let wrong = |reason: String| Undecodable { lsn, kind, version, reason };
+    if kind != E::KIND || version != E::VERSION {
+        return Err(wrong(format!("expected kind {}, version {}", E::KIND, E::VERSION)));
+    }
+    rkyv::access::<E::Archived, Rancor>(body).map_err(|e| wrong(e.to_string()))
+}
+
+macro_rules! events {
+    ($($kind:literal $name:ident),+ $(,)?) => {
+        $(impl Event for $name { const KIND: u8 = $kind; })+
+    };
+}
+
+events! {
+    1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 10 Placed,
+    32 Seal, 33 Acknowledge,
+}
+impl Event for Reserve<'_> {
+    const KIND: u8 = 5;
+}
+
+/// The first record of a log: secrets of this data directory.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Genesis {
+    /// Keys the hashes of idempotency keys, customers and order ids, so that nobody outside can
+    /// make two of them collide.
+    pub hash_secret: [u64; 2],
+}
+
+/// Gives a number to a SKU at a location.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Define {
+    /// When, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// The position's number: one more than the last.
+    pub position: u32,
+    /// The SKU's number: one more than the last, or an earlier one at another location.
+    pub sku_number: u32,
+    /// The SKU.
+    pub sku: String,
+    /// The location.
+    pub location: String,
+}
+
+/// A position was set; as what changed.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Stock {
+    /// Change of the units on hand.
+    pub on_hand: i64,
+    /// Change of the safety stock.
+    pub safety_stock: i64,
+    /// Change of the backorder limit.
+    pub backorder_limit: i64,
+    /// The sender's version, if it gave one.
+    pub source_version: Option<u64>,
+    /// The SKU's limit per customer: `None` as it was, `Some(None)` lifted.
+    pub per_customer_limit: Option<Option<u32>>,
+    /// The position.
+    pub position: u32,
+}
+
+/// Where the answer to a repeated request hangs: the hash of (partner, key) and the fingerprint of
+/// what was asked. All zero where a request had no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct KeyRef {
+    /// Keyed 128-bit hash of partner and key.
+    pub hash: [u64; 2],
+    /// Keyed hash of the route and the parsed body.
+    pub fingerprint: u64,
+}
+
+/// Stock moved physically.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Adjust {
+    /// The request's key.
+    pub key: KeyRef,
+    /// Change of the units on hand.
+    pub delta: i64,
+    /// The position.
+    pub position: u32,
+    /// The number of [`super::command::AdjustmentReason`].
+    pub reason: u8,
+    /// The document that says so; may be empty.
+    pub reference: String,
+    /// The answer, as JSON without its `lsn`, for a repeat of the request.
+    pub answer: String,
+}
+
+/// Units at a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Line {
+    /// The position's number.
+    pub position: u32,
+    /// Units.
+    pub quantity: u32,
+    /// Whether they count against the customer's limit.
+    pub limited: bool,
+}
+
+/// Stock was taken for a while. The reservation's id is this record's position and its slot.
+#[derive(Debug, Clone, Archive, Serialize)]
+pub struct Reserve<'a> {
+    /// The request's key.
+    pub key: KeyRef,
+    /// When it expires.
+    pub deadline_ms: u64,
+    /// Keyed hash of the customer; 0 without one.
+    pub customer_hash: u64,
+    /// Keyed hash of the order id; 0 without one.
+    pub order_hash: u64,
+    /// Its slot in the table.
+    pub slot: u32,
+    /// What was taken.
+    #[rkyv(with = InlineAsBox)]
+    pub lines: &'a [Line],
+    /// The customer; may be empty.
+    #[rkyv(with = InlineAsBox)]
+    pub customer: &'a str,
+    /// The order id given at the reservation; may be empty.
+    #[rkyv(with = InlineAsBox)]
+    pub order_id: &'a str,
+}
+
+/// A reservation, and where its previous record stands: lineage is a walk along `previous`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Of {
+    /// The position of the record that granted it.
+    pub reservation: u64,
+    /// The position of its last record before this one.
+    pub previous: u64,
+    /// Its slot in the table.
+    pub slot: u32,
+}
+
+/// A held reservation was given back, wholly or in part.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Release {
+    /// Which.
+    pub of: Of,
+    /// The request's key.
+    pub key: KeyRef,
+    /// What was given back.
+    pub lines: Vec<Line>,
+    /// Whether nothing is left.
+    pub whole: bool,
+    /// The answer to a partial one, as JSON without its `lsn`; empty where it can be rebuilt.
+    pub answer: String,
+}
+
+/// A held reservation expires at another time.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Extend {
+    /// Which.
+    pub of: Of,
+    /// The request's key.
+    pub key: KeyRef,
+    /// When it expires now.
+    pub deadline_ms: u64,
+}
+
+/// A held reservation's time ran out, and its units went back.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Expire {
+    /// Which.
+    pub of: Of,
+}
+
+/// A held cart holds something else: `taken` more and `given` less.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Change {
+    /// Which.
+    pub of: Of,
+    /// Taken before the record.
+    pub taken: Vec<Line>,
+    /// Given back after the record.
+    pub given: Vec<Line>,
+    /// What it holds now.
+    pub lines: Vec<Line>,
+}
+
+/// A reservation that became an order.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Sold {
+    /// Which.
+    pub of: Of,
+    /// Whether it had expired and was taken again.
+    pub revived: bool,
+}
+
+/// What a SKU of an order cost.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Priced {
+    /// Price of one unit.
+    pub unit_price: i64,
+    /// Tax of the line.
+    pub tax: i64,
+    /// Discount on the line.
+    pub discount: i64,
+    /// The SKU's number.
+    pub sku_number: u32,
+    /// Units.
+    pub quantity: u32,
+    /// The tax code; may be empty.
+    pub tax_code: String,
+}
+
+/// An order: the money side of [`Placed`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct OrderData {
+    /// Shipping fee.
+    pub shipping: i64,
+    /// Tax of the shipping fee.
+    pub shipping_tax: i64,
+    /// When the customer was promised that it leaves; 0 where not.
+    pub promised_ship_at_ms: u64,
+    /// When it was committed.
+    pub committed_at_ms: u64,
+    /// The order's id.
+    pub order_id: String,
+    /// The customer; may be empty.
+    pub customer: String,
+    /// Prices by SKU.
+    pub prices: Vec<Priced>,
+    /// Every unit sold, and where it is taken from.
+    pub allocations: Vec<Line>,
+    /// The currency of every amount.
+    pub currency: [u8; 3],
+    /// Whether prices are net (tax comes on top).
+    pub net: bool,
+    /// 0 express, 1 standard, 2 bulk.
+    pub priority: u8,
+}
+
+/// A reservation that was taken and sold in one record.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Taken {
+    /// Keyed hash of the customer; 0 without one.
+    pub customer_hash: u64,
+    /// Its slot in the table.
+    pub slot: u32,
+}
+
+/// Reservations became an order: held ones, or (`taken`) one that this record takes as well.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Placed {
+    /// The request's key.
+    pub key: KeyRef,
+    /// The reservation of an order in one step; its lines are the order's allocations.
+    pub taken: Option<Taken>,
+    /// The held reservations.
+    pub reservations: Vec<Sold>,
+    /// The order.
+    pub order: OrderData,
+}
+
+/// The content of an outbound batch, fixed before its first byte leaves.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Seal {
+    /// The batch's number at its sink: one more than the last.
+    pub number: u64,
+    /// The first record summed up.
+    pub first_lsn: u64,
+    /// The last record summed up.
+    pub last_lsn: u64,
+    /// The sink's next window begins here: everything before is in this seal or an earlier one.
+    pub covers_lsn: u64,
+    /// When.
+    pub sealed_at_ms: u64,
+    /// Records summed up.
+    pub events: u64,
+    /// The version of the configuration that rendered it.
+    pub config_version: u64,
+    /// BLAKE3 over `body`.
+    pub digest: [u8; 32],
+    /// The chain of a finance sink: the digest of its last entry. Zero elsewhere.
+    pub chain: [u8; 32],
+    /// The sink's name.
+    pub sink: String,
+    /// The bytes that are sent.
+    pub body: Vec<u8>,
+}
+
+/// A batch's fate is known.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Acknowledge {
+    /// The batch's number at its sink.
+    pub number: u64,
+    /// The position of its seal.
+    pub seal_lsn: u64,
+    /// Attempts it took.
+    pub attempts: u64,
+    /// The partner's status code.
+    pub status: u16,
+    /// Whether the partner refused it for its content: it is set aside, not delivered.
+    pub refused: bool,
+    /// The sink's name.
+    pub sink: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_as_it_was_written() {
+        let lines = [Line { position: 7, quantity: 2, limited: true }];
+        let event = Reserve {
+            key: KeyRef { hash: [1, 2], fingerprint: 3 },
+            deadline_ms: 4,
+            customer_hash: 5,
+            order_hash: 0,
+            slot: 9,
+            lines: &lines,
+            customer: "a customer with a long name",
+            order_id: "",
+        };
+        let mut bytes = Vec::new();
+        encode(&event, &mut bytes);
+        assert_eq!(bytes.len() % 8, 0);
+        let mut aligned = rkyv::util::AlignedVec::<8>::new();
+        aligned.extend_from_slice(&bytes);
+        let read = decode::<Reserve<'_>>(Lsn(0), 5, 1, &aligned).unwrap();
+        assert_eq!(read.slot.to_native(), 9);
+        assert_eq!(read.lines[0].quantity.to_native(), 2);
+        assert_eq!(&*read.customer, "a customer with a long name");
+        assert!(decode::<Reserve<'_>>(Lsn(0), 6, 1, &aligned).is_err());
+        assert!(decode::<Reserve<'_>>(Lsn(0), 5, 2, &aligned).is_err());
+        assert!(decode::<Reserve<'_>>(Lsn(0), 5, 1, &aligned[..8]).is_err());
+    }
+
+    #[test]
+    fn every_body_ends_where_its_root_does() {
+        fn check<E: Event>() {
+            assert_eq!(size_of::<E::Archived>() % 8, 0, "kind {}", E::KIND);
+        }
+        check::<Genesis>();
+        check::<Define>();
+        check::<Stock>();
+        check::<Adjust>();
+        check::<Reserve<'_>>();
+        check::<Release>();
+        check::<Extend>();
+        check::<Expire>();
+        check::<Change>();
+        check::<Placed>();
+        check::<Seal>();
+        check::<Acknowledge>();
+    }
+}

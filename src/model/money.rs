@@ -1,0 +1,96 @@
+//! Money: integers of a currency's minor unit, never a float. The currency stands once per order,
+//! so amounts carry none of their own.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::Invalid;
+
+/// The largest amount of one field, in minor units (a hundred billion in a currency of two
+/// decimals). Sums of an order's fields can't overflow an `i64` then.
+pub const AMOUNT_MINOR_MAX: i64 = 10_000_000_000_000;
+
+/// An amount in minor units: 0 to [`AMOUNT_MINOR_MAX`].
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, ToSchema,
+)]
+#[serde(transparent)]
+#[schema(value_type = i64, minimum = 0, maximum = 10_000_000_000_000_i64)]
+pub struct Amount(i64);
+
+impl Amount {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// Checks the range.
+    pub fn new(minor: i64) -> Result<Self, Invalid> {
+        if (0..=AMOUNT_MINOR_MAX).contains(&minor) {
+            Ok(Self(minor))
+        } else {
+            Err(Invalid("must be 0 to 10000000000000 minor units"))
+        }
+    }
+
+    /// The number of minor units.
+    pub fn minor(self) -> i64 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(i64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// An ISO 4217 currency code: three capital letters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = String, pattern = "^[A-Z]{3}$")]
+pub struct Currency([u8; 3]);
+
+impl Currency {
+    /// Checks the form; whether the code is assigned is the configuration's business.
+    pub fn new(code: &str) -> Result<Self, Invalid> {
+        match code.as_bytes() {
+            [a, b, c] if [a, b, c].iter().all(|l| l.is_ascii_uppercase()) => Ok(Self([*a, *b, *c])),
+            _ => Err(Invalid("must be three capital letters (ISO 4217)")),
+        }
+    }
+
+    /// The code's letters.
+    pub fn as_bytes(&self) -> [u8; 3] {
+        self.0
+    }
+
+    /// The code.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("XXX")
+    }
+}
+
+impl fmt::Debug for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Currency {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = compact_str::CompactString::deserialize(deserializer)?;
+        Self::new(&code).map_err(serde::de::Error::custom)
+    }
+}
