@@ -5,5 +5,6 @@
 //! `model <- {wal, ledger} <- engine <- {feed, api}`, `wal <- feed <- delivery <- sinks`.
 
 pub mod engine;
+pub mod ledger;
 pub mod model;
 pub mod wal;
