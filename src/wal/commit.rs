@@ -1,0 +1,191 @@
+//! Group commit: the one thread that syncs.
+//!
+//! It walks over what is published, writes a mark, syncs the whole of it with one call, moves the
+//! durable position and wakes all who waited. It does not wait for a group to grow: what is published
+//! while it syncs is the next group. With nothing to do it sleeps until an appender wakes it; an idle
+//! log gets one more mark, so that the last group is covered too.
+//!
+//! A failed sync poisons the log; the durable position does not move any more, whatever a later sync
+//! would say. So does a record that is claimed and not published for too long, since everything after
+//! it could never be acknowledged.
+
+use std::{
+    io,
+    sync::Arc,
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+use super::{
+    error::Poisoned,
+    log::Inner,
+    mark::{MARK_BYTES, Mark},
+    record::Draft,
+    storage::{SegmentMemory, Storage},
+    sync::Ordering,
+};
+
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+const HOLE_LOOK: Duration = Duration::from_millis(1);
+
+/// What the thread that syncs knows.
+pub struct Committer<S: Storage> {
+    inner: Arc<Inner<S>>,
+    draft: Draft,
+    scratch: Vec<Waker>,
+    /// What the last durable mark says.
+    marked: Mark,
+    /// The end of the last group that held more than a mark.
+    worth_marking: u64,
+    last_group: Instant,
+    hole: Option<(u64, Instant)>,
+}
+
+impl<S: Storage> Committer<S> {
+    /// Begins at the durable position, of which no mark speaks yet.
+    pub fn new(inner: Arc<Inner<S>>) -> Self {
+        let worth_marking = inner.core.durable();
+        Self {
+            inner,
+            draft: Draft::new(),
+            scratch: Vec::new(),
+            marked: Mark::default(),
+            worth_marking,
+            last_group: Instant::now(),
+            hole: None,
+        }
+    }
+
+    /// Works until the log stops or closes.
+    pub fn run(mut self) {
+        let inner = self.inner.clone();
+        inner.core.committer.belongs_to_me();
+        loop {
+            let end = inner.core.walk(&mut self.scratch);
+            if inner.core.is_stopped() {
+                return;
+            }
+            let worked = match self.round(end) {
+                Ok(worked) => worked,
+                Err(poisoned) => return inner.poison(poisoned),
+            };
+            if !worked {
+                if inner.core.is_closing() && inner.core.tail() == inner.core.durable() {
+                    return inner.poison(Poisoned::Closed);
+                }
+                let time_max = self.sleep_max();
+                inner.core.committer.sleep(time_max, || inner.core.has_unwalked());
+            }
+        }
+    }
+
+    fn round(&mut self, end: u64) -> Result<bool, Poisoned> {
+        self.look_for_hole(end)?;
+        let core = &self.inner.core;
+        if end > core.durable() {
+            let mark = self.append_mark();
+            self.group(mark).map_err(|error| Poisoned::Sync(error.to_string()))?;
+            return Ok(true);
+        }
+        if self.mark_is_due()
+            && let Some(mark) = self.append_mark()
+        {
+            self.group(Some(mark)).map_err(|error| Poisoned::Sync(error.to_string()))?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn idle_time(&self) -> Duration {
+        Duration::from_millis(self.inner.options.idle_mark_ms)
+    }
+
+    fn has_to_mark(&self) -> bool {
+        self.marked.durable < self.worth_marking || self.marked.oldest < self.inner.released_floor()
+    }
+
+    fn mark_is_due(&self) -> bool {
+        let waited = self.inner.core.is_closing() || self.last_group.elapsed() >= self.idle_time();
+        waited && self.has_to_mark()
+    }
+
+    fn sleep_max(&self) -> Duration {
+        if self.hole.is_some() {
+            return HOLE_LOOK;
+        }
+        if self.has_to_mark() {
+            return self.idle_time().saturating_sub(self.last_group.elapsed()).max(HOLE_LOOK);
+        }
+        SLEEP_MAX
+    }
+
+    /// Writes a mark that names what is durable now; none if there is no room even for that.
+    fn append_mark(&mut self) -> Option<(u64, Mark)> {
+        let core = &self.inner.core;
+        let mark = Mark { durable: core.durable(), oldest: self.inner.released_floor() };
+        let ticket = core.own_ticket(MARK_BYTES)?;
+        mark.draft(&mut self.draft, self.inner.mark_key, super::now_ms());
+        let lsn = ticket.append(&self.draft);
+        self.inner.counters.own_records.fetch_add(1, Ordering::Relaxed);
+        Some((lsn, mark))
+    }
+
+    /// Syncs everything that is published, and says so.
+    fn group(&mut self, mark: Option<(u64, Mark)>) -> io::Result<()> {
+        let inner = self.inner.clone();
+        let begin = inner.core.durable();
+        let end = inner.core.walk(&mut self.scratch);
+        self.sync(begin, end)?;
+        if inner.core.is_stopped() {
+            return Ok(());
+        }
+        inner.core.set_durable(end, &mut self.scratch);
+        self.last_group = Instant::now();
+        let mut alone = false;
+        if let Some((lsn, mark)) = mark.filter(|(lsn, _)| *lsn < end) {
+            alone = lsn == begin && lsn + MARK_BYTES == end;
+            self.marked = mark;
+            inner.name_released(mark.oldest);
+        }
+        if !alone {
+            self.worth_marking = end;
+        }
+        inner.window_moved();
+        Ok(())
+    }
+
+    fn sync(&self, begin: u64, end: u64) -> io::Result<()> {
+        let inner = &self.inner;
+        let started = Instant::now();
+        let mut at = begin;
+        while at < end {
+            let segment = inner.segment_of(at).ok_or(io::ErrorKind::NotFound)?;
+            let next = (segment.base + inner.core.segment_bytes()).min(end);
+            segment.memory.sync(at - segment.base, next - segment.base)?;
+            at = next;
+        }
+        inner.counters.synced(started.elapsed(), end - begin);
+        Ok(())
+    }
+
+    /// Remembers since when the walk is stuck at a claimed record.
+    fn look_for_hole(&mut self, end: u64) -> Result<(), Poisoned> {
+        if end == self.inner.core.tail() {
+            self.hole = None;
+            return Ok(());
+        }
+        let since = match self.hole {
+            Some((at, since)) if at == end => since,
+            _ => {
+                self.inner.counters.stalls.fetch_add(1, Ordering::Relaxed);
+                self.hole = Some((end, Instant::now()));
+                return Ok(());
+            }
+        };
+        let waited_ms = since.elapsed().as_millis() as u64;
+        if waited_ms < self.inner.options.hole_ms_max {
+            return Ok(());
+        }
+        Err(Poisoned::Hole { lsn: crate::model::Lsn(end), waited_ms })
+    }
+}

@@ -1,0 +1,127 @@
+//! What can be chosen about a log, with every default; checked once, when it is opened.
+
+use super::{Ack, error::Error, storage::SEGMENT_HEADER_BYTES};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// The smallest segment.
+pub const SEGMENT_BYTES_MIN: u64 = 16 * KIB;
+/// The largest segment.
+pub const SEGMENT_BYTES_MAX: u64 = GIB;
+
+/// The options of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The payload of a segment: a power of two from 16 KiB to 1 GiB; fixed when the log is made.
+    /// Default: 64 MiB.
+    pub segment_bytes: u64,
+    /// The disk that all segments together may take; at least four segments. Default: 16 GiB.
+    pub budget_bytes: u64,
+    /// The room that only seals and acknowledgements may use when the rest is spent. At most two
+    /// segments and an eighth of the budget of it take effect. Default: 64 MiB.
+    pub delivery_reserve_bytes: u64,
+    /// How many segments are kept ready ahead of the one in use. Default: 3.
+    pub ready_segments: u32,
+    /// The largest record, header included. At most a quarter of a segment takes effect.
+    /// Default: 256 KiB.
+    pub record_bytes_max: u32,
+    /// The most that may be claimed and not yet synced; a ticket waits for it. At least four of the
+    /// largest records. Default: 64 MiB.
+    pub unsynced_bytes_max: u64,
+    /// When a record is acknowledged. Default: [`Ack::Disk`].
+    pub ack: Ack,
+    /// A log that is idle for so long writes a mark that names its last position. Default: 50.
+    pub idle_mark_ms: u64,
+    /// How long a ticket waits for a ready segment or the unsynced window before it is refused as
+    /// [`NoRoom::Busy`](super::NoRoom::Busy). Default: 200.
+    pub room_wait_ms_max: u64,
+    /// A record that is claimed and not published for so long poisons the log. Default: 5000.
+    pub hole_ms_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * MIB,
+            budget_bytes: 16 * GIB,
+            delivery_reserve_bytes: 64 * MIB,
+            ready_segments: 3,
+            record_bytes_max: 256 * KIB as u32,
+            unsynced_bytes_max: 64 * MIB,
+            ack: Ack::Disk,
+            idle_mark_ms: 50,
+            room_wait_ms_max: 200,
+            hole_ms_max: 5000,
+        }
+    }
+}
+
+impl Options {
+    /// Checks them, and brings those that depend on the segment's size within it.
+    pub(super) fn checked(mut self) -> Result<Self, Error> {
+        let wrong = |what: &'static str| Err(Error::Options(what));
+        if !self.segment_bytes.is_power_of_two()
+            || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
+        {
+            return wrong("segment_bytes must be a power of two from 16 KiB to 1 GiB");
+        }
+        if self.budget_segments() < 4 {
+            return wrong("budget_bytes must have room for at least four segments");
+        }
+        if !(1..=64).contains(&self.ready_segments) {
+            return wrong("ready_segments must be from 1 to 64");
+        }
+        if self.record_bytes_max < 64 {
+            return wrong("record_bytes_max must be at least 64");
+        }
+        let record_max = u64::from(self.record_bytes_max).min(self.segment_bytes / 4) & !7;
+        self.record_bytes_max = record_max as u32;
+        if self.unsynced_bytes_max < 4 * record_max || self.unsynced_bytes_max > 16 * GIB {
+            return wrong("unsynced_bytes_max must be from four largest records to 16 GiB");
+        }
+        self.delivery_reserve_bytes = self
+            .delivery_reserve_bytes
+            .min(2 * self.segment_bytes)
+            .min(self.budget_bytes / 8);
+        Ok(self)
+    }
+
+    /// How many segment files the budget has room for.
+    pub(super) fn budget_segments(&self) -> u64 {
+        self.budget_bytes / (self.segment_bytes + SEGMENT_HEADER_BYTES)
+    }
+
+    /// New work's blocks below which more are allocated.
+    pub(super) fn blocks_low(&self) -> u64 {
+        u64::from(self.ready_segments) * self.segment_bytes
+    }
+
+    /// How many segments may be between the durable position and the last ready one.
+    pub(super) fn ring_segments(&self) -> u64 {
+        self.unsynced_bytes_max / self.segment_bytes + u64::from(self.ready_segments) + 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_small_segments_scale_the_rest_down() {
+        assert_eq!(Options::default().checked().unwrap(), Options::default());
+        let small = Options { segment_bytes: 64 * KIB, ..Options::default() }.checked().unwrap();
+        assert_eq!(small.record_bytes_max as u64, 16 * KIB);
+        assert_eq!(small.delivery_reserve_bytes, 128 * KIB);
+        for wrong in [
+            Options { segment_bytes: 100_000, ..Options::default() },
+            Options { budget_bytes: 64 * MIB, ..Options::default() },
+            Options { ready_segments: 0, ..Options::default() },
+            Options { unsynced_bytes_max: KIB, ..Options::default() },
+            Options { record_bytes_max: 1, ..Options::default() },
+        ] {
+            assert!(wrong.checked().is_err());
+        }
+    }
+}

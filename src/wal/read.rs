@@ -1,0 +1,172 @@
+//! Reading: a view of one record in a mapped segment, and the reader that follows the durable log.
+//!
+//! A reader or a pinned record holds its segment, so that it is not recycled under it. Every record is
+//! checked when it is read; damage is an error that names the place.
+
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+
+use super::{
+    error::Error,
+    log::Inner,
+    record::{self, KIND_OWN_MIN, Record},
+    ring::{Memory, Segment},
+    segment,
+    storage::{SEGMENT_HEADER_BYTES, Storage},
+    sync::Ordering,
+};
+use crate::model::Lsn;
+
+/// The record at an offset of a segment, if a whole and valid one is published there.
+pub fn view<M: Memory>(segment: &Segment<M>, offset: u64) -> Option<Record<'_>> {
+    let words = segment.memory.payload();
+    let at = (offset / 8) as usize;
+    let word0 = words.get(at)?.load(Ordering::Acquire);
+    let rest = (words.len() - at) as u64 * 8;
+    let extent = record::extent_of(word0);
+    if extent < 8 || extent > rest {
+        return None;
+    }
+    // SAFETY: the words lie within the segment. The first one was read with acquire and is not zero, so
+    // what was published here is complete, and what is published does not change before the segment is
+    // retired, which the borrow of it prevents. Where recovery looks at words that were never
+    // published, nobody writes yet.
+    let bytes = unsafe {
+        std::slice::from_raw_parts(words.as_ptr().add(at).cast::<u8>(), extent as usize)
+    };
+    record::decode(bytes, rest, segment.base + offset, segment.nonce)
+}
+
+/// The kind that the header at an offset names; nothing of it is checked.
+fn kind_at<M: Memory>(segment: &Segment<M>, offset: u64) -> u8 {
+    let words = &segment.memory.payload()[(offset / 8) as usize..];
+    if record::length_of(words[0].load(Ordering::Acquire)) < record::HEADER_BYTES as u32 {
+        return record::KIND_PADDING;
+    }
+    words.get(1).map_or(record::KIND_PADDING, |word| record::kind_of(word.load(Ordering::Relaxed)))
+}
+
+/// What says that a record of a segment is damaged.
+pub fn rotted<S: Storage>(storage: &S, index: u64, offset: u64, base: u64) -> Error {
+    Error::Rotted {
+        segment: storage.place(&segment::name(index)),
+        offset: SEGMENT_HEADER_BYTES + offset,
+        lsn: Lsn(base + offset),
+        why: "there is no whole record there",
+    }
+}
+
+/// Follows the durable log from a position on.
+pub struct Reader<S: Storage> {
+    inner: Arc<Inner<S>>,
+    segment: Option<Arc<Segment<S::Segment>>>,
+    position: u64,
+    durable: u64,
+}
+
+impl<S: Storage> Reader<S> {
+    pub(super) fn new(inner: Arc<Inner<S>>, from: Lsn) -> Result<Self, Error> {
+        let position = from.0;
+        let oldest = inner.oldest();
+        if position < oldest {
+            return Err(Error::Archived { lsn: from, oldest: Lsn(oldest) });
+        }
+        let segment = inner.segment_of(position);
+        let durable = inner.core.durable();
+        if position > durable || !position.is_multiple_of(8) {
+            return Err(Error::NoRecord { lsn: from });
+        }
+        Ok(Self { inner, segment, position, durable })
+    }
+
+    /// Where the next record will be looked for.
+    pub fn position(&self) -> Lsn {
+        Lsn(self.position)
+    }
+
+    /// The next record; `None` if there is no further one on the disk yet. Keeps the segment that it
+    /// is in from being recycled.
+    #[expect(clippy::should_implement_trait, reason = "it lends, and it can fail")]
+    pub fn next(&mut self) -> Result<Option<Record<'_>>, Error> {
+        while self.turn()? {
+            let offset = self.inner.core.offset_of(self.position);
+            let Some(segment) = &self.segment else { return Err(self.missing()) };
+            if kind_at(segment, offset) < KIND_OWN_MIN {
+                break;
+            }
+            self.position = self.checked(segment, offset)?.end.0;
+        }
+        if self.position >= self.durable {
+            return Ok(None);
+        }
+        let offset = self.inner.core.offset_of(self.position);
+        let Some(segment) = &self.segment else { return Err(self.missing()) };
+        let record = self.checked(segment, offset)?;
+        self.position = record.end.0;
+        Ok(Some(record))
+    }
+
+    fn checked<'a>(
+        &self,
+        segment: &'a Segment<S::Segment>,
+        offset: u64,
+    ) -> Result<Record<'a>, Error> {
+        view(segment, offset)
+            .ok_or_else(|| rotted(&self.inner.storage, segment.index, offset, segment.base))
+    }
+
+    /// Turns to the segment of the position; false if there is nothing durable at it.
+    fn turn(&mut self) -> Result<bool, Error> {
+        if self.position >= self.durable {
+            self.durable = self.inner.core.durable();
+            if self.position >= self.durable {
+                return Ok(false);
+            }
+        }
+        let index = self.inner.core.index_of(self.position);
+        if self.segment.as_ref().is_none_or(|segment| segment.index != index) {
+            self.segment = self.inner.segment_of(self.position);
+            if self.segment.is_none() {
+                return Err(self.missing());
+            }
+        }
+        Ok(true)
+    }
+
+    fn missing(&self) -> Error {
+        let lsn = Lsn(self.position);
+        Error::Archived { lsn, oldest: Lsn(self.inner.oldest()) }
+    }
+}
+
+/// One record, and the segment that holds it.
+pub struct Pinned<S: Storage> {
+    segment: Arc<Segment<S::Segment>>,
+    offset: u64,
+}
+
+impl<S: Storage> Pinned<S> {
+    pub(super) fn new(inner: &Inner<S>, lsn: Lsn) -> Result<Self, Error> {
+        let core = &inner.core;
+        let oldest = inner.oldest();
+        if lsn.0 < oldest {
+            return Err(Error::Archived { lsn, oldest: Lsn(oldest) });
+        }
+        let none = || Error::NoRecord { lsn };
+        if !lsn.0.is_multiple_of(8) || lsn.0 >= core.tail() {
+            return Err(none());
+        }
+        let segment = inner.segment_of(lsn.0).ok_or_else(none)?;
+        let offset = core.offset_of(lsn.0);
+        match view(&segment, offset) {
+            Some(record) if record.kind < KIND_OWN_MIN => Ok(Self { segment, offset }),
+            _ => Err(none()),
+        }
+    }
+
+    /// The record.
+    pub fn record(&self) -> Record<'_> {
+        view(&self.segment, self.offset).expect("it was checked when it was pinned")
+    }
+}

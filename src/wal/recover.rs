@@ -1,0 +1,263 @@
+//! Opening a log that may have been left in any state.
+//!
+//! 1. Every segment that is there must be whole: a valid header under its name, no gap between two.
+//! 2. From the position of the newest checkpoint on, every record is read up to the first that is
+//!    absent or bad: the damage.
+//! 3. Behind the damage, marks are looked for at every aligned place as far as anything may have been
+//!    written. If one says that the damaged place was on the disk, or if there are records further away
+//!    than the largest unsynced window, then it is rot: the log is refused with the place named, and
+//!    nothing has been touched. If not, it is a tear.
+//! 4. A tear is cut: the segments behind it are removed, the newest first, and the rest of its own is
+//!    zeroed. What lies before it and was not known to be durable is rewritten, because the page cache
+//!    may hold clean what the disk never got; then all of it is synced, and the directory too.
+//!
+//! A second crash anywhere in step 4 finds the same damage at the same place or a log that ends there:
+//! nothing before it changes, and what is behind it only becomes less.
+
+use std::sync::Arc;
+
+use super::{
+    error::Error,
+    mark::{MARK_BYTES, Mark},
+    options::Options,
+    read::{rotted, view},
+    record::{self, KIND_MARK},
+    ring::{Memory, Segment},
+    segment::{self, Header},
+    storage::{SEGMENT_HEADER_BYTES, SegmentMemory, Storage},
+    sync::Ordering,
+};
+use crate::model::{Incarnation, Lsn};
+
+type Segments<S> = Vec<Arc<Segment<<S as Storage>::Segment>>>;
+
+/// What was found.
+pub struct Recovered<S: Storage> {
+    /// The life of the data directory.
+    pub incarnation: Incarnation,
+    /// The key of its marks.
+    pub mark_key: u64,
+    /// The segments that hold records, oldest first.
+    pub segments: Segments<S>,
+    /// The end of the log.
+    pub end: u64,
+}
+
+/// Finds the end of the log, cuts what is torn, makes the rest durable.
+pub fn recover<S: Storage>(
+    storage: &S,
+    options: &Options,
+    replay_from: Lsn,
+) -> Result<Recovered<S>, Error> {
+    let found = find(storage, options)?;
+    let Some(first) = found.first() else { return begin(storage, options, replay_from) };
+    let recovery = Recovery {
+        storage,
+        bytes: options.segment_bytes,
+        window: found.iter().map(|(header, _)| header.window_bytes).max().unwrap_or(0),
+        mark_key: first.0.mark_key,
+        incarnation: first.0.incarnation,
+        segments: found.into_iter().map(|(_, segment)| Arc::new(segment)).collect(),
+    };
+    recovery.run(replay_from.0)
+}
+
+/// A new log.
+fn begin<S: Storage>(
+    storage: &S,
+    options: &Options,
+    replay_from: Lsn,
+) -> Result<Recovered<S>, Error> {
+    if replay_from.0 > 0 {
+        let index = replay_from.0 / options.segment_bytes;
+        let segment = storage.place(&segment::name(index));
+        return Err(Error::Missing { segment, lsn: replay_from });
+    }
+    let random = || getrandom::u64().map_err(std::io::Error::other);
+    let said = Error::io("drawing a random number");
+    let (incarnation, mark_key) =
+        random().and_then(|incarnation| Ok((incarnation, random()?))).map_err(said)?;
+    let incarnation = Incarnation(incarnation);
+    Ok(Recovered { incarnation, mark_key, segments: Vec::new(), end: 0 })
+}
+
+/// All segments, oldest first, without a gap. Removes spares.
+fn find<S: Storage>(
+    storage: &S,
+    options: &Options,
+) -> Result<Vec<(Header, Segment<S::Segment>)>, Error> {
+    let names = storage.list().map_err(Error::io("listing the data directory"))?;
+    for spare in names.iter().filter(|name| segment::is_spare_name(name)) {
+        let what = || format!("removing {}", storage.place(spare));
+        storage.remove(spare).map_err(|error| Error::io(what())(error))?;
+    }
+    let mut indices: Vec<u64> =
+        names.iter().filter_map(|name| segment::index_of_name(name)).collect();
+    indices.sort_unstable();
+    let mut found: Vec<(Header, Segment<S::Segment>)> = Vec::with_capacity(indices.len());
+    for index in indices {
+        let (header, segment) = segment::open(storage, index, options.segment_bytes)?;
+        if let Some((before, _)) = found.last() {
+            if before.index + 1 != index {
+                let segment = storage.place(&segment::name(before.index + 1));
+                return Err(Error::Missing { segment, lsn: Lsn(header.index * header.segment_bytes) });
+            }
+            if (before.incarnation, before.mark_key) != (header.incarnation, header.mark_key) {
+                let file = storage.place(&segment::name(index));
+                let what = "it belongs to another life of the log".to_owned();
+                return Err(Error::Format { file, what });
+            }
+        }
+        found.push((header, segment));
+    }
+    Ok(found)
+}
+
+struct Recovery<'a, S: Storage> {
+    storage: &'a S,
+    bytes: u64,
+    window: u64,
+    mark_key: u64,
+    incarnation: Incarnation,
+    segments: Segments<S>,
+}
+
+impl<S: Storage> Recovery<'_, S> {
+    fn run(mut self, replay_from: u64) -> Result<Recovered<S>, Error> {
+        self.check_reach(replay_from)?;
+        let (end, before) = self.scan(replay_from);
+        let behind = self.newest_mark_behind(end);
+        let known = match (before, behind) {
+            (Some(a), Some(b)) => Mark { durable: a.durable.max(b.durable), oldest: a.oldest.max(b.oldest) },
+            (a, b) => a.or(b).unwrap_or_default(),
+        };
+        self.check_rot(end, known)?;
+        self.cut(end)?;
+        self.make_durable(known.durable.max(replay_from).min(end), end)?;
+        Ok(Recovered {
+            incarnation: self.incarnation,
+            mark_key: self.mark_key,
+            segments: self.segments,
+            end,
+        })
+    }
+
+    fn first_base(&self) -> u64 {
+        self.segments.first().map_or(0, |segment| segment.base)
+    }
+
+    fn past_end(&self) -> u64 {
+        self.segments.last().map_or(0, |segment| segment.base + self.bytes)
+    }
+
+    fn segment(&self, position: u64) -> Option<&Arc<Segment<S::Segment>>> {
+        let at = (position / self.bytes).checked_sub(self.segments.first()?.index)?;
+        self.segments.get(usize::try_from(at).ok()?)
+    }
+
+    fn check_reach(&self, replay_from: u64) -> Result<(), Error> {
+        let lsn = Lsn(replay_from);
+        if replay_from < self.first_base() {
+            return Err(Error::Archived { lsn, oldest: Lsn(self.first_base()) });
+        }
+        if !replay_from.is_multiple_of(8) || replay_from > self.past_end() {
+            let segment = self.storage.place(&segment::name(replay_from / self.bytes));
+            return Err(Error::Missing { segment, lsn });
+        }
+        Ok(())
+    }
+
+    /// Reads on to the first absent or bad record; returns its place and the last mark before it.
+    fn scan(&self, from: u64) -> (u64, Option<Mark>) {
+        let (mut position, mut last) = (from, None);
+        while let Some(segment) = self.segment(position)
+            && let Some(record) = view(segment, position - segment.base)
+        {
+            if record.kind == KIND_MARK {
+                last = Mark::read(&record, self.mark_key).or(last);
+            }
+            position = record.end.0;
+        }
+        (position, last)
+    }
+
+    /// The mark with the highest durable position at any aligned place behind a damage.
+    fn newest_mark_behind(&self, end: u64) -> Option<Mark> {
+        let to = end.saturating_add(self.window).min(self.past_end());
+        let marks = (end..to).step_by(8).filter_map(|position| self.mark_at(position));
+        marks.max_by_key(|mark| mark.durable)
+    }
+
+    fn mark_at(&self, position: u64) -> Option<Mark> {
+        let segment = self.segment(position)?;
+        let offset = position - segment.base;
+        let word0 = segment.memory.payload()[offset as usize / 8].load(Ordering::Acquire);
+        if u64::from(record::length_of(word0)) != MARK_BYTES {
+            return None;
+        }
+        Mark::read(&view(segment, offset)?, self.mark_key)
+    }
+
+    fn check_rot(&self, end: u64, known: Mark) -> Result<(), Error> {
+        let is_beyond = |segment: &&Arc<Segment<S::Segment>>| {
+            segment.base >= end.saturating_add(self.window) && view(segment, 0).is_some()
+        };
+        if known.durable > end || self.segments.iter().any(|segment| is_beyond(&segment)) {
+            let index = end / self.bytes;
+            return Err(rotted(self.storage, index, end % self.bytes, index * self.bytes));
+        }
+        let oldest_index = known.oldest / self.bytes;
+        if oldest_index < self.first_base() / self.bytes {
+            let segment = self.storage.place(&segment::name(oldest_index));
+            return Err(Error::Missing { segment, lsn: Lsn(known.oldest) });
+        }
+        Ok(())
+    }
+
+    /// Removes the segments behind the one of the end, and zeroes the rest of that one.
+    fn cut(&mut self, end: u64) -> Result<(), Error> {
+        let io = |what: &str, name: &str| Error::io(format!("{what} {}", self.storage.place(name)));
+        while let Some(last) = self.segments.last()
+            && last.base >= end.max(1)
+        {
+            let name = segment::name(last.index);
+            self.storage.remove(&name).map_err(io("removing", &name))?;
+            self.storage.sync_dir().map_err(io("syncing the directory of", &name))?;
+            self.segments.pop();
+        }
+        let Some(segment) = self.segment(end) else { return Ok(()) };
+        let words = &segment.memory.payload()[(end - segment.base) as usize / 8..];
+        let stale = |word: &&super::sync::AtomicU64| word.load(Ordering::Relaxed) != 0;
+        let mut cut = 0u64;
+        for word in words.iter().filter(stale) {
+            word.store(0, Ordering::Relaxed);
+            cut += 8;
+        }
+        let name = segment::name(segment.index);
+        if cut > 0 {
+            tracing::warn!(
+                segment = self.storage.place(&name),
+                offset = SEGMENT_HEADER_BYTES + (end - segment.base),
+                bytes = cut,
+                "the log's torn end was cut; nothing acknowledged was in it"
+            );
+        }
+        segment.memory.rewrite(end - segment.base, self.bytes);
+        segment.memory.sync(end - segment.base, self.bytes).map_err(io("syncing", &name))
+    }
+
+    /// Rewrites and syncs `[from, end)`, and syncs the directory.
+    fn make_durable(&self, from: u64, end: u64) -> Result<(), Error> {
+        for segment in &self.segments {
+            let name = segment::name(segment.index);
+            let io = |what: &str| Error::io(format!("{what} {}", self.storage.place(&name)));
+            let (from, to) = (from.max(segment.base), end.min(segment.base + self.bytes));
+            if from < to {
+                segment.memory.rewrite(from - segment.base, to - segment.base);
+                let synced = segment.memory.sync(from - segment.base, to - segment.base);
+                synced.map_err(io("syncing"))?;
+            }
+        }
+        self.storage.sync_dir().map_err(Error::io("syncing the data directory"))
+    }
+}

@@ -1,0 +1,211 @@
+//! Room: who may still write how much, decided before anything is taken or claimed.
+//!
+//! Two credits, in bytes, are the whole of it:
+//!
+//! - `near`: what is left of the segments that are mapped and zeroed. Every ticket takes its record
+//!   from it, so a ticketed append can't land in a segment that is not ready.
+//! - `free`: the real blocks beyond the tail (segments ready, and spare files allocated behind them),
+//!   less the closing room set aside and less delivery's reserve. New work is refused when it would
+//!   fall below zero; delivery may take it down to minus its reserve; what closes an open reservation
+//!   is never refused for it, because its room was set aside when the reservation was opened.
+//!
+//! A segment brings its payload less the largest padding that its end can need; whoever turns to the
+//! next segment settles the difference ([`Room::settle`]).
+
+use crossbeam_utils::CachePadded;
+
+use super::sync::{AtomicBool, AtomicI64, Ordering};
+
+/// Whose record it is, which decides what room it may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoomClass {
+    /// What opens something: refused first.
+    New,
+    /// What closes something open: its room was set aside when that was opened.
+    Closing,
+    /// Seals and acknowledgements: may use delivery's reserve.
+    Delivery,
+    /// An operator's stock commands: like new work.
+    Upkeep,
+}
+
+/// What a ticket lacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// Ready room; a segment is on its way.
+    Near,
+    /// Blocks on the disk.
+    Free,
+    /// The unsynced window is full.
+    Window,
+    /// The log takes no more.
+    Poisoned,
+}
+
+struct Credits {
+    near: AtomicI64,
+    free: AtomicI64,
+}
+
+/// The credits.
+pub struct Room {
+    credits: CachePadded<Credits>,
+    delivery_reserve: i64,
+    padding_max: i64,
+    /// Set while no more blocks can be had: the budget is spent or the disk is full.
+    exhausted: AtomicBool,
+}
+
+impl Room {
+    /// No room yet.
+    pub fn new(delivery_reserve: u64, padding_max: u64) -> Self {
+        let delivery_reserve = delivery_reserve as i64;
+        let credits = Credits { near: AtomicI64::new(0), free: AtomicI64::new(-delivery_reserve) };
+        Self {
+            credits: CachePadded::new(credits),
+            delivery_reserve,
+            padding_max: padding_max as i64,
+            exhausted: AtomicBool::new(false),
+        }
+    }
+
+    fn free_floor(&self, class: RoomClass) -> i64 {
+        match class {
+            RoomClass::New | RoomClass::Upkeep => 0,
+            RoomClass::Delivery => -self.delivery_reserve,
+            RoomClass::Closing => i64::MIN,
+        }
+    }
+
+    /// Takes room, or says what is lacking. May say so wrongly while another is being refused.
+    /// Returns what new work may still use.
+    pub fn take(&self, class: RoomClass, record: u64, closing: u64) -> Result<i64, Lack> {
+        let (record, all) = (record as i64, (record + closing) as i64);
+        let Credits { near, free } = &*self.credits;
+        if near.fetch_sub(record, Ordering::AcqRel) < record {
+            near.fetch_add(record, Ordering::AcqRel);
+            return Err(Lack::Near);
+        }
+        let left = free.fetch_sub(all, Ordering::AcqRel) - all;
+        if left < self.free_floor(class) {
+            free.fetch_add(all, Ordering::AcqRel);
+            near.fetch_add(record, Ordering::AcqRel);
+            return Err(Lack::Free);
+        }
+        Ok(left)
+    }
+
+    /// Like [`Room::take`], slower, and never wrongly refused.
+    pub fn take_exact(&self, class: RoomClass, record: u64, closing: u64) -> Result<(), Lack> {
+        let (record, all) = (record as i64, (record + closing) as i64);
+        let Credits { near, free } = &*self.credits;
+        let floor = self.free_floor(class);
+        let taken = |value: i64, take: i64, floor: i64| {
+            value.checked_sub(take).filter(|left| *left >= floor)
+        };
+        free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |v| taken(v, all, floor))
+            .map_err(|_| Lack::Free)?;
+        let near = near.fetch_update(Ordering::AcqRel, Ordering::Acquire, |v| taken(v, record, 0));
+        near.map(drop).map_err(|_| {
+            free.fetch_add(all, Ordering::AcqRel);
+            Lack::Near
+        })
+    }
+
+    /// Gives back what a ticket did not use.
+    pub fn give(&self, record: u64, closing: u64) {
+        if record > 0 {
+            self.credits.near.fetch_add(record as i64, Ordering::AcqRel);
+        }
+        if record + closing > 0 {
+            self.credits.free.fetch_add((record + closing) as i64, Ordering::AcqRel);
+        }
+    }
+
+    /// Sets room aside without asking: what was open when the log was opened.
+    pub fn set_aside(&self, bytes: u64) {
+        self.credits.free.fetch_sub(bytes as i64, Ordering::AcqRel);
+    }
+
+    /// A segment's end was passed with so much padding.
+    pub fn settle(&self, padding: u64) {
+        let over = self.padding_max - padding as i64;
+        self.credits.near.fetch_add(over, Ordering::AcqRel);
+        self.credits.free.fetch_add(over, Ordering::AcqRel);
+    }
+
+    /// Blocks for `payload` bytes were had.
+    pub fn add_blocks(&self, payload: u64) {
+        self.credits.free.fetch_add(payload as i64 - self.padding_max, Ordering::AcqRel);
+    }
+
+    /// Blocks for `payload` bytes were given up.
+    pub fn remove_blocks(&self, payload: u64) {
+        self.credits.free.fetch_sub(payload as i64 - self.padding_max, Ordering::AcqRel);
+    }
+
+    /// `payload` bytes became ready. The segment must be in the ring before.
+    pub fn add_ready(&self, payload: u64) {
+        self.credits.near.fetch_add(payload as i64 - self.padding_max, Ordering::AcqRel);
+    }
+
+    /// What new work may still use.
+    pub fn free(&self) -> i64 {
+        self.credits.free.load(Ordering::Acquire)
+    }
+
+    /// What is left of the ready segments.
+    pub fn near(&self) -> i64 {
+        self.credits.near.load(Ordering::Acquire)
+    }
+
+    /// The room that only delivery may use.
+    pub fn delivery_reserve(&self) -> u64 {
+        self.delivery_reserve as u64
+    }
+
+    /// Says whether more blocks can be had.
+    pub fn set_exhausted(&self, exhausted: bool) {
+        self.exhausted.store(exhausted, Ordering::Release);
+    }
+
+    /// Whether no more blocks can be had.
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_work_is_refused_before_closing_and_delivery() {
+        let room = Room::new(100, 0);
+        room.add_blocks(1000);
+        room.add_ready(1000);
+        assert_eq!(room.take(RoomClass::New, 100, 700), Ok(100));
+        assert_eq!(room.free(), 100);
+        assert_eq!(room.take(RoomClass::New, 60, 60), Err(Lack::Free));
+        assert_eq!(room.take_exact(RoomClass::Upkeep, 101, 0), Err(Lack::Free));
+        assert_eq!(room.free(), 100);
+        assert_eq!(room.take_exact(RoomClass::Delivery, 150, 0), Ok(()));
+        assert_eq!(room.take(RoomClass::Delivery, 51, 0), Err(Lack::Free));
+        assert_eq!(room.take(RoomClass::Closing, 700, 0), Ok(-750));
+        room.give(0, 700);
+        assert_eq!(room.free(), -50);
+        assert_eq!(room.near(), 50);
+    }
+
+    #[test]
+    fn ready_room_bounds_everyone() {
+        let room = Room::new(0, 10);
+        room.add_blocks(1000);
+        room.add_ready(110);
+        assert_eq!(room.take(RoomClass::Closing, 101, 0), Err(Lack::Near));
+        assert_eq!(room.take_exact(RoomClass::Closing, 101, 0), Err(Lack::Near));
+        assert_eq!(room.take(RoomClass::Closing, 100, 0), Ok(890));
+        room.settle(4);
+        assert_eq!((room.near(), room.free()), (6, 896));
+    }
+}

@@ -1,0 +1,181 @@
+//! A segment's file: its name, its header, and what makes one generation of it differ from the last.
+//!
+//! Layout of the header, 4096 bytes, of which nine little-endian words are used: magic, format
+//! version, incarnation, index, nonce, payload bytes, the bytes of unsynced window that recovery has to
+//! look through, the key of the log's marks, and a CRC-32C of the eight before it. The payload follows.
+//!
+//! A file has a segment's name only while its header is valid and on the disk: it is made or rewritten
+//! under a spare name, its header synced, and then renamed. So a bad header under a segment's name is
+//! damage, never an accident of timing.
+
+use super::{
+    error::Error,
+    ring::Segment,
+    storage::{SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
+};
+use crate::model::{Incarnation, Lsn};
+
+const MAGIC: u64 = u64::from_le_bytes(*b"HOLDFLOG");
+const VERSION: u64 = 1;
+const SUFFIX: &str = ".log";
+const SPARE_SUFFIX: &str = ".spare";
+
+/// The file name of a segment.
+pub fn name(index: u64) -> String {
+    format!("{index:016x}{SUFFIX}")
+}
+
+/// The index of the segment with this file name.
+pub fn index_of_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 16)?;
+    let index = u64::from_str_radix(digits, 16).ok()?;
+    (self::name(index) == name).then_some(index)
+}
+
+/// The file name of a spare.
+pub fn spare_name(number: u64) -> String {
+    format!("{number:016x}{SPARE_SUFFIX}")
+}
+
+/// Whether a file is a spare.
+pub fn is_spare_name(name: &str) -> bool {
+    name.ends_with(SPARE_SUFFIX)
+}
+
+/// The bytes of a segment file.
+pub fn file_bytes(segment_bytes: u64) -> u64 {
+    SEGMENT_HEADER_BYTES + segment_bytes
+}
+
+/// What a header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The life of the data directory.
+    pub incarnation: Incarnation,
+    /// Which segment it is.
+    pub index: u64,
+    /// What seeds the checksums of this generation.
+    pub nonce: u64,
+    /// The payload.
+    pub segment_bytes: u64,
+    /// How far beyond the durable position records may have been written.
+    pub window_bytes: u64,
+    /// What keys the log's marks; the same in every segment, and known to nobody else.
+    pub mark_key: u64,
+}
+
+fn crc(words: &[u64]) -> u64 {
+    let fold = |crc, word: &u64| crc32c::crc32c_append(crc, &word.to_le_bytes());
+    words.iter().fold(0, fold).into()
+}
+
+impl Header {
+    /// The words of it.
+    pub fn words(&self) -> [u64; SEGMENT_HEADER_WORDS] {
+        let mut words = [
+            MAGIC,
+            VERSION,
+            self.incarnation.0,
+            self.index,
+            self.nonce,
+            self.segment_bytes,
+            self.window_bytes,
+            self.mark_key,
+            0,
+        ];
+        words[8] = crc(&words[..8]);
+        words
+    }
+
+    /// Reads it; says what is wrong if it is not one. Never panics.
+    pub fn read(words: [u64; SEGMENT_HEADER_WORDS]) -> Result<Self, &'static str> {
+        if words[0] != MAGIC {
+            return Err("its header does not begin as a segment's does");
+        }
+        if words[8] != crc(&words[..8]) {
+            return Err("its header's checksum is wrong");
+        }
+        if words[1] != VERSION {
+            return Err(WRONG_VERSION);
+        }
+        Ok(Self {
+            incarnation: Incarnation(words[2]),
+            index: words[3],
+            nonce: words[4],
+            segment_bytes: words[5],
+            window_bytes: words[6],
+            mark_key: words[7],
+        })
+    }
+}
+
+const WRONG_VERSION: &str = "it was written by another version of the log";
+
+/// Maps the segment with this index and checks its header.
+pub fn open<S: Storage>(
+    storage: &S,
+    index: u64,
+    segment_bytes: u64,
+) -> Result<(Header, Segment<S::Segment>), Error> {
+    let name = name(index);
+    let place = storage.place(&name);
+    let base = index.saturating_mul(segment_bytes);
+    let rotted =
+        |why| Error::Rotted { segment: place.clone(), offset: 0, lsn: Lsn(base), why };
+    let format = |what: String| Error::Format { file: place.clone(), what };
+    let memory = match storage.map(&name, file_bytes(segment_bytes)) {
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let what = format!("{error}; segment_bytes may have changed since it was made");
+            return Err(format(what));
+        }
+        other => other.map_err(Error::io(format!("mapping {place}")))?,
+    };
+    let header = Header::read(memory.header()).map_err(|why| {
+        if why == WRONG_VERSION { format(why.to_owned()) } else { rotted(why) }
+    })?;
+    if header.segment_bytes != segment_bytes {
+        let made = header.segment_bytes;
+        return Err(format(format!("segment_bytes is {segment_bytes}, the log has {made}")));
+    }
+    if header.index != index {
+        return Err(rotted("its header names another segment"));
+    }
+    Ok((header, Segment { index, base, nonce: header.nonce, memory }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            incarnation: Incarnation(1),
+            index: 2,
+            nonce: 3,
+            segment_bytes: 65536,
+            window_bytes: 5,
+            mark_key: 6,
+        }
+    }
+
+    #[test]
+    fn names_and_headers_read_as_they_are_written() {
+        assert_eq!(index_of_name(&name(0xAB)), Some(0xAB));
+        for other in ["LOCK", "00000000000000ab.spare", "ab.log", "00000000000000AB.log"] {
+            assert_eq!(index_of_name(other), None, "{other}");
+        }
+        assert!(is_spare_name(&spare_name(1)));
+        assert_eq!(Header::read(header().words()), Ok(header()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_header_is_refused(word in 0usize..9, bit in 0u32..64) {
+            let mut words = header().words();
+            words[word] ^= 1 << bit;
+            prop_assert!(Header::read(words).is_err());
+        }
+    }
+}

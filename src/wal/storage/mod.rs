@@ -1,0 +1,77 @@
+//! The seam under the log: what it needs of a disk, and no more.
+//!
+//! Two implementations: [`FileStorage`] maps real files; [`sim::SimStorage`] keeps what is in memory
+//! and what would survive a loss of power apart, and can lose, tear, flip, fail and fill up.
+//!
+//! What the log relies on: a file's blocks are real once [`Storage::allocate`] returned, so a store to
+//! its mapping can't fail; what [`SegmentMemory::sync`] covered is on the disk once it returned; a
+//! rename is atomic, and it, a creation and a removal are on the disk once [`Storage::sync_dir`]
+//! returned. It relies on nothing about the order in which unsynced pages reach the disk.
+
+mod file;
+pub mod sim;
+
+use std::io;
+
+pub use file::FileStorage;
+
+use super::ring::Memory;
+
+/// The bytes of a segment file before its payload.
+pub const SEGMENT_HEADER_BYTES: u64 = 4096;
+/// The words of a segment's header that are used.
+pub const SEGMENT_HEADER_WORDS: usize = 9;
+/// What is zeroed, synced and lost as one.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// The mapped memory of a segment file.
+pub trait SegmentMemory: Memory {
+    /// The used words of the header.
+    fn header(&self) -> [u64; SEGMENT_HEADER_WORDS];
+    /// Writes the used words of the header; [`SegmentMemory::sync_header`] makes them durable.
+    fn set_header(&self, words: [u64; SEGMENT_HEADER_WORDS]);
+    /// Makes the header durable.
+    fn sync_header(&self) -> io::Result<()>;
+    /// Makes the payload bytes `[from, to)` durable; others may become so too.
+    fn sync(&self, from: u64, to: u64) -> io::Result<()>;
+    /// Makes the pages of the payload bytes `[from, to)` dirty without changing them, so that the
+    /// next sync writes them even if an earlier one failed and left them clean.
+    fn rewrite(&self, from: u64, to: u64);
+    /// Faults the whole payload in for writing. Only for speed; may do nothing.
+    fn populate(&self);
+}
+
+/// A disk with one directory.
+pub trait Storage: Clone + Send + Sync + 'static {
+    /// A mapped segment file.
+    type Segment: SegmentMemory;
+    /// A small file that is written from its begin to its end.
+    type Writer: io::Write + Send;
+    /// A small file that is read from its begin.
+    type Reader: io::Read + Send;
+
+    /// The names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes a file of `bytes` with real blocks and unspecified content. On an error nothing is left.
+    fn allocate(&self, name: &str, bytes: u64) -> io::Result<()>;
+    /// Fills a file with zeros, page by page, and syncs it.
+    fn zero(&self, name: &str, bytes: u64) -> io::Result<()>;
+    /// Maps a file, which must have exactly `bytes`; sees to it that all its blocks are real.
+    fn map(&self, name: &str, bytes: u64) -> io::Result<Self::Segment>;
+    /// Renames a file, over another if there is one.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes the names durable.
+    fn sync_dir(&self) -> io::Result<()>;
+    /// Makes or empties a small file.
+    fn create(&self, name: &str) -> io::Result<Self::Writer>;
+    /// Makes what was written to a small file durable.
+    fn sync_file(&self, file: &mut Self::Writer) -> io::Result<()>;
+    /// Opens a small file.
+    fn open(&self, name: &str) -> io::Result<Self::Reader>;
+    /// Bytes of a small file.
+    fn len(&self, name: &str) -> io::Result<u64>;
+    /// A file's name as a person would look for it.
+    fn place(&self, name: &str) -> String;
+}
