@@ -85,6 +85,7 @@ pub struct Walk {
 /// The log's memory: tail, room, ring, and who waits.
 pub struct Core<M> {
     shift: u32,
+    begin: u64,
     window: u64,
     blocks_low: i64,
     tail: CachePadded<AtomicU64>,
@@ -118,6 +119,7 @@ impl<M: Memory> Core<M> {
             Progress { durable: AtomicU64::new(tail), closing: flag(), stopped: flag() };
         Self {
             shift: shape.segment_bytes.trailing_zeros(),
+            begin: tail,
             window: shape.unsynced_bytes_max,
             blocks_low: shape.blocks_low as i64,
             tail: at_tail(),
@@ -151,6 +153,16 @@ impl<M: Memory> Core<M> {
     /// The end of what is claimed.
     pub fn tail(&self) -> u64 {
         self.tail.load(Ordering::Acquire)
+    }
+
+    /// The bytes claimed since the core was made.
+    pub fn claimed(&self) -> u64 {
+        self.tail() - self.begin
+    }
+
+    /// What is set aside for closing records.
+    pub fn closing(&self) -> u64 {
+        self.room.closing(self.claimed())
     }
 
     /// The end of the contiguous published prefix, as last walked.

@@ -27,7 +27,7 @@ pub struct Counters {
 }
 
 /// Figures about a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// The end of what is claimed.
     pub appended: Lsn,
@@ -37,6 +37,10 @@ pub struct Stats {
     pub used_bytes: u64,
     /// What they may take at most.
     pub budget_bytes: u64,
+    /// Bytes claimed since the log was opened, marks and padding included.
+    pub bytes: u64,
+    /// Bytes set aside for records that close what is open, and for tickets that are out.
+    pub closing_bytes: u64,
     /// Bytes that new work may still use, closing room and reserves taken off; negative while
     /// delivery uses its reserve.
     pub free_bytes: i64,
@@ -90,6 +94,8 @@ impl Counters {
             durable: Lsn(core.durable()),
             used_bytes: segments * segment::file_bytes(options.segment_bytes),
             budget_bytes: options.budget_bytes,
+            bytes: core.claimed(),
+            closing_bytes: core.closing(),
             free_bytes: core.room.free(),
             ready_bytes: core.room.near(),
             exhausted: core.room.is_exhausted(),

@@ -288,7 +288,7 @@ impl<S: Storage> Log<S> {
         assert!(record_bytes <= self.record_bytes_max(), "a record is no larger than the log takes");
         match self.core().ticket(class, record_bytes as u64, closing_bytes) {
             Ok(ticket) => Ok(Ticket { ticket }),
-            Err(lack) => self.ticket_slow(class, record_bytes as u64, closing_bytes, lack),
+            Err(_) => self.ticket_slow(class, record_bytes as u64, closing_bytes),
         }
     }
 
@@ -298,19 +298,18 @@ impl<S: Storage> Log<S> {
         class: RoomClass,
         record: u64,
         closing: u64,
-        mut lack: Lack,
     ) -> Result<Ticket<'_, S>, NoRoom> {
         let inner = self.inner();
         let deadline = Instant::now() + Duration::from_millis(inner.options.room_wait_ms_max);
         inner.counters.room_waits.fetch_add(1, Ordering::Relaxed);
         inner.room_waiting.fetch_add(1, Ordering::Relaxed);
         let result = loop {
-            match inner.core.ticket_exact(class, record, closing) {
+            let lack = match inner.core.ticket_exact(class, record, closing) {
                 Ok(ticket) => break Ok(Ticket { ticket }),
                 Err(Lack::Poisoned) => break Err(NoRoom::Poisoned),
                 Err(Lack::Free) if inner.core.room.is_exhausted() => break Err(NoRoom::Full),
-                Err(other) => lack = other,
-            }
+                Err(lack) => lack,
+            };
             let now = Instant::now();
             if now >= deadline {
                 break Err(NoRoom::Busy);

@@ -50,6 +50,8 @@ struct Credits {
 /// The credits.
 pub struct Room {
     credits: CachePadded<Credits>,
+    /// All that was ever added to `free` other than by tickets, padding counted as used.
+    granted: CachePadded<AtomicI64>,
     delivery_reserve: i64,
     padding_max: i64,
     /// Set while no more blocks can be had: the budget is spent or the disk is full.
@@ -63,6 +65,7 @@ impl Room {
         let credits = Credits { near: AtomicI64::new(0), free: AtomicI64::new(-delivery_reserve) };
         Self {
             credits: CachePadded::new(credits),
+            granted: CachePadded::new(AtomicI64::new(-delivery_reserve)),
             delivery_reserve,
             padding_max: padding_max as i64,
             exhausted: AtomicBool::new(false),
@@ -132,16 +135,14 @@ impl Room {
         let over = self.padding_max - padding as i64;
         self.credits.near.fetch_add(over, Ordering::AcqRel);
         self.credits.free.fetch_add(over, Ordering::AcqRel);
+        self.granted.fetch_add(self.padding_max, Ordering::Relaxed);
     }
 
     /// Blocks for `payload` bytes were had.
     pub fn add_blocks(&self, payload: u64) {
-        self.credits.free.fetch_add(payload as i64 - self.padding_max, Ordering::AcqRel);
-    }
-
-    /// Blocks for `payload` bytes were given up.
-    pub fn remove_blocks(&self, payload: u64) {
-        self.credits.free.fetch_sub(payload as i64 - self.padding_max, Ordering::AcqRel);
+        let bytes = payload as i64 - self.padding_max;
+        self.credits.free.fetch_add(bytes, Ordering::AcqRel);
+        self.granted.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// `payload` bytes became ready. The segment must be in the ring before.
@@ -154,14 +155,16 @@ impl Room {
         self.credits.free.load(Ordering::Acquire)
     }
 
+    /// What is set aside for closing records, when `used` bytes were used; tickets that are out count
+    /// as set aside.
+    pub fn closing(&self, used: u64) -> u64 {
+        let closing = self.granted.load(Ordering::Acquire) - used as i64 - self.free();
+        closing.max(0) as u64
+    }
+
     /// What is left of the ready segments.
     pub fn near(&self) -> i64 {
         self.credits.near.load(Ordering::Acquire)
-    }
-
-    /// The room that only delivery may use.
-    pub fn delivery_reserve(&self) -> u64 {
-        self.delivery_reserve as u64
     }
 
     /// Says whether more blocks can be had.

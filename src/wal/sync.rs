@@ -10,19 +10,10 @@ pub use std::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU64, Ordering, fence},
     },
-    thread::{Thread, current, park, park_timeout},
+    thread::{Thread, current, park_timeout},
 };
 
 /// Locks, whatever became of the last holder: what these locks guard is valid at every step.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Locks if nobody else has.
-pub fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-        Err(std::sync::TryLockError::WouldBlock) => None,
-    }
 }

@@ -38,8 +38,8 @@ struct Inner {
 
 impl FileStorage {
     /// Opens a directory, making it if need be, and locks it until the last clone is dropped.
-    pub fn open(dir: impl AsRef<Path>) -> Result<Self, Error> {
-        let dir = dir.as_ref().to_path_buf();
+    pub fn new(dir: &Path) -> Result<Self, Error> {
+        let dir = dir.to_path_buf();
         let said = |what: &str| Error::io(format!("{what} {}", dir.display()));
         fs::create_dir_all(&dir).map_err(said("making the data directory"))?;
         let handle = File::open(&dir).map_err(said("opening the data directory"))?;
@@ -227,17 +227,17 @@ mod tests {
     #[test]
     fn a_directory_has_one_owner() {
         let dir = tempfile::tempdir().unwrap();
-        let first = FileStorage::open(dir.path()).unwrap();
-        let error = FileStorage::open(dir.path()).unwrap_err();
+        let first = FileStorage::new(dir.path()).unwrap();
+        let error = FileStorage::new(dir.path()).unwrap_err();
         assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
         drop(first);
-        FileStorage::open(dir.path()).unwrap();
+        FileStorage::new(dir.path()).unwrap();
     }
 
     #[test]
     fn a_segment_is_zeroed_mapped_and_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let storage = FileStorage::open(dir.path()).unwrap();
+        let storage = FileStorage::new(dir.path()).unwrap();
         storage.allocate("a", 8192).unwrap();
         storage.zero("a", 8192).unwrap();
         assert!(storage.map("a", 4096).is_err());
