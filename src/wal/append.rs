@@ -382,8 +382,12 @@ impl<M: Memory> Core<M> {
         true
     }
 
-    /// Shows a new segment and gives its room to the tickets.
+    /// Shows a new segment and gives its room to the tickets. The one whose slot it takes must lie
+    /// wholly below the durable position.
     pub fn put_ready(&self, segment: Arc<Segment<M>>, bytes: u64) {
+        if let Some(before) = segment.index.checked_sub(self.ring.len()) {
+            assert!(self.retire(before), "the ring is as long as the window and what is ready");
+        }
         self.ring.put(segment);
         self.room.add_ready(bytes);
     }

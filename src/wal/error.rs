@@ -106,6 +106,9 @@ pub enum Poisoned {
         /// How long it was waited for.
         waited_ms: u64,
     },
+    /// One of the log's own threads panicked.
+    #[error("the log's thread {0} panicked")]
+    Panicked(&'static str),
     /// The log was closed.
     #[error("the log is closed")]
     Closed,

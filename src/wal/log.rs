@@ -194,6 +194,20 @@ impl<S: Storage> Handle<S> {
     }
 }
 
+/// Stops the log if one of its threads dies, rather than leave those who wait waiting.
+struct PoisonOnPanic<S: Storage> {
+    inner: Arc<Inner<S>>,
+    name: &'static str,
+}
+
+impl<S: Storage> Drop for PoisonOnPanic<S> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.inner.poison(Poisoned::Panicked(self.name));
+        }
+    }
+}
+
 impl<S: Storage> Log<S> {
     /// Opens a log, or makes one. What is torn is cut, and everything that is found is made durable
     /// before this returns. `replay_from` is the position that the newest checkpoint covers, or zero.
@@ -238,10 +252,17 @@ impl<S: Storage> Log<S> {
 
     fn start(&self, provisioner: Provisioner<S>) -> io::Result<()> {
         let committer = Committer::new(self.inner().clone());
-        let thread = |name: &str| thread::Builder::new().name(name.to_owned());
-        let mut threads = lock(&self.handle.threads);
-        threads.push(thread("wal-commit").spawn(|| committer.run())?);
-        threads.push(thread("wal-provision").spawn(|| provisioner.run())?);
+        self.spawn("wal-commit", || committer.run())?;
+        self.spawn("wal-provision", || provisioner.run())
+    }
+
+    fn spawn(&self, name: &'static str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let on_panic = PoisonOnPanic { inner: self.inner().clone(), name };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(|| {
+            let _on_panic = on_panic;
+            run();
+        })?;
+        lock(&self.handle.threads).push(thread);
         Ok(())
     }
 
@@ -317,6 +338,7 @@ impl<S: Storage> Log<S> {
             if lack == Lack::Window {
                 inner.core.committer.notify();
             } else {
+                inner.core.room.want(record + closing);
                 inner.core.provisioner.notify();
             }
             let guard = lock(&inner.room_lock);

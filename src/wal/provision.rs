@@ -35,12 +35,14 @@ pub struct Provisioner<S: Storage> {
     spares: Vec<Spare<S::Segment>>,
     next_index: u64,
     spares_made: u64,
+    /// The largest ticket that waits.
+    wanted: i64,
 }
 
 impl<S: Storage> Provisioner<S> {
     /// Begins with no spares; `next_index` is the first segment that is not there yet.
     pub fn new(inner: Arc<Inner<S>>, next_index: u64) -> Self {
-        Self { inner, spares: Vec::new(), next_index, spares_made: 0 }
+        Self { inner, spares: Vec::new(), next_index, spares_made: 0, wanted: 0 }
     }
 
     /// Works until the log stops.
@@ -89,8 +91,13 @@ impl<S: Storage> Provisioner<S> {
         self.next_index <= ahead && fits
     }
 
-    fn wants_blocks(&self) -> bool {
-        self.inner.core.room.free() < self.inner.options.blocks_low() as i64
+    fn wants_blocks(&mut self) -> bool {
+        let room = &self.inner.core.room;
+        self.wanted = self.wanted.max(room.take_wanted());
+        if room.free() >= self.wanted {
+            self.wanted = 0;
+        }
+        room.free() < self.wanted.max(self.inner.options.blocks_low() as i64)
     }
 
     /// Makes one more spare, if the budget and the disk have room.

@@ -52,6 +52,8 @@ pub struct Room {
     credits: CachePadded<Credits>,
     /// All that was ever added to `free` other than by tickets, padding counted as used.
     granted: CachePadded<AtomicI64>,
+    /// What a ticket that waits asks for.
+    wanted: AtomicI64,
     delivery_reserve: i64,
     padding_max: i64,
     /// Set while no more blocks can be had: the budget is spent or the disk is full.
@@ -66,6 +68,7 @@ impl Room {
         Self {
             credits: CachePadded::new(credits),
             granted: CachePadded::new(AtomicI64::new(-delivery_reserve)),
+            wanted: AtomicI64::new(0),
             delivery_reserve,
             padding_max: padding_max as i64,
             exhausted: AtomicBool::new(false),
@@ -165,6 +168,16 @@ impl Room {
     /// What is left of the ready segments.
     pub fn near(&self) -> i64 {
         self.credits.near.load(Ordering::Acquire)
+    }
+
+    /// Says that a ticket of so many bytes waits.
+    pub fn want(&self, bytes: u64) {
+        self.wanted.fetch_max(bytes as i64, Ordering::AcqRel);
+    }
+
+    /// The largest ticket that waits; asked once.
+    pub fn take_wanted(&self) -> i64 {
+        self.wanted.swap(0, Ordering::AcqRel)
     }
 
     /// Says whether more blocks can be had.
