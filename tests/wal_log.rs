@@ -194,7 +194,9 @@ fn fill<S: Storage>(log: &Log<S>) -> u64 {
     let mut last = Lsn(0);
     for number in 0..granted {
         let ticket = log.ticket(RoomClass::Closing, draft.bytes(), 0);
-        last = ticket.unwrap_or_else(|refused| panic!("{number} of {granted}: {refused}")).append(&draft);
+        last = ticket
+            .unwrap_or_else(|refused| panic!("{number} of {granted}: {refused}"))
+            .append(&draft);
         log.give_back(closing);
     }
     log.wait_blocking(last).unwrap();

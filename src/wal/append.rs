@@ -115,8 +115,7 @@ impl<M: Memory> Core<M> {
         assert!(shape.segment_bytes.is_power_of_two() && shape.segment_bytes >= 8);
         let at_tail = || CachePadded::new(AtomicU64::new(tail));
         let flag = || AtomicBool::new(false);
-        let progress =
-            Progress { durable: AtomicU64::new(tail), closing: flag(), stopped: flag() };
+        let progress = Progress { durable: AtomicU64::new(tail), closing: flag(), stopped: flag() };
         Self {
             shift: shape.segment_bytes.trailing_zeros(),
             begin: tail,
@@ -263,12 +262,7 @@ impl<M: Memory> Core<M> {
             let rest = self.segment_bytes() - self.offset_of(tail);
             let padding = if bytes <= rest { 0 } else { rest };
             let (lsn, end) = (tail + padding, tail + padding + bytes);
-            match self.tail.compare_exchange_weak(
-                tail,
-                end,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
+            match self.tail.compare_exchange_weak(tail, end, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return Claim { lsn, padding },
                 Err(now) => tail = now,
             }

@@ -326,7 +326,8 @@ impl<S: Storage> Entries<S> {
 
     fn words<const N: usize>(&mut self) -> Result<[u64; N], Error> {
         self.fill(N * 8)?;
-        let word = |at: usize| self.block[at * 8..].first_chunk().map_or(0, |w| u64::from_le_bytes(*w));
+        let word =
+            |at: usize| self.block[at * 8..].first_chunk().map_or(0, |w| u64::from_le_bytes(*w));
         Ok(std::array::from_fn(word))
     }
 

@@ -306,7 +306,10 @@ impl<S: Storage> Log<S> {
         record_bytes: usize,
         closing_bytes: u64,
     ) -> Result<Ticket<'_, S>, NoRoom> {
-        assert!(record_bytes <= self.record_bytes_max(), "a record is no larger than the log takes");
+        assert!(
+            record_bytes <= self.record_bytes_max(),
+            "a record is no larger than the log takes"
+        );
         match self.core().ticket(class, record_bytes as u64, closing_bytes) {
             Ok(ticket) => Ok(Ticket { ticket }),
             Err(_) => self.ticket_slow(class, record_bytes as u64, closing_bytes),

@@ -81,10 +81,8 @@ impl Options {
         if self.unsynced_bytes_max < 4 * record_max || self.unsynced_bytes_max > 16 * GIB {
             return wrong("unsynced_bytes_max must be from four largest records to 16 GiB");
         }
-        self.delivery_reserve_bytes = self
-            .delivery_reserve_bytes
-            .min(2 * self.segment_bytes)
-            .min(self.budget_bytes / 8);
+        self.delivery_reserve_bytes =
+            self.delivery_reserve_bytes.min(2 * self.segment_bytes).min(self.budget_bytes / 8);
         Ok(self)
     }
 

@@ -53,7 +53,9 @@ impl<S: Storage> Provisioner<S> {
             match self.round() {
                 Ok(true) => {}
                 Ok(false) => inner.core.provisioner.sleep(SLEEP_MAX, || inner.core.is_closing()),
-                Err(error) => return inner.poison(Poisoned::Sync(format!("a new segment: {error}"))),
+                Err(error) => {
+                    return inner.poison(Poisoned::Sync(format!("a new segment: {error}")));
+                }
             }
         }
     }

@@ -32,9 +32,8 @@ pub fn view<M: Memory>(segment: &Segment<M>, offset: u64) -> Option<Record<'_>> 
     // what was published here is complete, and what is published does not change before the segment is
     // retired, which the borrow of it prevents. Where recovery looks at words that were never
     // published, nobody writes yet.
-    let bytes = unsafe {
-        std::slice::from_raw_parts(words.as_ptr().add(at).cast::<u8>(), extent as usize)
-    };
+    let bytes =
+        unsafe { std::slice::from_raw_parts(words.as_ptr().add(at).cast::<u8>(), extent as usize) };
     record::decode(bytes, rest, segment.base + offset, segment.nonce)
 }
 

@@ -100,7 +100,10 @@ fn find<S: Storage>(
         if let Some((before, _)) = found.last() {
             if before.index + 1 != index {
                 let segment = storage.place(&segment::name(before.index + 1));
-                return Err(Error::Missing { segment, lsn: Lsn(header.index * header.segment_bytes) });
+                return Err(Error::Missing {
+                    segment,
+                    lsn: Lsn(header.index * header.segment_bytes),
+                });
             }
             if (before.incarnation, before.mark_key) != (header.incarnation, header.mark_key) {
                 let file = storage.place(&segment::name(index));
@@ -128,7 +131,9 @@ impl<S: Storage> Recovery<'_, S> {
         let (end, before) = self.scan(replay_from);
         let behind = self.newest_mark_behind(end);
         let known = match (before, behind) {
-            (Some(a), Some(b)) => Mark { durable: a.durable.max(b.durable), oldest: a.oldest.max(b.oldest) },
+            (Some(a), Some(b)) => {
+                Mark { durable: a.durable.max(b.durable), oldest: a.oldest.max(b.oldest) }
+            }
             (a, b) => a.or(b).unwrap_or_default(),
         };
         self.check_rot(end, known)?;

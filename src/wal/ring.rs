@@ -43,7 +43,8 @@ impl<M> Ring<M> {
     /// A ring with room for at least `segments`.
     pub fn new(segments: u64) -> Self {
         let slots = segments.next_power_of_two();
-        let slot = || Slot { pointer: AtomicPtr::new(std::ptr::null_mut()), keeper: Mutex::new(None) };
+        let slot =
+            || Slot { pointer: AtomicPtr::new(std::ptr::null_mut()), keeper: Mutex::new(None) };
         Self { slots: (0..slots).map(|_| slot()).collect() }
     }
 

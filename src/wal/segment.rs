@@ -120,8 +120,7 @@ pub fn open<S: Storage>(
     let name = name(index);
     let place = storage.place(&name);
     let base = index.saturating_mul(segment_bytes);
-    let rotted =
-        |why| Error::Rotted { segment: place.clone(), offset: 0, lsn: Lsn(base), why };
+    let rotted = |why| Error::Rotted { segment: place.clone(), offset: 0, lsn: Lsn(base), why };
     let format = |what: String| Error::Format { file: place.clone(), what };
     let memory = match storage.map(&name, file_bytes(segment_bytes)) {
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
@@ -130,9 +129,8 @@ pub fn open<S: Storage>(
         }
         other => other.map_err(Error::io(format!("mapping {place}")))?,
     };
-    let header = Header::read(memory.header()).map_err(|why| {
-        if why == WRONG_VERSION { format(why.to_owned()) } else { rotted(why) }
-    })?;
+    let header = Header::read(memory.header())
+        .map_err(|why| if why == WRONG_VERSION { format(why.to_owned()) } else { rotted(why) })?;
     if header.segment_bytes != segment_bytes {
         let made = header.segment_bytes;
         return Err(format(format!("segment_bytes is {segment_bytes}, the log has {made}")));

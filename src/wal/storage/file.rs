@@ -16,9 +16,7 @@ use std::{
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
-use super::{
-    PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage,
-};
+use super::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage};
 use crate::wal::{error::Error, ring::Memory};
 
 const LOCK_NAME: &str = "LOCK";
@@ -57,11 +55,8 @@ impl FileStorage {
             Err(other) => return Err(said("locking")(other.into())),
         }
         if let Some(parent) = dir.parent()
-            && let Ok(parent) = File::open(if parent.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                parent
-            })
+            && let Ok(parent) =
+                File::open(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
         {
             parent.sync_all().map_err(said("syncing the parent of"))?;
         }

@@ -14,9 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage,
-};
+use super::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage};
 use crate::wal::ring::Memory;
 
 const PAGE_WORDS: usize = PAGE_BYTES as usize / 8;
@@ -205,11 +203,8 @@ impl SimStorage {
     pub fn kill(&self) -> Self {
         let state = lock(&self.state);
         let mut copies = Copies::default();
-        let mut copied = State {
-            random: state.random,
-            space_bytes: state.space_bytes,
-            ..State::default()
-        };
+        let mut copied =
+            State { random: state.random, space_bytes: state.space_bytes, ..State::default() };
         copied.live = copies.names(&state.live, Inode::copy);
         copied.disk = copies.names(&state.disk, Inode::copy);
         let change = |change: &NameChange| match change {
@@ -343,11 +338,7 @@ impl SmallData {
 }
 
 impl SegmentData {
-    fn new(
-        live: Vec<u64>,
-        header: [u64; SEGMENT_HEADER_WORDS],
-        disk: SegmentDisk,
-    ) -> Self {
+    fn new(live: Vec<u64>, header: [u64; SEGMENT_HEADER_WORDS], disk: SegmentDisk) -> Self {
         Self {
             live: live.into_iter().map(AtomicU64::new).collect(),
             header: header.map(AtomicU64::new),
