@@ -8,3 +8,5 @@ pub mod engine;
 pub mod ledger;
 pub mod model;
 pub mod wal;
+
+pub use engine::{Answer, Decision, Engine, Error, Key, Options, Refusal, Status};

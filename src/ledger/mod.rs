@@ -11,6 +11,6 @@ pub mod orders;
 pub mod positions;
 pub mod reservations;
 pub mod slab;
-mod sync;
+pub(crate) mod sync;
 pub mod wheel;
 pub mod word;

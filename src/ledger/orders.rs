@@ -12,6 +12,8 @@ use crate::model::{Lsn, OrderId, ReservationId, event::OrderData, view::Reservat
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
+    /// Its id.
+    pub id: OrderId,
     /// What was sold for how much.
     pub data: OrderData,
     /// The reservations that became it.
@@ -119,7 +121,8 @@ impl Orders {
     }
 
     /// Replay: an order stands.
-    pub fn restore(&self, id: OrderId, order: Order) {
+    pub fn restore(&self, order: Order) {
+        let id = order.id.clone();
         if self.shard(&id).lock().insert(id, Entry::Placed(Arc::new(order))).is_none() {
             self.len.fetch_add(1, Ordering::Relaxed);
         }

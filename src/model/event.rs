@@ -16,7 +16,7 @@
 
 use rkyv::{
     Archive, Deserialize, Portable, Serialize,
-    api::high::{HighSerializer, HighValidator},
+    api::high::{HighDeserializer, HighSerializer, HighValidator},
     bytecheck::CheckBytes,
     rancor::Error as Rancor,
     ser::allocator::ArenaHandle,
@@ -32,6 +32,10 @@ pub trait Event: Archive {
     /// The version of its layout.
     const VERSION: u8 = 1;
 }
+
+/// What can be archived into a record's body.
+pub trait Encode: for<'b> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'b>, Rancor>> {}
+impl<T> Encode for T where T: for<'b> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'b>, Rancor>> {}
 
 /// A body that is not what its header says.
 #[derive(Debug, thiserror::Error)]
@@ -51,10 +55,7 @@ pub struct Undecodable {
 ///
 /// # Panics
 /// Never: archiving into memory fails only when an object refuses to be archived, and none does.
-pub fn encode<E>(event: &E, out: &mut Vec<u8>)
-where
-    E: Event + for<'b> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'b>, Rancor>>,
-{
+pub fn encode<E: Event + Encode>(event: &E, out: &mut Vec<u8>) {
     debug_assert_eq!(out.len() % 8, 0);
     match rkyv::api::high::to_bytes_in::<_, Rancor>(event, std::mem::take(out)) {
         Ok(written) => *out = written,
@@ -62,17 +63,39 @@ where
     }
 }
 
+/// What can be validated and read in place.
+pub trait Checked: Portable + for<'b> CheckBytes<HighValidator<'b, Rancor>> {}
+impl<T> Checked for T where T: Portable + for<'b> CheckBytes<HighValidator<'b, Rancor>> {}
+
 /// Reads an event in place, after validating it.
+///
+/// # Errors
+/// If kind or version are not the event's, or the bytes are not one.
 pub fn decode<E>(lsn: Lsn, kind: u8, version: u8, body: &[u8]) -> Result<&E::Archived, Undecodable>
 where
     E: Event,
-    E::Archived: Portable + for<'b> CheckBytes<HighValidator<'b, Rancor>>,
+    E::Archived: Checked,
 {
     let wrong = |reason: String| Undecodable { lsn, kind, version, reason };
     if kind != E::KIND || version != E::VERSION {
         return Err(wrong(format!("expected kind {}, version {}", E::KIND, E::VERSION)));
     }
     rkyv::access::<E::Archived, Rancor>(body).map_err(|e| wrong(e.to_string()))
+}
+
+/// A copy of what was read in place.
+///
+/// # Panics
+/// Never: copying out of valid bytes fails only when an object refuses to be made, and none does.
+pub fn to_owned<T>(archived: &T::Archived) -> T
+where
+    T: Archive,
+    T::Archived: Deserialize<T, HighDeserializer<Rancor>>,
+{
+    match rkyv::deserialize::<T, Rancor>(archived) {
+        Ok(owned) => owned,
+        Err(error) => unreachable!("copying out of memory failed: {error}"),
+    }
 }
 
 macro_rules! events {
@@ -127,6 +150,8 @@ pub struct Stock {
     pub per_customer_limit: Option<Option<u32>>,
     /// The position.
     pub position: u32,
+    /// Whether it took availability below zero, as its sender had allowed.
+    pub forced: bool,
 }
 
 /// Where the answer to a repeated request hangs: the hash of (partner, key) and the fingerprint of
@@ -149,6 +174,8 @@ pub struct Adjust {
     pub delta: i64,
     /// The position.
     pub position: u32,
+    /// Whether it took availability below zero, as its sender had allowed.
+    pub forced: bool,
     /// The number of [`super::command::AdjustmentReason`].
     pub reason: u8,
     /// The document that says so; may be empty.
@@ -214,8 +241,12 @@ pub struct Release {
     pub key: KeyRef,
     /// What was given back.
     pub lines: Vec<Line>,
-    /// Whether nothing is left.
-    pub whole: bool,
+    /// What is left; empty after a whole release.
+    pub left: Vec<Line>,
+    /// Keyed hash of the customer; 0 without one.
+    pub customer_hash: u64,
+    /// When it expires, if something is left.
+    pub deadline_ms: u64,
     /// The answer to a partial one, as JSON without its `lsn`; empty where it can be rebuilt.
     pub answer: String,
 }
@@ -236,6 +267,10 @@ pub struct Extend {
 pub struct Expire {
     /// Which.
     pub of: Of,
+    /// Keyed hash of the customer; 0 without one.
+    pub customer_hash: u64,
+    /// What went back.
+    pub lines: Vec<Line>,
 }
 
 /// A held cart holds something else: `taken` more and `given` less.
@@ -249,6 +284,10 @@ pub struct Change {
     pub given: Vec<Line>,
     /// What it holds now.
     pub lines: Vec<Line>,
+    /// Keyed hash of the customer; 0 without one.
+    pub customer_hash: u64,
+    /// When it expires.
+    pub deadline_ms: u64,
 }
 
 /// A reservation that became an order.
@@ -306,22 +345,18 @@ pub struct OrderData {
     pub priority: u8,
 }
 
-/// A reservation that was taken and sold in one record.
-#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
-pub struct Taken {
-    /// Keyed hash of the customer; 0 without one.
-    pub customer_hash: u64,
-    /// Its slot in the table.
-    pub slot: u32,
-}
-
-/// Reservations became an order: held ones, or (`taken`) one that this record takes as well.
+/// Reservations became an order: held ones, or one that this record takes as well.
 #[derive(Debug, Clone, Archive, Serialize, Deserialize)]
 pub struct Placed {
     /// The request's key.
     pub key: KeyRef,
-    /// The reservation of an order in one step; its lines are the order's allocations.
-    pub taken: Option<Taken>,
+    /// Keyed hash of the customer; 0 without one.
+    pub customer_hash: u64,
+    /// Keyed hash of the order's id.
+    pub order_hash: u64,
+    /// The slot of the reservation that an order in one step makes; its id is this record's
+    /// position and the slot, its lines are the order's allocations.
+    pub taken_slot: Option<u32>,
     /// The held reservations.
     pub reservations: Vec<Sold>,
     /// The order.

@@ -8,6 +8,7 @@ mod money;
 mod quantity;
 pub mod sink;
 mod time;
+pub mod totals;
 pub mod view;
 
 pub use ids::*;

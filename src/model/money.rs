@@ -33,6 +33,11 @@ impl Amount {
         }
     }
 
+    /// The amount of a record, which was checked when it was written.
+    pub fn clamped(minor: i64) -> Self {
+        Self(minor.clamp(0, AMOUNT_MINOR_MAX))
+    }
+
     /// The number of minor units.
     pub fn minor(self) -> i64 {
         self.0
@@ -57,6 +62,12 @@ impl Currency {
             [a, b, c] if [a, b, c].iter().all(|l| l.is_ascii_uppercase()) => Ok(Self([*a, *b, *c])),
             _ => Err(Invalid("must be three capital letters (ISO 4217)")),
         }
+    }
+
+    /// The code of a record, which was checked when it was written; `XXX` (no currency) if it is
+    /// none.
+    pub fn from_bytes(code: [u8; 3]) -> Self {
+        std::str::from_utf8(&code).ok().and_then(|c| Self::new(c).ok()).unwrap_or(Self(*b"XXX"))
     }
 
     /// The code's letters.

@@ -164,10 +164,10 @@ pub struct OrderView {
     pub shipping: Amount,
     /// Tax of the shipping fee.
     pub shipping_tax: Amount,
-    /// What the customer pays, tax contained.
-    pub total: Amount,
+    /// What the customer pays, in minor units, tax contained.
+    pub total: i64,
     /// The tax contained in it.
-    pub total_tax: Amount,
+    pub total_tax: i64,
     /// How urgent.
     pub priority: Priority,
     /// When the customer was promised that it leaves.

@@ -1,0 +1,94 @@
+//! The engine's own threads: the one that turns the timer wheel and sweeps what may be forgotten,
+//! and the one that makes checkpoints. Both hold the core and end when the engine stops.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread::{Builder, JoinHandle},
+    time::Duration,
+};
+
+use crate::wal::Storage;
+
+use super::{Error, checkpoint::is_open, core::Core};
+use crate::ledger::wheel::TICK_MS;
+
+/// Slots swept between two turns of the wheel: a table of four million once a minute or so.
+const SWEEP_SLOTS: u32 = 1 << 14;
+/// How often it is looked whether a checkpoint is due.
+const CHECKPOINT_POLL: Duration = Duration::from_millis(200);
+/// After a checkpoint that failed.
+const CHECKPOINT_RETRY: Duration = Duration::from_secs(10);
+
+/// Starts both.
+pub(super) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()>>, Error> {
+    let spawn = |name: &str, run: fn(&Core<S>)| {
+        let core = core.clone();
+        Builder::new()
+            .name(name.into())
+            .spawn(move || run(&core))
+            .map_err(|source| Error::Io { what: "starting a thread", source })
+    };
+    Ok(vec![spawn("holdfast-timer", keep_time)?, spawn("holdfast-fold", keep_checkpoints)?])
+}
+
+/// Sleeps, but not beyond the engine's stop.
+fn sleep<S: Storage>(core: &Core<S>, time: Duration) {
+    let mut left = time;
+    while !left.is_zero() && !core.is_stopping() {
+        let step = left.min(Duration::from_millis(50));
+        std::thread::sleep(step);
+        left -= step;
+    }
+}
+
+fn keep_time<S: Storage>(core: &Core<S>) {
+    let mut sweep = Sweep::default();
+    while !core.is_stopping() {
+        let now_ms = core.now_ms();
+        core.wheel.turn(&core.tables.reservations, now_ms, |slot| core.expire(slot, now_ms));
+        sweep.step(core, now_ms);
+        sleep(core, Duration::from_millis(TICK_MS / 2));
+    }
+}
+
+/// Where sweeping has got to in each table.
+#[derive(Default)]
+struct Sweep {
+    key: u32,
+    reservation: u32,
+    limit: usize,
+}
+
+impl Sweep {
+    fn step<S: Storage>(&mut self, core: &Core<S>, now_ms: u64) {
+        let tables = &core.tables;
+        let to = self.key.saturating_add(SWEEP_SLOTS).min(tables.keys.slots());
+        tables.keys.sweep(self.key..to, now_ms, |done| {
+            let over = !is_open(&tables.reservations, done.kind, done.lsn, done.slot);
+            if over {
+                tables.answers.lock().remove(&done.lsn);
+            }
+            over
+        });
+        self.key = if to >= tables.keys.slots() { 0 } else { to };
+        let to = self.reservation.saturating_add(SWEEP_SLOTS).min(tables.reservations.slots());
+        tables.reservations.sweep(self.reservation..to, now_ms);
+        self.reservation = if to >= tables.reservations.slots() { 0 } else { to };
+        tables.limits.sweep(self.limit, now_ms);
+        self.limit = (self.limit + 1) % tables.limits.shards();
+    }
+}
+
+fn keep_checkpoints<S: Storage>(core: &Core<S>) {
+    while !core.is_stopping() {
+        sleep(core, CHECKPOINT_POLL);
+        let behind = core.log.durable().0.saturating_sub(core.checkpoint.load(Ordering::Acquire));
+        if behind < core.checkpoint_due_bytes() {
+            continue;
+        }
+        if let Err(error) = core.make_checkpoint() {
+            tracing::error!(%error, "a checkpoint could not be made; the log is kept meanwhile");
+            sleep(core, CHECKPOINT_RETRY);
+        }
+    }
+}

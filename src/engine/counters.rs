@@ -1,0 +1,84 @@
+//! What the engine has done since it was opened, counted in cells of their own cache lines, one set
+//! for each of a few threads, so that counting costs no shared line on the hot path.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $kind:ident $name:ident),+ $(,)?) => {
+        /// What is counted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Count { $($kind),+ }
+
+        /// What the engine has done since it was opened.
+        #[derive(
+            Debug, Clone, Copy, Default, PartialEq, Eq,
+            serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+        )]
+        pub struct Counters { $($(#[$doc])* pub $name: u64),+ }
+
+        impl Counting {
+            /// All counts.
+            pub(super) fn view(&self) -> Counters {
+                Counters { $($name: self.sum(Count::$kind)),+ }
+            }
+        }
+
+        const KINDS: usize = [$(stringify!($name)),+].len();
+    };
+}
+
+counters! {
+    /// Reservations granted, orders in one step included.
+    Granted granted,
+    /// Requests refused for lack of stock.
+    RefusedStock refused_stock,
+    /// Requests refused for a customer's limit.
+    RefusedLimit refused_limit,
+    /// Requests refused for anything else.
+    RefusedOther refused_other,
+    /// Repeats that got the first answer again.
+    Replayed replayed,
+    /// Reservations committed, orders in one step included.
+    Committed committed,
+    /// Reservations released wholly.
+    Released released,
+    /// Reservations expired.
+    Expired expired,
+    /// Reservations extended.
+    Extended extended,
+    /// Carts changed.
+    Changed changed,
+    /// Orders placed, commits included.
+    OrdersPlaced orders_placed,
+    /// Changes of stock.
+    StockChanged stock_changed,
+    /// Checkpoints made.
+    Checkpoints checkpoints,
+}
+
+const STRIPES: usize = 8;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    stripes: [CachePadded<[AtomicU64; KINDS]>; STRIPES],
+}
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
+}
+
+impl Counting {
+    /// Counts one.
+    pub(super) fn add(&self, count: Count) {
+        let stripe = STRIPE.with(|s| *s);
+        self.stripes[stripe][count as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn sum(&self, count: Count) -> u64 {
+        self.stripes.iter().map(|s| s[count as usize].load(Ordering::Relaxed)).sum()
+    }
+}

@@ -1,0 +1,154 @@
+//! Keyed hashes of what callers send: idempotency keys, bodies, customers, order ids. SipHash-1-3
+//! (Aumasson and Bernstein, 2012) under the data directory's secret, so that nobody outside can make
+//! two keys collide; 128 bits for keys, 64 for the rest.
+//!
+//! What is fed is fixed here byte by byte, since the hashes are written to the log and must be the
+//! same in every later version.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::model::{
+    IdempotencyKey,
+    command::{Reserve, ReserveLine},
+    event::KeyRef,
+};
+
+/// A request's idempotency key and whose it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Key<'a> {
+    /// The partner; empty where there are no API keys.
+    pub partner: &'a str,
+    /// The key.
+    pub key: &'a IdempotencyKey,
+}
+
+/// Hashes under a secret.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hasher {
+    secret: [u64; 2],
+}
+
+/// Adapts a hasher to what serde writes to.
+struct Feed(SipHasher13);
+
+impl std::io::Write for Feed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Feed {
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.write(text.as_bytes());
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.write(&number.to_le_bytes());
+    }
+
+    fn optional(&mut self, text: Option<&str>) {
+        self.number(u64::from(text.is_some()));
+        self.text(text.unwrap_or(""));
+    }
+
+    fn line(&mut self, line: &ReserveLine) {
+        self.text(line.sku.as_str());
+        self.number(u64::from(line.quantity.get()) << 1 | u64::from(line.split));
+        self.optional(line.location.as_ref().map(|l| l.as_str()));
+    }
+}
+
+impl Hasher {
+    pub(super) fn new(secret: [u64; 2]) -> Self {
+        Self { secret }
+    }
+
+    fn feed(&self) -> Feed {
+        Feed(SipHasher13::new_with_keys(self.secret[0], self.secret[1]))
+    }
+
+    fn key(&self, key: Key<'_>) -> [u64; 2] {
+        let mut feed = self.feed();
+        feed.text(key.partner);
+        feed.text(key.key.as_str());
+        let hash = feed.0.finish128();
+        [hash.h1, hash.h2]
+    }
+
+    /// A text's hash; never 0, which stands for no text.
+    pub(super) fn text(&self, text: &str) -> u64 {
+        let mut feed = self.feed();
+        feed.text(text);
+        feed.0.finish128().h1.max(1)
+    }
+
+    /// A reservation's key and fingerprint; the hot path, so written out.
+    pub(super) fn reserve(&self, key: Key<'_>, reserve: &Reserve) -> KeyRef {
+        let mut feed = self.feed();
+        feed.number(5);
+        reserve.lines.iter().for_each(|line| feed.line(line));
+        feed.optional(reserve.customer.as_ref().map(|c| c.as_str()));
+        feed.optional(reserve.order_id.as_ref().map(|o| o.as_str()));
+        feed.number(reserve.ttl_ms.map_or(0, |ttl| ttl.wrapping_add(1)));
+        KeyRef { hash: self.key(key), fingerprint: feed.0.finish128().h1 }
+    }
+
+    /// Any other request's key and fingerprint: over its route and its body, parsed and written
+    /// again.
+    pub(super) fn request(
+        &self,
+        key: Key<'_>,
+        route: &str,
+        body: &impl serde::Serialize,
+    ) -> KeyRef {
+        let mut feed = self.feed();
+        feed.text(route);
+        // Writing to a hasher can't fail, and commands have no maps with odd keys.
+        let _ = serde_json::to_writer(&mut feed, body);
+        KeyRef { hash: self.key(key), fingerprint: feed.0.finish128().h1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_counts_and_the_secret_too() {
+        let hasher = Hasher::new([1, 2]);
+        let name = "k".parse().unwrap();
+        let key = Key { partner: "p", key: &name };
+        let bodies = [
+            r#"{"lines":[{"sku":"A","quantity":1}]}"#,
+            r#"{"lines":[{"sku":"A","quantity":2}]}"#,
+            r#"{"lines":[{"sku":"B","quantity":1}]}"#,
+            r#"{"lines":[{"sku":"A","quantity":1,"split":false}]}"#,
+            r#"{"lines":[{"sku":"A","quantity":1,"location":"X"}]}"#,
+            r#"{"lines":[{"sku":"A","quantity":1}],"customer":"c"}"#,
+            r#"{"lines":[{"sku":"A","quantity":1}],"order_id":"c"}"#,
+            r#"{"lines":[{"sku":"A","quantity":1}],"ttl_ms":0}"#,
+        ];
+        let prints: std::collections::HashSet<_> = bodies
+            .iter()
+            .map(|b| hasher.reserve(key, &serde_json::from_str(b).unwrap()).fingerprint)
+            .collect();
+        assert_eq!(prints.len(), bodies.len());
+        let other = Key { partner: "q", ..key };
+        assert_ne!(hasher.key(key), hasher.key(other));
+        assert_ne!(hasher.key(key), Hasher::new([1, 3]).key(key));
+        assert_ne!(hasher.request(key, "a", &1), hasher.request(key, "b", &1));
+    }
+
+    #[test]
+    fn the_hashes_in_old_logs_stay_what_they_are() {
+        let hasher = Hasher::new([1, 2]);
+        assert_eq!(hasher.text("customer"), 15_403_558_239_849_064_090);
+    }
+}

@@ -1,0 +1,145 @@
+//! Opening: the newest checkpoint, the tail of the log, and what follows from them: free slots,
+//! timers, and the room set aside for what is open.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, AtomicU64},
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    ledger::wheel::Wheel,
+    model::{
+        Lsn,
+        event::{self, Event, Genesis},
+        view::ReservationState,
+    },
+    wal::{Draft, Log, RoomClass, Storage, checkpoint},
+};
+
+use super::{
+    Error, Options,
+    clock::Clock,
+    core::{Core, Tables, closing_bytes},
+    counters::Counting,
+    effect::{Effects, Thing},
+    fold,
+    hash::Hasher,
+    replay::Replay,
+};
+
+pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, Error> {
+    let snapshot = checkpoint::newest(&storage)?;
+    let covers = snapshot.as_ref().map_or(Lsn(0), |s| s.covers());
+    let log = Log::open(storage.clone(), options.wal.clone(), covers)?;
+    let tables = Tables::new(&options);
+    let mut replay = Replay { tables: &tables, sinks: HashMap::new(), secret: None, time_ms: 0 };
+    let mut snapshot_bytes = 0;
+    if let Some(snapshot) = &snapshot {
+        if snapshot.incarnation() != log.incarnation() {
+            return Err(Error::Checkpoint { reason: "it is of another life of the log".into() });
+        }
+        snapshot_bytes = load(snapshot, &mut replay)?;
+    }
+    replay_tail(&log, covers, &options, &mut replay)?;
+    let secret = match replay.secret {
+        Some(secret) => secret,
+        None => begin(&log)?,
+    };
+    let clock = Clock::new(replay.time_ms);
+    let (now_ms, sinks) = (clock.now_ms(), replay.sinks);
+    let mut core = Core {
+        hasher: Hasher::new(secret),
+        wheel: Wheel::new(now_ms),
+        grace_until_ms: now_ms + options.overdue_grace_ms,
+        options,
+        storage,
+        log,
+        clock,
+        tables,
+        counters: Counting::default(),
+        defining: Mutex::new(()),
+        sinks,
+        holds: Mutex::default(),
+        checkpoint: AtomicU64::new(covers.0),
+        checkpoint_before: AtomicU64::new(0),
+        checkpoint_bytes: AtomicU64::new(snapshot_bytes),
+        checkpointing: Mutex::new(()),
+        stopping: AtomicBool::new(false),
+        held_at_open: 0,
+    };
+    core.held_at_open = resume(&core);
+    Ok(core)
+}
+
+fn load<S: Storage>(
+    snapshot: &checkpoint::Snapshot<S>,
+    replay: &mut Replay<'_>,
+) -> Result<u64, Error> {
+    let mut entries = snapshot.iter()?;
+    let mut bytes = 0;
+    while let Some((key, value)) = entries.next()? {
+        let unknown = || Error::Checkpoint { reason: "a key is of a kind not known here".into() };
+        let thing = Thing::of_key(key).ok_or_else(unknown)?;
+        fold::load(replay, thing, fold::from_bytes(value)?)?;
+        bytes += (key.len() + value.len()) as u64;
+    }
+    Ok(bytes)
+}
+
+fn replay_tail<S: Storage>(
+    log: &Log<S>,
+    covers: Lsn,
+    options: &Options,
+    replay: &mut Replay<'_>,
+) -> Result<(), Error> {
+    let positions = &replay.tables.positions;
+    let sku_of = |number| positions.get(number).map_or(u32::MAX, |p| p.sku_number());
+    let effects = Effects { retention_ms: options.retention_ms, sku_of: &sku_of };
+    let mut reader = log.reader(covers)?;
+    while let Some(record) = reader.next()? {
+        let mut failed = None;
+        effects.of(&record, |thing, effect| {
+            if failed.is_none() {
+                failed = replay.apply(record.lsn, thing, effect).err();
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        replay.time_ms = replay.time_ms.max(record.time_ms);
+    }
+    Ok(())
+}
+
+/// Writes the first record of a new log: the data directory's secret.
+fn begin<S: Storage>(log: &Log<S>) -> Result<[u64; 2], Error> {
+    let random = || getrandom::u64().map_err(|e| std::io::Error::other(e.to_string()));
+    let io = |source| Error::Io { what: "getting random bytes", source };
+    let genesis = Genesis { hash_secret: [random().map_err(io)?, random().map_err(io)?] };
+    let mut draft = Draft::new();
+    event::encode(&genesis, draft.begin(Genesis::KIND, Genesis::VERSION, Clock::new(0).now_ms()));
+    draft.seal();
+    let ticket = log.ticket(RoomClass::Upkeep, draft.bytes(), 0).map_err(|_| Error::NoRoom)?;
+    let lsn = ticket.append(&draft);
+    log.wait_durable_blocking(lsn)?;
+    Ok(genesis.hash_secret)
+}
+
+/// After replay: frees slots, sets timers, sets room aside. Returns how many are held.
+fn resume<S: Storage>(core: &Core<S>) -> u64 {
+    let table = &core.tables.reservations;
+    table.rebuild();
+    let (mut held, mut aside) = (0, 0);
+    for slot in 0..table.slots() {
+        let Some(seen) = table.read_any(slot) else { continue };
+        if seen.state == ReservationState::Held {
+            held += 1;
+            aside += closing_bytes(seen.lines.len());
+            core.wheel.insert(table, slot, seen.deadline_ms.max(core.grace_until_ms));
+        }
+    }
+    core.log.set_aside(aside);
+    held
+}

@@ -1,0 +1,655 @@
+//! Selling: a held reservation is committed, several become one order, or an order is reserved and
+//! committed in one record.
+//!
+//! An order's id is claimed in the table of orders before the record is, and the reservations are
+//! busy from before the claim until their new state is set: no two orders share an id or a
+//! reservation.
+
+use crate::{
+    ledger::{
+        keys::Outcome,
+        orders::{self, Order},
+        reservations::{NotBegun, Opening, Snapshot, Transition},
+    },
+    model::{
+        Amount, Lsn, OrderId, ReservationId, Timestamp,
+        command::{Commit, PlaceOrder, PriceLine, Prices, Priority, ReserveLine},
+        event::{self, KeyRef, Line, OrderData, Priced, Sold},
+        totals,
+        view::{OrderView, ReservationState, ReservationView},
+    },
+    wal::{Draft, RoomClass, Storage},
+};
+
+use super::{
+    Answer, Decision, Engine, Key, Refusal,
+    core::{Core, KeyClaim, closing_bytes},
+    counters::Count,
+    reserve::SlotClaim,
+    take::{Cart, Taker, Takes},
+    transition::{fixed_bytes, of},
+};
+
+/// The money side of a request, whichever it came with.
+pub(super) struct Money<'a> {
+    order_id: &'a OrderId,
+    customer: &'a str,
+    currency: crate::model::Currency,
+    prices: Prices,
+    lines: &'a [PriceLine],
+    shipping: Amount,
+    shipping_tax: Amount,
+    priority: Priority,
+    promised_ship_at: Option<Timestamp>,
+}
+
+impl<'a> Money<'a> {
+    fn of_commit(commit: &'a Commit, order_id: &'a OrderId) -> Self {
+        Self {
+            order_id,
+            customer: "",
+            currency: commit.currency,
+            prices: commit.prices,
+            lines: &commit.lines,
+            shipping: commit.shipping,
+            shipping_tax: commit.shipping_tax,
+            priority: commit.priority,
+            promised_ship_at: commit.promised_ship_at,
+        }
+    }
+
+    fn of_order(place: &'a PlaceOrder, lines: &'a [PriceLine]) -> Self {
+        Self {
+            order_id: &place.order_id,
+            customer: place.customer.as_ref().map_or("", |c| c.as_str()),
+            currency: place.currency,
+            prices: place.prices,
+            lines,
+            shipping: place.shipping,
+            shipping_tax: place.shipping_tax,
+            priority: place.priority,
+            promised_ship_at: place.promised_ship_at,
+        }
+    }
+
+    /// Bytes that the order's record takes at most.
+    fn record_bytes(&self, allocations: usize, reservations: usize) -> usize {
+        let texts: usize = self
+            .lines
+            .iter()
+            .map(|l| l.tax_code.as_ref().map_or(0, |t| t.as_str().len()) + 8)
+            .sum::<usize>()
+            + self.order_id.as_str().len()
+            + self.customer.len()
+            + 32;
+        let body = fixed_bytes::<event::Placed>()
+            + (self.lines.len() + 1) * size_of::<<Priced as rkyv::Archive>::Archived>()
+            + (allocations + 1) * size_of::<<Line as rkyv::Archive>::Archived>()
+            + (reservations + 1) * size_of::<<Sold as rkyv::Archive>::Archived>()
+            + texts;
+        Draft::bytes_for(body)
+    }
+}
+
+fn sum_by_sku<S: Storage>(core: &Core<S>, lines: &[Line]) -> Vec<(u32, u32)> {
+    let mut sums: Vec<(u32, u32)> = Vec::new();
+    for line in lines {
+        let Some(position) = core.tables.positions.get(line.position) else { continue };
+        let sku_number = position.sku_number();
+        match sums.iter_mut().find(|(number, _)| *number == sku_number) {
+            Some((_, sum)) => *sum = sum.saturating_add(line.quantity),
+            None => sums.push((sku_number, line.quantity)),
+        }
+    }
+    sums
+}
+
+impl<T> Decision<T> {
+    fn map<U>(self, to: impl FnOnce(T) -> U) -> Decision<U> {
+        let outcome = self.outcome.map(|answer| Answer {
+            value: to(answer.value),
+            replayed: answer.replayed,
+            current_state: answer.current_state,
+            created: answer.created,
+        });
+        Decision { outcome, behind: self.behind }
+    }
+}
+
+impl<S: Storage> Engine<S> {
+    /// Makes a held reservation an order.
+    ///
+    /// # Errors
+    /// When settled: `malformed`, `unknown_reservation`, `wrong_state`, `order_mismatch`,
+    /// `order_exists`, `idempotency_key_reused`, `overloaded`; a revived one also those of
+    /// [`Engine::reserve`].
+    pub fn commit(
+        &self,
+        key: Key<'_>,
+        id: ReservationId,
+        commit: &Commit,
+    ) -> Decision<ReservationView> {
+        let core = self.core();
+        let key = core.hasher.request(key, &format!("commit/{id}"), commit);
+        core.count(core.commit(&key, id, commit).unwrap_or_else(Decision::from))
+    }
+
+    /// Reserves and commits in one record, or makes one order of several held reservations.
+    ///
+    /// # Errors
+    /// When settled: those of [`Engine::reserve`] and [`Engine::commit`].
+    pub fn place_order(&self, key: Key<'_>, place: &PlaceOrder) -> Decision<OrderView> {
+        let core = self.core();
+        let key = core.hasher.request(key, "orders", place);
+        let decision = core.place(&key, place).unwrap_or_else(|refusal| {
+            core.unless_known(&key, refusal, |done| core.placed_again(&place.order_id, done))
+        });
+        core.count(decision)
+    }
+}
+
+impl<S: Storage> Core<S> {
+    /// What is sold for how much, checked: every SKU has exactly one price, and the money adds up.
+    fn order_data(
+        &self,
+        money: &Money<'_>,
+        allocations: Vec<Line>,
+        now_ms: u64,
+    ) -> Result<OrderData, Refusal> {
+        let mut sums = sum_by_sku(self, &allocations);
+        let net = money.prices == Prices::Net;
+        let mut prices = Vec::with_capacity(money.lines.len());
+        for (index, line) in money.lines.iter().enumerate() {
+            let field = |name: &str| format!("lines[{index}].{name}");
+            let number = self.tables.positions.sku_number(&line.sku);
+            let at = sums.iter().position(|(n, _)| Some(*n) == number).ok_or_else(|| {
+                Refusal::malformed(field("sku"), "is not in the order, or has a line already")
+            })?;
+            let (sku_number, quantity) = sums.swap_remove(at);
+            let (unit_price, discount) = (line.unit_price.minor(), line.discount.minor());
+            totals::line(unit_price, quantity, discount, 0, net)
+                .map_err(|why| Refusal::malformed(field("discount"), why.0))?;
+            totals::line(unit_price, quantity, discount, line.tax.minor(), net)
+                .map_err(|why| Refusal::malformed(field("tax"), why.0))?;
+            prices.push(Priced {
+                unit_price,
+                tax: line.tax.minor(),
+                discount,
+                sku_number,
+                quantity,
+                tax_code: line.tax_code.as_ref().map_or("", |t| t.as_str()).to_owned(),
+            });
+        }
+        if let Some((sku_number, _)) = sums.first() {
+            let sku = self.tables.positions.sku(*sku_number).map_or("", |s| s.as_str());
+            return Err(Refusal::malformed("lines", format!("have no price for SKU `{sku}`")));
+        }
+        let (shipping, shipping_tax) = (money.shipping.minor(), money.shipping_tax.minor());
+        totals::shipping(shipping, shipping_tax, net)
+            .map_err(|why| Refusal::malformed("shipping_tax", why.0))?;
+        let data = OrderData {
+            shipping,
+            shipping_tax,
+            promised_ship_at_ms: money.promised_ship_at.map_or(0, Timestamp::millis),
+            committed_at_ms: now_ms,
+            order_id: money.order_id.as_str().to_owned(),
+            customer: money.customer.to_owned(),
+            prices,
+            allocations,
+            currency: money.currency.as_bytes(),
+            net,
+            priority: money.priority as u8,
+        };
+        totals::order(&data).map_err(|why| Refusal::malformed("lines", why.0))?;
+        Ok(data)
+    }
+
+    /// Claims an order's id; a twin in flight is waited for.
+    fn claim_order(&self, id: &OrderId) -> Result<orders::Begin<'_>, Refusal> {
+        self.until("an order with this id is being decided; try again", || {
+            match self.tables.orders.begin(id) {
+                orders::Begin::InFlight => None,
+                other => Some(other),
+            }
+        })
+    }
+
+    fn commit(
+        &self,
+        key: &KeyRef,
+        id: ReservationId,
+        commit: &Commit,
+    ) -> Result<Decision<ReservationView>, Refusal> {
+        let claim = match self.claim_key(key)? {
+            KeyClaim::Mine(claim) => claim,
+            KeyClaim::Done(done) => return Ok(self.committed_again(id, &done, commit)),
+        };
+        let seen = match self.tables.reservations.read(id) {
+            Ok(seen) => seen,
+            Err(why) => return Ok(self.not_begun(why)),
+        };
+        let given_id = self.order_id_of(&seen);
+        let order_id = match commit.order_id.as_ref().or(given_id.as_ref()) {
+            Some(order_id) => order_id,
+            None => {
+                return Err(Refusal::malformed("order_id", "is required: the reservation has none"));
+            }
+        };
+        let order_hash = self.hasher.text(order_id.as_str());
+        if seen.order != 0 && seen.order != order_hash {
+            return Ok(Decision::refused_behind(Refusal::OrderMismatch, seen.last));
+        }
+        let money = Money::of_commit(commit, order_id);
+        if seen.state == ReservationState::Committed {
+            return self.committed_before(&seen, &money);
+        }
+        let order_claim = match self.claim_order(order_id)? {
+            orders::Begin::Claimed(claim) => claim,
+            orders::Begin::Placed(order) if order.reservations.contains(&id) => {
+                return self.committed_before(&seen, &money);
+            }
+            orders::Begin::Placed(order) => {
+                return Ok(Decision::refused_behind(Refusal::OrderExists, order.last));
+            }
+            _ => return Err(Refusal::Overloaded { what: "the table of orders is full" }),
+        };
+        let revive = commit.revive && seen.state == ReservationState::Expired;
+        let sale = Sale { key, money: &money, order_hash, order_claim };
+        let decision = if revive {
+            self.sell_expired(sale, &seen)?
+        } else {
+            self.sell_held(sale, &[id], seen.lines.len())?
+        };
+        if let Ok(order) = &decision.outcome {
+            let lsn = order.value.lsn;
+            claim.finish(&self.outcome::<event::Placed>(lsn, id.slot, 0, self.now_ms()));
+        }
+        let mut decision = decision.map(|order| committed_view(id, &order));
+        if let Ok(answer) = &mut decision.outcome {
+            // A transition of something that is there already: 200.
+            answer.created = false;
+        }
+        Ok(decision)
+    }
+
+    /// The order id that was given at the reservation, read from its record.
+    fn order_id_of(&self, seen: &Snapshot) -> Option<OrderId> {
+        if seen.order == 0 {
+            return None;
+        }
+        let pinned = self.log.read_at(seen.id.lsn).ok()?;
+        let record = pinned.record();
+        let event = event::decode::<event::Reserve<'_>>(
+            record.lsn,
+            record.kind,
+            record.version,
+            record.body,
+        );
+        event.ok()?.order_id.parse().ok()
+    }
+
+    /// A commit of what is committed already: the same content is answered again.
+    fn committed_before(
+        &self,
+        seen: &Snapshot,
+        money: &Money<'_>,
+    ) -> Result<Decision<ReservationView>, Refusal> {
+        let id = seen.id;
+        let wrong = || Refusal::WrongState { state: ReservationState::Committed };
+        let Some(order) = self.tables.orders.get(money.order_id) else {
+            return Ok(Decision::refused_behind(Refusal::OrderMismatch, seen.last));
+        };
+        if !order.reservations.contains(&id) {
+            return Ok(Decision::refused_behind(Refusal::OrderExists, order.last));
+        }
+        let data =
+            self.order_data(money, order.data.allocations.clone(), order.data.committed_at_ms);
+        let same = data.is_ok_and(|mut data| {
+            data.customer.clone_from(&order.data.customer);
+            data == order.data
+        });
+        if !same {
+            return Ok(Decision::refused_behind(wrong(), order.last));
+        }
+        let view = committed_view(id, &self.order_view(&order));
+        Ok(Decision::made(view, false, order.last))
+    }
+
+    fn committed_again(
+        &self,
+        id: ReservationId,
+        done: &Outcome,
+        commit: &Commit,
+    ) -> Decision<ReservationView> {
+        let now = match self.tables.reservations.read(id) {
+            Ok(now) => now,
+            Err(why) => return self.not_begun(why),
+        };
+        let given_id = self.order_id_of(&now);
+        let order_id = commit.order_id.as_ref().or(given_id.as_ref());
+        let view = ReservationView {
+            id,
+            state: ReservationState::Committed,
+            lines: self.line_views(&now.lines),
+            expires_at: None,
+            order_id: order_id.cloned(),
+            lsn: Lsn(done.lsn),
+        };
+        let moved_on = (now.state != ReservationState::Committed).then_some(now.state);
+        Decision::repeated(view, moved_on, false, now.last)
+    }
+
+    fn place(&self, key: &KeyRef, place: &PlaceOrder) -> Result<Decision<OrderView>, Refusal> {
+        let prices = merged_prices(place)?;
+        let money = Money::of_order(place, &prices);
+        match &place.reservations {
+            Some(ids) => self.place_held(key, place, &money, ids),
+            None => self.place_now(key, place, &money),
+        }
+    }
+
+    fn place_held(
+        &self,
+        key: &KeyRef,
+        place: &PlaceOrder,
+        money: &Money<'_>,
+        ids: &[ReservationId],
+    ) -> Result<Decision<OrderView>, Refusal> {
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.is_empty() || ids.len() > self.options.lines_max as usize {
+            let reason = format!("must name 1 to {} reservations", self.options.lines_max);
+            return Err(Refusal::malformed("reservations", reason));
+        }
+        let claim = match self.claim_key(key)? {
+            KeyClaim::Mine(claim) => claim,
+            KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
+        };
+        let order_hash = self.hasher.text(place.order_id.as_str());
+        let mut lines = 0;
+        for id in &ids {
+            match self.tables.reservations.read(*id) {
+                Ok(seen) if seen.order != 0 && seen.order != order_hash => {
+                    return Ok(Decision::refused_behind(Refusal::OrderMismatch, seen.last));
+                }
+                Ok(seen) => lines += seen.lines.len(),
+                Err(why) => return Ok(self.not_begun(why)),
+            }
+        }
+        let order_claim = match self.claim_order(&place.order_id)? {
+            orders::Begin::Claimed(claim) => claim,
+            orders::Begin::Placed(order) => return self.placed_before(&order, money, Some(&ids)),
+            _ => return Err(Refusal::Overloaded { what: "the table of orders is full" }),
+        };
+        let sale = Sale { key, money, order_hash, order_claim };
+        let decision = self.sell_held(sale, &ids, lines)?;
+        if let Ok(order) = &decision.outcome {
+            let first = ids.first().map_or(0, |id| id.slot);
+            let lsn = order.value.lsn;
+            claim.finish(&self.outcome::<event::Placed>(lsn, first, 0, self.now_ms()));
+        }
+        Ok(decision)
+    }
+
+    fn place_now(
+        &self,
+        key: &KeyRef,
+        place: &PlaceOrder,
+        money: &Money<'_>,
+    ) -> Result<Decision<OrderView>, Refusal> {
+        let lines =
+            place.lines.iter().enumerate().map(reserve_line).collect::<Result<Vec<_>, _>>()?;
+        let cart = Cart::resolve(&self.tables.positions, &lines, self.options.lines_max)?;
+        if cart.is_short(&self.tables.positions)
+            && self.tables.orders.get(&place.order_id).is_none()
+        {
+            return Err(Refusal::InsufficientStock { lines: cart.short(&self.tables.positions) });
+        }
+        let claim = match self.claim_key(key)? {
+            KeyClaim::Mine(claim) => claim,
+            KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
+        };
+        let order_claim = match self.claim_order(&place.order_id)? {
+            orders::Begin::Claimed(claim) => claim,
+            orders::Begin::Placed(order) => return self.placed_before(&order, money, None),
+            _ => return Err(Refusal::Overloaded { what: "the table of orders is full" }),
+        };
+        let slot = SlotClaim::new(self)?;
+        let ticket = self.ticket(RoomClass::New, money.record_bytes(cart.lines_max, 0), 0)?;
+        let now_ms = self.now_ms();
+        let customer = self.text_hash(place.customer.as_ref().map(|c| c.as_str()));
+        let taker = Taker { customer, now_ms, tail: self.log.appended().0 };
+        let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
+        let order = self.order_data(money, takes.lines.clone(), now_ms)?;
+        let order_hash = self.hasher.text(place.order_id.as_str());
+        let record = event::Placed {
+            key: *key,
+            customer_hash: customer,
+            order_hash,
+            taken_slot: Some(slot.number()),
+            reservations: Vec::new(),
+            order,
+        };
+        let lsn = self.append(ticket, &record, now_ms);
+        let number = slot.number();
+        let lines = takes.settle();
+        self.add_committed(&lines);
+        let state = ReservationState::Committed;
+        let opening =
+            Opening { lsn, state, deadline_ms: 0, lines: &lines, customer, order: order_hash };
+        let id = slot.open(&opening);
+        let order_id = place.order_id.clone();
+        let order =
+            Order { id: order_id, data: record.order, reservations: vec![id], state, last: lsn };
+        let order = order_claim.place(order);
+        claim.finish(&self.outcome::<event::Placed>(lsn, number, 0, now_ms));
+        self.counters.add(Count::Granted);
+        self.counters.add(Count::Committed);
+        self.counters.add(Count::OrdersPlaced);
+        Ok(Decision::made(self.order_view(&order), true, lsn))
+    }
+
+    fn add_committed(&self, lines: &[Line]) {
+        for line in lines {
+            if let Some(position) = self.tables.positions.get(line.position) {
+                position.add_committed(i64::from(line.quantity));
+            }
+        }
+    }
+
+    fn sell_held(
+        &self,
+        sale: Sale<'_, '_>,
+        ids: &[ReservationId],
+        lines: usize,
+    ) -> Result<Decision<OrderView>, Refusal> {
+        let bytes = sale.money.record_bytes(lines, ids.len());
+        let ticket = self.ticket(RoomClass::Closing, bytes, 0)?;
+        let mut transitions = Vec::with_capacity(ids.len());
+        for id in ids {
+            match self.tables.reservations.begin(*id, &[ReservationState::Held]) {
+                Ok(transition) => transitions.push(transition),
+                Err(NotBegun::State { state: ReservationState::Committed, last }) => {
+                    return Ok(Decision::refused_behind(
+                        Refusal::WrongState { state: ReservationState::Committed },
+                        last,
+                    ));
+                }
+                Err(why) => return Ok(self.not_begun(why)),
+            }
+        }
+        let before: Vec<Snapshot> = transitions.iter().map(Transition::snapshot).collect();
+        let allocations: Vec<Line> = before.iter().flat_map(|b| b.lines.iter().copied()).collect();
+        if allocations.len() > lines {
+            return Err(Refusal::Overloaded { what: "a reservation was changed meanwhile" });
+        }
+        let now_ms = self.now_ms();
+        let order = self.order_data(sale.money, allocations, now_ms)?;
+        let record = event::Placed {
+            key: *sale.key,
+            customer_hash: before.first().map_or(0, |b| b.customer),
+            order_hash: sale.order_hash,
+            taken_slot: None,
+            reservations: before.iter().map(|b| Sold { of: of(b), revived: false }).collect(),
+            order,
+        };
+        let lsn = self.append(ticket, &record, now_ms);
+        let freed = before.iter().map(|b| closing_bytes(b.lines.len())).sum();
+        self.log.give_back(freed);
+        Ok(self.sold(sale, record.order, transitions, lsn))
+    }
+
+    /// After an order's record: its reservations are committed, and the order is there.
+    fn sold(
+        &self,
+        sale: Sale<'_, '_>,
+        data: OrderData,
+        transitions: Vec<Transition<'_>>,
+        lsn: Lsn,
+    ) -> Decision<OrderView> {
+        self.add_committed(&data.allocations);
+        let state = ReservationState::Committed;
+        let reservations = transitions.iter().map(|t| t.snapshot().id).collect();
+        let id = sale.money.order_id.clone();
+        let order = sale.order_claim.place(Order { id, data, reservations, state, last: lsn });
+        for transition in transitions {
+            transition.set_order(sale.order_hash);
+            transition.finish(state, 0, lsn);
+            self.counters.add(Count::Committed);
+        }
+        self.counters.add(Count::OrdersPlaced);
+        Decision::made(self.order_view(&order), true, lsn)
+    }
+
+    /// Takes an expired reservation again and sells it, in one record.
+    fn sell_expired(
+        &self,
+        sale: Sale<'_, '_>,
+        seen: &Snapshot,
+    ) -> Result<Decision<OrderView>, Refusal> {
+        let bytes = sale.money.record_bytes(seen.lines.len(), 1);
+        let ticket = self.ticket(RoomClass::New, bytes, 0)?;
+        let expired = &[ReservationState::Expired];
+        let transition = match self.tables.reservations.begin(seen.id, expired) {
+            Ok(transition) => transition,
+            Err(why) => return Ok(self.not_begun(why)),
+        };
+        let before = transition.snapshot();
+        let cart = Cart::exactly(&self.tables.positions, &before.lines);
+        let now_ms = self.now_ms();
+        let taker = Taker { customer: before.customer, now_ms, tail: self.log.appended().0 };
+        let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
+        let order = self.order_data(sale.money, takes.lines.clone(), now_ms)?;
+        let record = event::Placed {
+            key: *sale.key,
+            customer_hash: before.customer,
+            order_hash: sale.order_hash,
+            taken_slot: None,
+            reservations: vec![Sold { of: of(&before), revived: true }],
+            order,
+        };
+        let lsn = self.append(ticket, &record, now_ms);
+        let taken = takes.settle();
+        transition.set_lines(&taken);
+        self.counters.add(Count::Granted);
+        Ok(self.sold(sale, record.order, vec![transition], lsn))
+    }
+
+    /// An order whose id is placed already: the same content is answered again.
+    fn placed_before(
+        &self,
+        order: &Order,
+        money: &Money<'_>,
+        ids: Option<&[ReservationId]>,
+    ) -> Result<Decision<OrderView>, Refusal> {
+        let exists = Decision::refused_behind(Refusal::OrderExists, order.last);
+        let Some(ids) = ids else { return Ok(exists) };
+        let data =
+            self.order_data(money, order.data.allocations.clone(), order.data.committed_at_ms);
+        let same = data.is_ok_and(|data| data == order.data) && order.reservations == ids;
+        Ok(if same { Decision::made(self.order_view(order), true, order.last) } else { exists })
+    }
+
+    fn placed_again(&self, id: &OrderId, _done: &Outcome) -> Decision<OrderView> {
+        match self.tables.orders.get(id) {
+            Some(order) => {
+                let moved_on = (order.state != ReservationState::Committed).then_some(order.state);
+                let mut view = self.order_view(&order);
+                view.state = ReservationState::Committed;
+                Decision::repeated(view, moved_on, true, order.last)
+            }
+            None => Refusal::UnknownOrder.into(),
+        }
+    }
+}
+
+/// What selling needs besides the reservations.
+struct Sale<'a, 'c> {
+    key: &'a KeyRef,
+    money: &'a Money<'a>,
+    order_hash: u64,
+    order_claim: orders::Claim<'c>,
+}
+
+fn committed_view(id: ReservationId, order: &OrderView) -> ReservationView {
+    ReservationView {
+        id,
+        state: ReservationState::Committed,
+        lines: order.allocations.clone(),
+        expires_at: None,
+        order_id: Some(order.order_id.clone()),
+        lsn: order.lsn,
+    }
+}
+
+/// The take of an order's line.
+fn reserve_line(
+    (index, line): (usize, &crate::model::command::OrderLine),
+) -> Result<ReserveLine, Refusal> {
+    let field = || format!("lines[{index}].quantity");
+    let quantity = line.quantity.ok_or_else(|| Refusal::malformed(field(), "is required"))?;
+    Ok(ReserveLine {
+        sku: line.sku.clone(),
+        quantity,
+        location: line.location.clone(),
+        split: line.split,
+    })
+}
+
+/// The prices of an order's lines, one for each SKU: lines of one SKU at several locations are
+/// priced together, so they must agree on unit price and tax code.
+fn merged_prices(place: &PlaceOrder) -> Result<Vec<PriceLine>, Refusal> {
+    let mut prices: Vec<PriceLine> = Vec::with_capacity(place.lines.len());
+    for (index, line) in place.lines.iter().enumerate() {
+        let field = |name: &str| format!("lines[{index}].{name}");
+        let named = line.quantity.is_some() || line.location.is_some();
+        if place.reservations.is_some() && named {
+            let reason = "must be absent where `reservations` are given";
+            return Err(Refusal::malformed(field("quantity"), reason));
+        }
+        let same = prices.iter_mut().find(|p: &&mut PriceLine| p.sku == line.sku);
+        let Some(same) = same else {
+            prices.push(PriceLine {
+                sku: line.sku.clone(),
+                unit_price: line.unit_price,
+                tax_code: line.tax_code.clone(),
+                tax: line.tax,
+                discount: line.discount,
+            });
+            continue;
+        };
+        if place.reservations.is_some() {
+            return Err(Refusal::malformed(field("sku"), "has a line already"));
+        }
+        if same.unit_price != line.unit_price || same.tax_code != line.tax_code {
+            let reason = "must be the same in every line of one SKU";
+            return Err(Refusal::malformed(field("unit_price"), reason));
+        }
+        let sum = |a: Amount, b: Amount| Amount::new(a.minor() + b.minor());
+        same.tax = sum(same.tax, line.tax).map_err(|e| Refusal::malformed(field("tax"), e.0))?;
+        same.discount = sum(same.discount, line.discount)
+            .map_err(|e| Refusal::malformed(field("discount"), e.0))?;
+    }
+    Ok(prices)
+}

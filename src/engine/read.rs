@@ -1,0 +1,265 @@
+//! Reading: stock, reservations, orders. Stock is read without waiting for anything; what is read of
+//! a reservation or an order is a decision like any other and is told once its last record is
+//! durable.
+
+use crate::{
+    ledger::{
+        orders::Order,
+        positions::{Counts, Position},
+        reservations::Snapshot,
+    },
+    model::{
+        Amount, Currency, CustomerId, Location, Lsn, OrderId, ReservationId, Sku, Timestamp,
+        command::{Prices, Priority},
+        event::Line,
+        totals,
+        view::{
+            LineView, OrderLineView, OrderView, PositionView, ReservationState, ReservationView,
+            StockView,
+        },
+    },
+    wal::Storage,
+};
+
+use super::{Decision, Engine, Refusal, core::Core};
+
+/// Which reservations to list.
+#[derive(Debug, Clone, Copy)]
+pub enum Filter<'a> {
+    /// Those made for an order, or that became it.
+    Order(&'a OrderId),
+    /// Those of a customer.
+    Customer(&'a CustomerId),
+}
+
+/// Some of the reservations that a filter asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The reservations, by slot.
+    pub reservations: Vec<ReservationView>,
+    /// Where to go on, if there may be more.
+    pub next: Option<u32>,
+}
+
+impl<S: Storage> Engine<S> {
+    /// The stock of a SKU over all its locations, now. Availability may reflect takes that are not
+    /// durable yet.
+    ///
+    /// # Errors
+    /// `unknown_sku`.
+    pub fn stock(&self, sku: &Sku) -> Result<StockView, Refusal> {
+        self.core().stock(sku)
+    }
+
+    /// Every SKU that has a position.
+    pub fn skus(&self) -> Vec<Sku> {
+        let positions = &self.core().tables.positions;
+        (0..positions.skus_len()).filter_map(|n| positions.sku(n).cloned()).collect()
+    }
+
+    /// A reservation as it stands.
+    ///
+    /// # Errors
+    /// When settled: `unknown_reservation`.
+    pub fn reservation(&self, id: ReservationId) -> Decision<ReservationView> {
+        self.core().as_it_is(id)
+    }
+
+    /// An order as it stands.
+    ///
+    /// # Errors
+    /// When settled: `unknown_order`.
+    pub fn order(&self, id: &OrderId) -> Decision<OrderView> {
+        match self.core().tables.orders.get(id) {
+            Some(order) => Decision::made(self.core().order_view(&order), false, order.last),
+            None => Refusal::UnknownOrder.into(),
+        }
+    }
+
+    /// Reservations by order or customer, `limit` at a time, from slot `after` on. Walks the whole
+    /// table, which takes milliseconds a million: for operators, not for storefronts.
+    pub fn reservations(
+        &self,
+        filter: Filter<'_>,
+        after: Option<u32>,
+        limit: usize,
+    ) -> Decision<Page> {
+        let core = self.core();
+        let (order, customer) = match filter {
+            Filter::Order(id) => (core.hasher.text(id.as_str()), 0),
+            Filter::Customer(id) => (0, core.hasher.text(id.as_str())),
+        };
+        let mut behind = Lsn(0);
+        let mut page = Page { reservations: Vec::new(), next: None };
+        for slot in after.map_or(0, |slot| slot.saturating_add(1))..core.tables.reservations.slots()
+        {
+            let Some(seen) = core.tables.reservations.read_any(slot) else { continue };
+            let wanted = if order != 0 { seen.order == order } else { seen.customer == customer };
+            if !wanted {
+                continue;
+            }
+            if page.reservations.len() == limit {
+                page.next = page.reservations.last().map(|r| r.id.slot);
+                break;
+            }
+            behind = behind.max(seen.last);
+            page.reservations.push(core.view(&seen));
+        }
+        Decision::made(page, false, behind)
+    }
+
+    /// The SKU and location of a position's number, as records name it.
+    pub fn position_name(&self, number: u32) -> Option<(Sku, Location)> {
+        let positions = &self.core().tables.positions;
+        let position = positions.get(number)?;
+        let sku = positions.sku(position.sku_number())?;
+        Some((sku.clone(), positions.location(position)?.clone()))
+    }
+
+    /// The SKU of a SKU's number, as records name it.
+    pub fn sku_name(&self, sku_number: u32) -> Option<Sku> {
+        self.core().tables.positions.sku(sku_number).cloned()
+    }
+}
+
+impl<S: Storage> Core<S> {
+    /// Everything whose record begins at or before it is in what is read from now on.
+    pub(super) fn read_lsn(&self) -> Lsn {
+        Lsn(self.log.durable().0.saturating_sub(1))
+    }
+
+    fn stock(&self, sku: &Sku) -> Result<StockView, Refusal> {
+        let positions = &self.tables.positions;
+        let unknown = || Refusal::UnknownSku { sku: sku.clone(), location: None };
+        let sku_number = positions.sku_number(sku).ok_or_else(unknown)?;
+        let lsn = self.read_lsn();
+        let views: Vec<PositionView> = positions
+            .of_sku(sku_number)
+            .filter_map(|(_, position)| self.position_view(position, lsn))
+            .collect();
+        if views.is_empty() {
+            return Err(unknown());
+        }
+        let sum = |of: fn(&PositionView) -> i64| views.iter().map(of).sum();
+        Ok(StockView {
+            sku: sku.clone(),
+            available: sum(|p| p.available),
+            on_hand: sum(|p| p.on_hand),
+            held: sum(|p| p.held),
+            committed: sum(|p| p.committed),
+            safety_stock: sum(|p| p.safety_stock),
+            backorder_limit: sum(|p| p.backorder_limit),
+            per_customer_limit: positions.limit(sku_number),
+            positions: views,
+            lsn,
+        })
+    }
+
+    pub(super) fn position_view(&self, position: &Position, lsn: Lsn) -> Option<PositionView> {
+        let positions = &self.tables.positions;
+        let Counts { available, on_hand, held, committed, safety_stock, backorder_limit } =
+            position.counts();
+        Some(PositionView {
+            sku: positions.sku(position.sku_number())?.clone(),
+            location: positions.location(position)?.clone(),
+            available,
+            on_hand,
+            held,
+            committed,
+            safety_stock,
+            backorder_limit,
+            per_customer_limit: positions.limit(position.sku_number()),
+            lsn,
+        })
+    }
+
+    /// Whether a position is of the SKU, and at the location where one is named.
+    pub(super) fn is_at(&self, number: u32, sku: &Sku, location: Option<&Location>) -> bool {
+        let positions = &self.tables.positions;
+        let Some(position) = positions.get(number) else { return false };
+        positions.sku(position.sku_number()) == Some(sku)
+            && location.is_none_or(|l| positions.location(position) == Some(l))
+    }
+
+    pub(super) fn line_views(&self, lines: &[Line]) -> Vec<LineView> {
+        let positions = &self.tables.positions;
+        let mut views: Vec<LineView> = Vec::with_capacity(lines.len());
+        for line in lines {
+            let Some(position) = positions.get(line.position) else { continue };
+            let (Some(sku), Some(location)) =
+                (positions.sku(position.sku_number()), positions.location(position))
+            else {
+                continue;
+            };
+            match views.iter_mut().find(|v| v.sku == *sku && v.location == *location) {
+                Some(same) => same.quantity += line.quantity,
+                None => views.push(LineView {
+                    sku: sku.clone(),
+                    location: location.clone(),
+                    quantity: line.quantity,
+                }),
+            }
+        }
+        views
+    }
+
+    pub(super) fn view(&self, seen: &Snapshot) -> ReservationView {
+        let held = seen.state == ReservationState::Held;
+        let sold = seen.state == ReservationState::Committed;
+        ReservationView {
+            id: seen.id,
+            state: seen.state,
+            lines: self.line_views(&seen.lines),
+            expires_at: held.then(|| Timestamp::from_millis(seen.deadline_ms)),
+            order_id: if sold { self.order_placed_at(seen.last) } else { None },
+            lsn: seen.last,
+        }
+    }
+
+    /// The id of the order whose record stands there, while the log keeps it.
+    fn order_placed_at(&self, lsn: Lsn) -> Option<OrderId> {
+        use crate::model::event::{Placed, decode};
+        let pinned = self.log.read_at(lsn).ok()?;
+        let record = pinned.record();
+        let placed = decode::<Placed>(record.lsn, record.kind, record.version, record.body).ok()?;
+        placed.order.order_id.parse().ok()
+    }
+
+    pub(super) fn order_view(&self, order: &Order) -> OrderView {
+        let data = &order.data;
+        let totals = totals::order(data).unwrap_or_default();
+        let lines = data.prices.iter().filter_map(|p| {
+            Some(OrderLineView {
+                sku: self.tables.positions.sku(p.sku_number)?.clone(),
+                quantity: p.quantity,
+                open_quantity: p.quantity,
+                unit_price: Amount::clamped(p.unit_price),
+                tax_code: p.tax_code.parse().ok(),
+                tax: Amount::clamped(p.tax),
+                discount: Amount::clamped(p.discount),
+            })
+        });
+        OrderView {
+            order_id: order.id.clone(),
+            state: order.state,
+            reservations: order.reservations.clone(),
+            lines: lines.collect(),
+            allocations: self.line_views(&data.allocations),
+            currency: Currency::from_bytes(data.currency),
+            prices: if data.net { Prices::Net } else { Prices::Gross },
+            shipping: Amount::clamped(data.shipping),
+            shipping_tax: Amount::clamped(data.shipping_tax),
+            total: totals.gross,
+            total_tax: totals.tax,
+            priority: match data.priority {
+                0 => Priority::Express,
+                1 => Priority::Standard,
+                _ => Priority::Bulk,
+            },
+            promised_ship_at: (data.promised_ship_at_ms > 0)
+                .then(|| Timestamp::from_millis(data.promised_ship_at_ms)),
+            committed_at: Timestamp::from_millis(data.committed_at_ms),
+            lsn: order.last,
+        }
+    }
+}

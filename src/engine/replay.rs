@@ -1,0 +1,183 @@
+//! Applying effects to the tables: recovery. What is replayed was decided before, so nothing here
+//! asks whether it may be; but a reservation that took a position below zero would prove that law 1
+//! was broken, and stops the start.
+
+use crate::{
+    ledger::{
+        limits::Who,
+        orders::Order,
+        positions::Movement,
+        reservations::{Opening, Reservations},
+    },
+    model::{Lsn, ReservationId, event::KeyRef, sink::SinkState, view::ReservationState},
+};
+
+use super::{
+    Error,
+    core::Tables,
+    effect::{Done, Effect, Opened, Shift, Thing, Turned, state_of},
+};
+
+/// The tables while they are being filled, and what the log says besides.
+pub(super) struct Replay<'a> {
+    pub(super) tables: &'a Tables,
+    pub(super) sinks: std::collections::HashMap<String, SinkState>,
+    pub(super) secret: Option<[u64; 2]>,
+    /// The time of the last record seen.
+    pub(super) time_ms: u64,
+}
+
+/// A table's limit is below what the log holds.
+fn beyond(what: &'static str) -> Error {
+    Error::Limit { what }
+}
+
+impl Replay<'_> {
+    /// Applies an effect of the record at `lsn`.
+    pub(super) fn apply(&mut self, lsn: Lsn, thing: Thing, effect: Effect) -> Result<(), Error> {
+        match (thing, effect) {
+            (Thing::Secret, Effect::Secret(secret)) => self.secret = Some(secret),
+            (Thing::Position(number), Effect::Defined { sku, location, sku_number }) => {
+                self.define(number, sku_number, &sku, &location)?;
+            }
+            (Thing::Position(number), Effect::Shifted(shift)) => self.shift(lsn, number, &shift)?,
+            (Thing::SkuLimit(sku_number), Effect::SkuLimit(limit)) => {
+                self.tables.positions.set_limit(sku_number, limit);
+            }
+            (Thing::Reservation(slot), Effect::Opened(opened)) => self.open(slot, &opened)?,
+            (Thing::Reservation(slot), Effect::Turned(turned)) => self.turn(lsn, slot, &turned)?,
+            (Thing::Key(hash), Effect::Done(done)) => self.done(hash, &done)?,
+            (Thing::CustomerLimit(customer, sku_number), effect) => {
+                self.limit(Who { customer, sku_number }, &effect);
+            }
+            (Thing::Order(id), Effect::Placed { data, reservations, lsn }) => {
+                let id = id
+                    .parse()
+                    .map_err(|_| Error::Inconsistent { lsn: Lsn(lsn), what: "an order's id" })?;
+                let ids = reservations
+                    .iter()
+                    .map(|(lsn, slot)| ReservationId { lsn: Lsn(*lsn), slot: *slot });
+                self.tables.orders.restore(Order {
+                    id,
+                    data: *data,
+                    reservations: ids.collect(),
+                    state: ReservationState::Committed,
+                    last: Lsn(lsn),
+                });
+            }
+            (Thing::Sink(name), effect) => apply_sink(self.sinks.entry(name).or_default(), &effect),
+            _ => return Err(Error::Inconsistent { lsn, what: "an effect on something else" }),
+        }
+        Ok(())
+    }
+
+    pub(super) fn define(
+        &self,
+        number: u32,
+        sku_number: u32,
+        sku: &str,
+        location: &str,
+    ) -> Result<(), Error> {
+        let (Ok(sku), Ok(location)) = (sku.parse(), location.parse()) else {
+            return Err(Error::Inconsistent { lsn: Lsn(0), what: "a position's name" });
+        };
+        let defined = self.tables.positions.define(number, sku_number, &sku, &location);
+        defined.ok_or_else(|| beyond("engine.positions_max"))
+    }
+
+    fn shift(&self, lsn: Lsn, number: u32, shift: &Shift) -> Result<(), Error> {
+        let unknown = Error::Inconsistent { lsn, what: "a position that was never defined" };
+        let position = self.tables.positions.get(number).ok_or(unknown)?;
+        let word = position.word();
+        let units = u32::try_from(shift.available.unsigned_abs()).unwrap_or(u32::MAX);
+        if shift.available < 0 {
+            word.force_take(units);
+        } else if units > 0 {
+            word.give(units);
+        }
+        position.add_committed(shift.committed);
+        position.add_stock(shift.on_hand, shift.safety_stock, shift.backorder_limit);
+        let stock = shift.on_hand != 0 || shift.forced != 0 || shift.source_version.is_some();
+        if stock {
+            let mut cold = position.lock();
+            cold.forced += shift.forced;
+            cold.source_version = shift.source_version.or(cold.source_version);
+            if let Some(lsn) = shift.moved {
+                cold.moved(Movement { lsn, delta: shift.on_hand });
+            }
+        }
+        let below = i64::from(word.load().0);
+        if below < 0 && position.lock().forced == 0 {
+            return Err(Error::Inconsistent { lsn, what: "a position taken below zero" });
+        }
+        Ok(())
+    }
+
+    fn open(&self, slot: u32, opened: &Opened) -> Result<(), Error> {
+        let state = match opened.committed {
+            true => ReservationState::Committed,
+            false => ReservationState::Held,
+        };
+        let opening = Opening {
+            lsn: Lsn(opened.lsn),
+            state,
+            deadline_ms: opened.deadline_ms,
+            lines: &opened.lines,
+            customer: opened.customer,
+            order: opened.order,
+        };
+        let restored = self.tables.reservations.restore(slot, &opening);
+        restored.ok_or_else(|| beyond("engine.reservations_max"))
+    }
+
+    fn turn(&self, lsn: Lsn, slot: u32, turned: &Turned) -> Result<(), Error> {
+        let id = ReservationId { lsn: Lsn(turned.lsn), slot };
+        let table: &Reservations = &self.tables.reservations;
+        let open = &[ReservationState::Held, ReservationState::Expired];
+        let wrong = |_| Error::Inconsistent { lsn, what: "a transition of no open reservation" };
+        let transition = table.begin(id, open).map_err(wrong)?;
+        if let Some(lines) = &turned.lines {
+            transition.set_lines(lines);
+        }
+        if turned.order != 0 {
+            transition.set_order(turned.order);
+        }
+        transition.finish(state_of(turned.state), turned.deadline_ms, Lsn(turned.last));
+        Ok(())
+    }
+
+    pub(super) fn done(&self, hash: [u64; 2], done: &Done) -> Result<(), Error> {
+        if !done.answer.is_empty() {
+            self.tables.answers.lock().insert(done.lsn, done.answer.as_str().into());
+        }
+        let key = KeyRef { hash, fingerprint: done.fingerprint };
+        if self.tables.keys.restore(&key, &done.outcome()) {
+            Ok(())
+        } else {
+            Err(beyond("engine.keys_max"))
+        }
+    }
+
+    fn limit(&self, who: Who, effect: &Effect) {
+        match *effect {
+            Effect::LimitTaken { quantity, at_ms, lsn } => {
+                self.tables.limits.restore_take(who, quantity, at_ms, lsn);
+            }
+            Effect::LimitGiven { quantity, granted } => {
+                self.tables.limits.give(who, quantity, granted);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Applies an effect to a sink's state.
+pub(super) fn apply_sink(sink: &mut SinkState, effect: &Effect) {
+    match *effect {
+        Effect::Sealed { lsn, number, covers_lsn, events, chain } => {
+            sink.sealed(lsn, number, covers_lsn, events, chain);
+        }
+        Effect::Acknowledged { number, refused } => sink.acknowledged(number, refused),
+        _ => {}
+    }
+}

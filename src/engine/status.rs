@@ -1,0 +1,87 @@
+//! What operators and metrics are told of an engine.
+
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{model::Lsn, wal::Storage};
+
+use super::{Counters, Engine};
+
+/// An engine as it stands. Tables come with the most they can hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Status {
+    /// The version of Holdfast.
+    pub version: &'static str,
+    /// The life of the data directory.
+    pub incarnation: String,
+    /// The end of the log.
+    pub appended: Lsn,
+    /// The end of what is on the disk.
+    pub durable: Lsn,
+    /// Everything before it is in a checkpoint.
+    pub checkpoint: Lsn,
+    /// Bytes of the log's files.
+    pub log_bytes_used: u64,
+    /// What they may take.
+    pub log_bytes_budget: u64,
+    /// Reservations held now, as far as counted since the start: grants less what closed them.
+    pub open_reservations: u64,
+    /// Reservations in the table, open or within their retention.
+    pub reservations: u64,
+    /// The most there can be.
+    pub reservations_max: u64,
+    /// Idempotency keys in the table.
+    pub keys: u64,
+    /// The most there can be.
+    pub keys_max: u64,
+    /// Orders.
+    pub orders: u64,
+    /// Positions.
+    pub positions: u64,
+    /// Units that reservations took below zero: always 0.
+    pub oversold: u64,
+    /// Units below zero after corrections of the stock that were allowed to.
+    pub shortfall: u64,
+    /// What was done since the start.
+    pub counters: Counters,
+}
+
+impl<S: Storage> Engine<S> {
+    /// The engine as it stands. Walks all positions.
+    pub fn status(&self) -> Status {
+        let core = self.core();
+        let tables = &core.tables;
+        let stats = core.log.stats();
+        let (mut oversold, mut shortfall) = (0, 0);
+        for number in 0..tables.positions.len() {
+            let Some(position) = tables.positions.get(number) else { continue };
+            let below = -i64::from(position.word().load().0);
+            if below > 0 {
+                let forced = position.lock().forced.clamp(0, below);
+                shortfall += forced as u64;
+                oversold += (below - forced) as u64;
+            }
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            incarnation: core.log.incarnation().to_string(),
+            appended: core.log.appended(),
+            durable: core.log.durable(),
+            checkpoint: Lsn(core.checkpoint.load(Ordering::Acquire)),
+            log_bytes_used: stats.used_bytes,
+            log_bytes_budget: stats.budget_bytes,
+            open_reservations: core.open_reservations(),
+            reservations: tables.reservations.len().into(),
+            reservations_max: tables.reservations.reservations_max().into(),
+            keys: tables.keys.len().into(),
+            keys_max: core.options.keys_max.into(),
+            orders: tables.orders.len().into(),
+            positions: tables.positions.len().into(),
+            oversold,
+            shortfall,
+            counters: core.counters.view(),
+        }
+    }
+}

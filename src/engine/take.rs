@@ -1,0 +1,409 @@
+//! Taking stock for a cart: which positions each line is taken at, and the takes themselves, under a
+//! guard that gives everything back if the decision does not come to its record.
+//!
+//! A cart takes in one global order of (SKU, location). A take that would have to wait for another
+//! cart that is being decided lets go of all it has first, so that carts never wait for each other
+//! in a circle.
+
+use crate::{
+    ledger::{
+        limits::{Allowed, Who},
+        positions::{Position, Positions},
+        sync::Backoff,
+        word::Taken,
+    },
+    model::{
+        Location, Sku,
+        command::ReserveLine,
+        event::Line,
+        view::{LimitedLine, ShortLine},
+    },
+};
+
+use super::{Refusal, core::Tables};
+
+/// Units of one SKU, at one location or wherever they are.
+#[derive(Debug)]
+pub(super) struct Want<'a> {
+    sku: &'a Sku,
+    sku_number: u32,
+    /// The position, where the line names its location.
+    fixed: Option<u32>,
+    location: Option<&'a Location>,
+    split: bool,
+    quantity: u32,
+}
+
+/// A cart, resolved to SKUs and positions, summed, in the global order.
+#[derive(Debug)]
+pub(super) struct Cart<'a> {
+    wants: Vec<Want<'a>>,
+    /// The most lines it can be taken in.
+    pub(super) lines_max: usize,
+}
+
+/// The most units that the lines of one SKU and location may sum up to.
+const SUM_MAX: u32 = i32::MAX as u32;
+
+impl<'a> Cart<'a> {
+    /// Resolves a request's lines. Field names in refusals are those of the request's `lines`.
+    pub(super) fn resolve(
+        positions: &Positions,
+        lines: &'a [ReserveLine],
+        lines_max: u32,
+    ) -> Result<Self, Refusal> {
+        if lines.is_empty() || lines.len() > lines_max as usize {
+            let reason = format!("must have 1 to {lines_max} lines");
+            return Err(Refusal::malformed("lines", reason));
+        }
+        let mut wants: Vec<Want<'a>> = Vec::with_capacity(lines.len());
+        for line in lines {
+            let want = Self::want(positions, line)?;
+            let same = wants.iter_mut().find(|w| {
+                w.sku_number == want.sku_number && w.fixed == want.fixed && w.split == want.split
+            });
+            match same {
+                Some(same) => {
+                    same.quantity = same
+                        .quantity
+                        .checked_add(want.quantity)
+                        .filter(|sum| *sum <= SUM_MAX)
+                        .ok_or_else(|| Refusal::malformed("lines", "sum up to too many units"))?;
+                }
+                None => wants.push(want),
+            }
+        }
+        // Lines with a location first, so that a line without one takes what they leave.
+        wants.sort_by_key(|w| (w.sku_number, w.fixed.is_none(), w.fixed));
+        let lines_max = wants
+            .iter()
+            .map(|w| if w.fixed.is_some() { 1 } else { positions.of_sku(w.sku_number).count() })
+            .sum();
+        Ok(Self { wants, lines_max })
+    }
+
+    fn want(positions: &Positions, line: &'a ReserveLine) -> Result<Want<'a>, Refusal> {
+        let unknown = |location: Option<&Location>| Refusal::UnknownSku {
+            sku: line.sku.clone(),
+            location: location.cloned(),
+        };
+        let sku_number = positions.sku_number(&line.sku).ok_or_else(|| unknown(None))?;
+        let fixed = match &line.location {
+            Some(location) => {
+                Some(positions.at(sku_number, location).ok_or_else(|| unknown(Some(location)))?.0)
+            }
+            None => None,
+        };
+        Ok(Want {
+            sku: &line.sku,
+            sku_number,
+            fixed,
+            location: line.location.as_ref(),
+            split: line.split,
+            quantity: line.quantity.get(),
+        })
+    }
+
+    /// A cart of exactly these lines, to take again what was given back.
+    pub(super) fn exactly(positions: &'a Positions, lines: &[Line]) -> Self {
+        let wants = lines.iter().filter_map(|line| {
+            let position = positions.get(line.position)?;
+            Some(Want {
+                sku: positions.sku(position.sku_number())?,
+                sku_number: position.sku_number(),
+                fixed: Some(line.position),
+                location: positions.location(position),
+                split: true,
+                quantity: line.quantity,
+            })
+        });
+        Self { wants: wants.collect(), lines_max: lines.len() }
+    }
+
+    /// The lines that can't be taken whatever becomes of carts that are being decided; empty if each
+    /// could be.
+    pub(super) fn short(&self, positions: &Positions) -> Vec<ShortLine> {
+        self.wants.iter().filter_map(|want| want.short(positions)).collect()
+    }
+
+    /// Whether some line can't be taken; allocates nothing.
+    pub(super) fn is_short(&self, positions: &Positions) -> bool {
+        self.wants.iter().any(|want| want.is_short(positions))
+    }
+
+    /// Sets the cart against what a reservation holds: what it keeps, what it gives back, and what of
+    /// the cart is still to be taken. A line that may not be split keeps all of it or nothing.
+    pub(super) fn against(
+        mut self,
+        positions: &Positions,
+        held: &[Line],
+    ) -> (Vec<Line>, Vec<Line>, Self) {
+        let mut given = held.to_vec();
+        for want in &mut self.wants {
+            let whole = !want.split && want.fixed.is_none();
+            for line in &mut given {
+                let fits = want.may_be_at(positions, line.position);
+                if !fits || (whole && line.quantity < want.quantity) {
+                    continue;
+                }
+                let kept = want.quantity.min(line.quantity);
+                line.quantity -= kept;
+                want.quantity -= kept;
+            }
+        }
+        self.wants.retain(|want| want.quantity > 0);
+        let kept = less(held, &given);
+        given.retain(|line| line.quantity > 0);
+        (kept, given, self)
+    }
+
+    /// Units of each SKU that has a limit per customer.
+    fn limited(&self, positions: &Positions) -> Vec<(&'a Sku, u32, u32, u32)> {
+        let mut limited: Vec<(&Sku, u32, u32, u32)> = Vec::new();
+        for want in &self.wants {
+            let Some(limit) = positions.limit(want.sku_number) else { continue };
+            match limited.iter_mut().find(|(_, number, ..)| *number == want.sku_number) {
+                Some((.., quantity)) => *quantity = quantity.saturating_add(want.quantity),
+                None => limited.push((want.sku, want.sku_number, limit, want.quantity)),
+            }
+        }
+        limited
+    }
+}
+
+impl Want<'_> {
+    fn may_be_at(&self, positions: &Positions, position: u32) -> bool {
+        match self.fixed {
+            Some(fixed) => fixed == position,
+            None => positions.get(position).is_some_and(|p| p.sku_number() == self.sku_number),
+        }
+    }
+
+    /// Units that could be taken: `(available, available + pending)`, at the best single location
+    /// where the line may not be split.
+    fn reach(&self, positions: &Positions) -> (i64, i64) {
+        let of = |p: &Position| {
+            let (available, pending) = p.word().load();
+            (i64::from(available), i64::from(available) + i64::from(pending))
+        };
+        if let Some(fixed) = self.fixed {
+            return positions.get(fixed).map_or((0, 0), of);
+        }
+        let each = positions.of_sku(self.sku_number).map(|(_, p)| of(p));
+        if self.split {
+            // A location in shortfall takes nothing from what others have.
+            each.fold((0, 0), |sum, one| (sum.0 + one.0.max(0), sum.1 + one.1.max(0)))
+        } else {
+            each.fold((0, 0), |best, one| (best.0.max(one.0), best.1.max(one.1)))
+        }
+    }
+
+    fn is_short(&self, positions: &Positions) -> bool {
+        self.reach(positions).1 < i64::from(self.quantity)
+    }
+
+    fn short(&self, positions: &Positions) -> Option<ShortLine> {
+        let (available, with_pending) = self.reach(positions);
+        (with_pending < i64::from(self.quantity)).then(|| ShortLine {
+            sku: self.sku.clone(),
+            location: self.location.cloned(),
+            requested: u64::from(self.quantity),
+            available,
+        })
+    }
+}
+
+/// What of `all` is not in `part`, which has the same positions in the same order.
+pub(super) fn less(all: &[Line], part: &[Line]) -> Vec<Line> {
+    all.iter()
+        .zip(part)
+        .map(|(all, part)| Line { quantity: all.quantity - part.quantity, ..*all })
+        .filter(|line| line.quantity > 0)
+        .collect()
+}
+
+/// Who takes, and when: what limits need.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Taker {
+    /// Keyed hash of the customer; 0 without one.
+    pub(super) customer: u64,
+    /// The decision's time.
+    pub(super) now_ms: u64,
+    /// A position that the decision's record can't come before.
+    pub(super) tail: u64,
+}
+
+/// What a cart has taken, pending. Dropped, it gives everything back.
+#[derive(Debug)]
+pub(super) struct Takes<'a> {
+    tables: &'a Tables,
+    /// What was taken where.
+    pub(super) lines: Vec<Line>,
+    limited: Vec<(Who, u32)>,
+}
+
+enum Attempt {
+    Taken,
+    Short,
+    Wait,
+}
+
+impl<'a> Takes<'a> {
+    /// Takes a whole cart, or nothing.
+    pub(super) fn take(
+        tables: &'a Tables,
+        cart: &Cart<'_>,
+        taker: Taker,
+        wait_ms_max: u64,
+    ) -> Result<Self, Refusal> {
+        let mut backoff = Backoff::default();
+        let began = std::time::Instant::now();
+        loop {
+            let mut takes =
+                Self { tables, lines: Vec::with_capacity(cart.lines_max), limited: Vec::new() };
+            let attempt = match takes.limits(cart, taker)? {
+                Attempt::Taken => takes.cart(cart),
+                other => other,
+            };
+            match attempt {
+                Attempt::Taken => return Ok(takes),
+                Attempt::Short => {
+                    drop(takes);
+                    let lines = cart.short(&tables.positions);
+                    if !lines.is_empty() {
+                        return Err(Refusal::InsufficientStock { lines });
+                    }
+                }
+                Attempt::Wait => drop(takes),
+            }
+            if began.elapsed().as_millis() as u64 > wait_ms_max {
+                return Err(Refusal::Overloaded {
+                    what: "other carts are being decided; try again",
+                });
+            }
+            backoff.wait();
+        }
+    }
+
+    fn limits(&mut self, cart: &Cart<'_>, taker: Taker) -> Result<Attempt, Refusal> {
+        let mut beyond = Vec::new();
+        for (sku, sku_number, limit, quantity) in cart.limited(&self.tables.positions) {
+            if taker.customer == 0 {
+                return Err(Refusal::malformed(
+                    "customer",
+                    "is required: a SKU has a limit per customer",
+                ));
+            }
+            let who = Who { customer: taker.customer, sku_number };
+            match self.tables.limits.take(who, quantity, limit, taker.now_ms, taker.tail) {
+                Allowed::Yes => self.limited.push((who, quantity)),
+                Allowed::Wait => return Ok(Attempt::Wait),
+                Allowed::Full => {
+                    return Err(Refusal::Overloaded {
+                        what: "the table of customers' limits is full",
+                    });
+                }
+                Allowed::Beyond { taken } => beyond.push(LimitedLine {
+                    sku: sku.clone(),
+                    requested: u64::from(quantity),
+                    limit,
+                    taken,
+                }),
+            }
+        }
+        if beyond.is_empty() {
+            Ok(Attempt::Taken)
+        } else {
+            Err(Refusal::PurchaseLimit { lines: beyond })
+        }
+    }
+
+    fn cart(&mut self, cart: &Cart<'_>) -> Attempt {
+        for want in &cart.wants {
+            match self.want(want) {
+                Attempt::Taken => {}
+                other => return other,
+            }
+        }
+        Attempt::Taken
+    }
+
+    fn want(&mut self, want: &Want<'_>) -> Attempt {
+        if let Some(fixed) = want.fixed {
+            let Some(position) = self.tables.positions.get(fixed) else { return Attempt::Short };
+            return self.at(fixed, position, want.quantity);
+        }
+        let tables = self.tables;
+        let mut wait = false;
+        for (number, position) in tables.positions.of_sku(want.sku_number) {
+            match self.at(number, position, want.quantity) {
+                Attempt::Taken => return Attempt::Taken,
+                Attempt::Wait => wait = true,
+                Attempt::Short => {}
+            }
+        }
+        if !want.split {
+            return if wait { Attempt::Wait } else { Attempt::Short };
+        }
+        let mut left = want.quantity;
+        for (number, position) in tables.positions.of_sku(want.sku_number) {
+            let (available, _) = position.word().load();
+            let part = left.min(available.max(0) as u32);
+            if part > 0 && matches!(self.at(number, position, part), Attempt::Taken) {
+                left -= part;
+            }
+            if left == 0 {
+                return Attempt::Taken;
+            }
+        }
+        // Whether it is short or has to wait is seen after what was taken went back.
+        Attempt::Short
+    }
+
+    fn at(&mut self, number: u32, position: &Position, quantity: u32) -> Attempt {
+        match position.word().take_pending(quantity) {
+            Taken::Yes => {
+                self.took(number, position, quantity);
+                Attempt::Taken
+            }
+            Taken::Short { .. } => Attempt::Short,
+            Taken::Wait => Attempt::Wait,
+        }
+    }
+
+    fn took(&mut self, number: u32, position: &Position, quantity: u32) {
+        let sku_number = position.sku_number();
+        let limited = self.limited.iter().any(|(who, _)| who.sku_number == sku_number);
+        match self.lines.iter_mut().find(|l| l.position == number) {
+            Some(line) => line.quantity += quantity,
+            None => self.lines.push(Line { position: number, quantity, limited }),
+        }
+    }
+
+    /// The record stands: what was taken is no longer pending.
+    pub(super) fn settle(mut self) -> Vec<Line> {
+        for (who, quantity) in self.limited.drain(..) {
+            self.tables.limits.settle(who, quantity);
+        }
+        let lines = std::mem::take(&mut self.lines);
+        for line in &lines {
+            if let Some(position) = self.tables.positions.get(line.position) {
+                position.word().settle(line.quantity);
+            }
+        }
+        lines
+    }
+}
+
+impl Drop for Takes<'_> {
+    fn drop(&mut self) {
+        for (who, quantity) in self.limited.drain(..) {
+            self.tables.limits.undo(who, quantity);
+        }
+        for line in self.lines.drain(..) {
+            if let Some(position) = self.tables.positions.get(line.position) {
+                position.word().undo(line.quantity);
+            }
+        }
+    }
+}
