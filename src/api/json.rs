@@ -132,7 +132,16 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_said_to_be_so() {
-        for body in ["", " \n", "{", "{]", "{\"on_hand\": 1} {}", "{\"on_hand\": 1} x", "\u{feff}{}", "{\"a"] {
+        for body in [
+            "",
+            " \n",
+            "{",
+            "{]",
+            "{\"on_hand\": 1} {}",
+            "{\"on_hand\": 1} x",
+            "\u{feff}{}",
+            "{\"a",
+        ] {
             assert_eq!(field::<SetStock>(body), "body", "{body:?}");
         }
         assert!(parse::<SetStock>(b"{\"on_hand\": 1, \"\xff\": 1}").is_err());
