@@ -105,7 +105,7 @@ where
             drop(admitted);
             response
         };
-        let draining = self.front.state.clone();
+        let draining = self.front.state.clone(); // Asked when the answer is there, not before.
         Box::pin(
             async move {
                 let mut response = answer.await;

@@ -5,14 +5,7 @@
 //! those under way are answered. Then every connection is told to finish and no more are accepted;
 //! what is still open when the grace is over is cut.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -29,6 +22,9 @@ use super::{Options, State, router};
 
 /// After an accept that failed for want of something (descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// New requests are turned away for so long at least, so that one that is on its way when the server
+/// stops gets an answer rather than a closed connection.
+const DRAIN_TIME_MIN: Duration = Duration::from_millis(50);
 /// How often the drain looks whether it is done.
 const DRAIN_PACE: Duration = Duration::from_millis(2);
 /// A connection's read buffer; hyper takes no less.
@@ -140,15 +136,16 @@ impl Server {
     }
 
     async fn drain(mut self) {
-        let grace = Duration::from_millis(self.state.options().shutdown_grace_ms);
-        let end = Instant::now() + grace;
-        self.state.drain();
+        let begun = Instant::now();
+        let end = begun + Duration::from_millis(self.state.options().shutdown_grace_ms);
         let state = self.state.clone();
-        let answered: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+        state.drain();
+        let answered = async move {
+            sleep_until((begun + DRAIN_TIME_MIN).min(end)).await;
             while state.in_flight() > 0 && Instant::now() < end {
                 sleep(DRAIN_PACE).await;
             }
-        });
+        };
         self.accept_until(answered).await;
         let Self { listener, mut connections, closing, .. } = self;
         drop(listener);
