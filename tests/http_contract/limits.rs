@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use holdfast::api::{self, Options, State};
+use holdfast::{
+    api::{self, Options, State},
+    model::Lsn,
+};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Reply, Server, cart};
+use crate::support::{Reply, Server, cart, engine_options, payment};
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_413() {
@@ -113,6 +116,73 @@ async fn beyond_the_limit_of_requests_under_way_is_503_overloaded() {
     Reply::read(&mut slow).await.is(201);
     wait_until(|| s.state.in_flight() == 0).await;
     assert_eq!(s.available("A").await, 4);
+}
+
+#[tokio::test]
+async fn a_full_log_refuses_what_is_new_and_lets_through_what_closes() {
+    let mut options = engine_options();
+    options.wal.segment_bytes = 64 << 10;
+    options.wal.budget_bytes = 512 << 10;
+    let s = Server::with_engine(options).await;
+    s.stock("A", 100_000).await;
+    // A reader that never moves on keeps the log from being recycled.
+    s.engine().hold_log("test", Lsn(0));
+    let (first, second) = (s.hold("h1", "A", 1).await, s.hold("h2", "A", 1).await);
+    let mut granted = 2;
+    let refused = loop {
+        let item = |n: usize| {
+            json!({"idempotency_key": format!("k{}", granted + n),
+            "lines": [{"sku": "A", "quantity": 1}]})
+        };
+        let batch = json!({"reservations": (0..100).map(item).collect::<Vec<_>>()});
+        let reply = s.call("POST /v1/reservations/batch").json(&batch).send().await;
+        let results = reply.is(200).json["results"].as_array().unwrap().clone();
+        granted += results.iter().filter(|r| r["status"] == 201).count();
+        if let Some(refused) = results.into_iter().find(|r| r["status"] != 201) {
+            break refused;
+        }
+        assert!(granted < 50_000, "the log never fills");
+    };
+    assert_eq!(refused["code"], "log_full");
+    s.post("/v1/reservations", "new", cart("A", 1)).await.is_problem(503, "log_full");
+    let mut order = payment("A", 100);
+    order["order_id"] = json!("O");
+    s.post(&format!("/v1/reservations/{first}/commit"), "c", order).await.is(200);
+    s.post(&format!("/v1/reservations/{second}/release"), "r", json!({})).await.is(200);
+    s.get("/v1/orders/O").await.is(200);
+    s.get("/readyz").await.is(200);
+    assert_eq!(s.available("A").await, 100_000 - granted as i64 + 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_certain_in_time_is_504_and_a_repeat_learns_it() {
+    // Next to no wait: now and then the log takes longer.
+    let s = Server::with(Options { request_timeout_ms: 0, ..Options::default() }).await;
+    s.engine()
+        .settle(s.engine().set_stock(
+            &"A".parse().unwrap(),
+            &"BER".parse().unwrap(),
+            &serde_json::from_value(json!({"on_hand": 100_000})).unwrap(),
+        ))
+        .await
+        .unwrap();
+    let mut keys = (0..10_000).map(|n| format!("k{n}"));
+    let (taken, key) = loop {
+        let key = keys.next().expect("an answer that is late");
+        let before = s.available("A").await;
+        let reply = s.post("/v1/reservations", &key, cart("A", 1)).await;
+        if reply.status != 201 {
+            reply.is_problem(504, "outcome_unknown");
+            break (before - s.available("A").await, key);
+        }
+    };
+    assert_eq!(taken, 1, "it was done");
+    let log = s.engine().log();
+    log.wait(log.appended()).await.unwrap();
+    let before = s.available("A").await;
+    let again = s.post("/v1/reservations", &key, cart("A", 1)).await;
+    assert_eq!(again.is(201).header("idempotent-replayed"), Some("true"));
+    assert_eq!(s.available("A").await, before);
 }
 
 async fn wait_until(mut condition: impl FnMut() -> bool) {

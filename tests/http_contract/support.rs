@@ -61,6 +61,20 @@ impl Server {
         Self::in_dir(TempDir::new().unwrap(), options, Arc::new(NoSinks)).await
     }
 
+    /// A server over an engine of this test's own.
+    pub async fn with_engine(options: engine::Options) -> Self {
+        let dir = TempDir::new().unwrap();
+        let engine = Engine::open(dir.path(), options).unwrap();
+        let mut server = Self::not_ready(dir, Options::default()).await;
+        server.state.ready(engine.clone(), Arc::new(NoSinks));
+        server.engine = Some(engine);
+        server
+    }
+
+    pub fn engine(&self) -> &Engine {
+        self.engine.as_ref().unwrap()
+    }
+
     pub async fn with_sinks(sinks: Arc<dyn Sinks>) -> Self {
         Self::in_dir(TempDir::new().unwrap(), Options::default(), sinks).await
     }
