@@ -4,9 +4,11 @@
 //! The map of the house, in the direction in which imports may point:
 //! `model <- {wal, ledger} <- engine <- {feed, api}`, `wal <- feed <- delivery <- sinks`.
 
+pub mod api;
 pub mod engine;
 pub mod ledger;
 pub mod model;
+pub mod telemetry;
 pub mod wal;
 
 pub use engine::{Answer, Decision, Engine, Error, Key, Options, Refusal, Status};

@@ -3,6 +3,9 @@
 //! at recovery alike.
 
 use rkyv::{Archive, Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Lsn;
 
 /// A sink, as a fold of its records.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
@@ -67,4 +70,46 @@ impl SinkState {
     pub fn needs_from(&self) -> u64 {
         self.pending.first().map_or(self.covers_lsn, |(_, lsn)| (*lsn).min(self.covers_lsn))
     }
+}
+
+/// A sink as operators see it, `GET /v1/sinks`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+pub struct SinkView {
+    /// Its name in the configuration.
+    pub name: String,
+    /// What it receives: `inventory`, `finance`, `fulfilment`.
+    pub domain: String,
+    /// `running`, `paused` or `broken`.
+    pub state: String,
+    /// The circuit breaker: `closed`, `half_open` or `open`.
+    pub breaker: String,
+    /// Its queues, one a priority class.
+    pub lanes: Vec<LaneView>,
+    /// Everything below here is with the partner.
+    pub acknowledged_lsn: Lsn,
+    /// Durable records that are not with the partner yet.
+    pub lag_records: u64,
+    /// Age of the oldest of them, in milliseconds.
+    pub lag_ms: u64,
+    /// Requests that may be under way at once.
+    pub concurrency: u64,
+    /// Batches that the partner took.
+    pub batches_delivered: u64,
+    /// Records summed up in them.
+    pub events_delivered: u64,
+    /// Attempts after the first.
+    pub retries: u64,
+    /// Lines set aside for a person.
+    pub dead_letters: u64,
+}
+
+/// A sink's queue of one priority class.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+pub struct LaneView {
+    /// The class.
+    pub priority: String,
+    /// Sealed batches that wait.
+    pub depth: u64,
+    /// Age of the oldest of them, in milliseconds.
+    pub oldest_age_ms: u64,
 }
