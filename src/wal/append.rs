@@ -212,7 +212,6 @@ impl<M: Memory> Core<M> {
     }
 
     /// Room for one record of at most `record` bytes and for those that will close what it opens.
-    /// May be refused wrongly while another is being refused: see [`Core::ticket_exact`].
     pub fn ticket(
         &self,
         class: RoomClass,
@@ -228,22 +227,9 @@ impl<M: Memory> Core<M> {
         Ok(CoreTicket { core: self, record, closing })
     }
 
-    /// Like [`Core::ticket`], slower, and never wrongly refused.
-    pub fn ticket_exact(
-        &self,
-        class: RoomClass,
-        record: u64,
-        closing: u64,
-    ) -> Result<CoreTicket<'_, M>, Lack> {
-        let record = record::padded(record);
-        self.may_write(record)?;
-        self.room.take_exact(class, record, closing)?;
-        Ok(CoreTicket { core: self, record, closing })
-    }
-
     /// A ticket for the log itself, which is served while it is closing; `None` if there is no room.
     pub fn own_ticket(&self, record: u64) -> Option<CoreTicket<'_, M>> {
-        self.room.take_exact(RoomClass::Delivery, record, 0).ok()?;
+        self.room.take(RoomClass::Delivery, record, 0).ok()?;
         Some(CoreTicket { core: self, record, closing: 0 })
     }
 
