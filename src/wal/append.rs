@@ -298,11 +298,12 @@ impl<M: Memory> Core<M> {
         claim.lsn
     }
 
-    /// Whether there is a published record that has not been walked over. For the thread that syncs,
-    /// before it sleeps.
-    pub fn has_unwalked(&self) -> bool {
+    /// Whether there is a published record that is not durable, walked over or not: a waiter may have
+    /// walked since the thread that syncs did. For that thread, before it sleeps.
+    pub fn has_unsynced(&self) -> bool {
         let _walk = lock(&self.walk);
-        !self.is_stopped() && self.extent_at(self.published()).is_some()
+        let published = self.published();
+        !self.is_stopped() && (published > self.durable() || self.extent_at(published).is_some())
     }
 
     /// The extent of the published record at a position at or above the published one, if it is
