@@ -232,7 +232,10 @@ impl<S: Storage> Core<S> {
         let order_id = match commit.order_id.as_ref().or(given_id.as_ref()) {
             Some(order_id) => order_id,
             None => {
-                return Err(Refusal::malformed("order_id", "is required: the reservation has none"));
+                return Err(Refusal::malformed(
+                    "order_id",
+                    "is required: the reservation has none",
+                ));
             }
         };
         let order_hash = self.hasher.text(order_id.as_str());

@@ -74,7 +74,7 @@ impl<S: Storage> Committer<S> {
                     return inner.poison(Poisoned::Closed);
                 }
                 let time_max = self.sleep_max();
-                inner.core.committer.sleep(time_max, || inner.core.has_unwalked());
+                inner.core.committer.sleep(time_max, || inner.core.has_unsynced());
             }
         }
     }
