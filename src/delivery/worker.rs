@@ -173,3 +173,7 @@ pub(super) async fn join(tasks: Vec<tokio::task::JoinHandle<()>>, timeout: Durat
     }
     all
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -57,6 +57,9 @@ pub(super) struct Inventory {
     deltas: Vec<(Key, i64)>,
 }
 
+/// A line that a window has not yet, and the most bytes that it takes.
+type NewLine = (Key, Line, u64);
+
 /// The limits of a window.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -128,7 +131,7 @@ impl Inventory {
         sink: &str,
         limits: Limits,
         names: Names<'_>,
-    ) -> Result<Option<Vec<(Key, Line, u64)>>, Error> {
+    ) -> Result<Option<Vec<NewLine>>, Error> {
         let mut new = Vec::new();
         let mut bytes = self.bytes;
         for &(key, delta) in deltas {

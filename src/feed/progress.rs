@@ -229,12 +229,13 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    pub(super) fn next_fate(&self) -> Option<Fate> {
+    /// A fate that is not written down yet.
+    pub(crate) fn next_fate(&self) -> Option<Fate> {
         self.inner.lock().fates.front().cloned()
     }
 
     /// The fate at the front is written down at `lsn`.
-    pub(super) fn acknowledged(&self, fate: Fate, lsn: Lsn) {
+    pub(crate) fn acknowledged(&self, fate: Fate, lsn: Lsn) {
         let mut inner = self.inner.lock();
         inner.fates.pop_front();
         inner.in_flight.retain(|batch| batch.number != fate.number);

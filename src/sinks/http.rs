@@ -124,3 +124,7 @@ fn broken(error: reqwest::Error) -> Outcome {
     }
     Outcome::Failed { reason, retry_after: None }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

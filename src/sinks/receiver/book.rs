@@ -189,3 +189,58 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ZEROS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+    fn entry(id: &str, digest: &str, previous: &str, debit: u64) -> String {
+        format!(
+            r#"{{"batch_id":"{id}","events":1,"entries":[{{"entry_id":"{id}.1","orders":2,
+            "digest":"{digest}","previous_digest":"{previous}","currency":"EUR","postings":[
+            {{"account":"receivable","tax_code":null,"debit":{debit},"credit":0}},
+            {{"account":"revenue","tax_code":"A","debit":0,"credit":100}}]}}]}}"#
+        )
+    }
+
+    #[test]
+    fn right_batches_are_summed_up_without_a_word() {
+        let mut book = Book::default();
+        let first = entry("f-1-000001", "aa", ZEROS, 100);
+        assert_eq!(book.take("f-1-000001", first.as_bytes()), Verdict::Taken);
+        assert_eq!(book.take("f-1-000001", first.as_bytes()), Verdict::Known);
+        let second = entry("f-1-000002", "bb", "aa", 100);
+        assert_eq!(book.take("f-1-000002", second.as_bytes()), Verdict::Taken);
+        let totals = book.totals();
+        assert_eq!((totals.batches, totals.repeats, totals.entries, totals.orders), (2, 1, 2, 4));
+        assert_eq!(totals.balance("EUR", "receivable"), 200);
+        assert_eq!(totals.balance("EUR", "revenue"), -200);
+        assert_eq!(totals.violations, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let told = |batches: &[(&str, String)]| {
+            let mut book = Book::default();
+            for (id, body) in batches {
+                book.take(id, body.as_bytes());
+            }
+            book.totals().violations.join("; ")
+        };
+        let one = || ("f-1-000001", entry("f-1-000001", "aa", ZEROS, 100));
+        let cases = [
+            (vec![("f-1-000001", entry("f-1-000001", "aa", ZEROS, 101))], "off balance by 1"),
+            (vec![one(), ("f-1-000002", entry("f-1-000002", "bb", "cc", 100))], "chain"),
+            (vec![one(), ("f-1-000001", entry("f-1-000001", "ab", ZEROS, 100))], "other bytes"),
+            (vec![("f-1-000009", entry("f-1-000009", "aa", ZEROS, 100)), one()], "came after"),
+            (vec![("f-1-000001", entry("f-1-000002", "aa", ZEROS, 100))], "the body says"),
+            (vec![("f-1-000001", "{".to_owned())], "EOF"),
+        ];
+        for (batches, expected) in cases {
+            let violations = told(&batches);
+            assert!(violations.contains(expected), "{expected}: {violations}");
+        }
+    }
+}
