@@ -33,6 +33,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Works until it is stopped or the feed has ended. An attempt under way is let finish.
     pub async fn run(mut self) {
+        let _guard = self.progress.broken_by_panic("its delivery");
         let mut pace = Pace::new(self.config.rate_per_s);
         while let Some(batch) = self.next().await {
             match self.deliver(&batch, &mut pace).await {

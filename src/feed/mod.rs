@@ -32,7 +32,7 @@ mod window;
 pub mod worker;
 
 pub use batch::{Batch, BatchId, Rejected};
-pub use progress::{Condition, Fate, Progress, SetAside};
+pub use progress::{Condition, Fate, PanicGuard, Progress, SetAside};
 
 use crate::{
     model::{Lsn, event},
@@ -99,11 +99,13 @@ pub enum Error {
     Render(#[from] serde_json::Error),
     /// A batch is too large for one record of the log.
     #[error(
-        "a batch of {bytes} bytes has no place in one record; lower `batch_bytes_max` or raise the \
-         log's largest record"
+        "a seal of {bytes} bytes has no place in a record of the log, which takes {bytes_max}; \
+         raise the log's largest record"
     )]
     TooLarge {
-        /// The size of its body.
+        /// The size of the seal.
         bytes: usize,
+        /// The largest record.
+        bytes_max: usize,
     },
 }

@@ -3,7 +3,7 @@
 //! The feed's thread is the only one that writes the log for its sink; the delivery reports each
 //! batch's [`Fate`] here and the thread writes it down.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -276,6 +276,12 @@ impl Progress {
         self.changed.notify_all();
     }
 
+    /// What calls the sink broken if it is dropped by a panic, so that nobody waits for a part that
+    /// is gone.
+    pub fn broken_by_panic(self: &Arc<Self>, part: &'static str) -> PanicGuard {
+        PanicGuard { progress: self.clone(), part }
+    }
+
     /// How the sink is.
     pub fn condition(&self) -> Condition {
         self.inner.lock().condition.clone()
@@ -324,6 +330,21 @@ impl Progress {
             events_delivered: inner.state.events,
             retries: inner.retries,
             dead_letters: inner.state.refused + inner.rejected_lines,
+        }
+    }
+}
+
+/// Made by [`Progress::broken_by_panic`].
+#[derive(Debug)]
+pub struct PanicGuard {
+    progress: Arc<Progress>,
+    part: &'static str,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.progress.set_condition(Condition::Broken(format!("{} panicked", self.part)));
         }
     }
 }

@@ -6,7 +6,6 @@ use bytes::Bytes;
 
 use super::{Batch, BatchId, Error, Progress};
 use crate::{
-    config::BATCH_BYTES_LIMIT,
     model::{
         Lsn, Timestamp,
         event::{self, Acknowledge, Event, Seal},
@@ -17,15 +16,21 @@ use crate::{
 /// How long a refused append waits before the next try.
 const ROOM_WAIT: Duration = Duration::from_millis(20);
 
+/// What a seal needs beside its body and the sink's name: the record's header, its fixed fields,
+/// and padding.
+const SEAL_BYTES: u64 = 256;
+
+/// The most bytes that a body may have so that its seal fits into a record of this log.
+pub(super) fn body_bytes_max<S: Storage>(log: &Log<S>, sink: &str) -> u64 {
+    (log.record_bytes_max() as u64).saturating_sub(SEAL_BYTES + sink.len() as u64)
+}
+
 /// Appends a seal. `None` if the sink is stopping; it may wait for room until then.
 pub(super) fn append_seal<S: Storage>(
     log: &Log<S>,
     seal: &Seal,
     progress: &Progress,
 ) -> Result<Option<Lsn>, Error> {
-    if seal.body.len() as u64 > BATCH_BYTES_LIMIT {
-        return Err(Error::TooLarge { bytes: seal.body.len() });
-    }
     let mut draft = Draft::new();
     event::encode(seal, draft.begin(Seal::KIND, Seal::VERSION, seal.sealed_at_ms));
     append(log, draft, progress)
@@ -49,8 +54,12 @@ fn append<S: Storage>(
     progress: &Progress,
 ) -> Result<Option<Lsn>, Error> {
     draft.seal();
+    let (bytes, bytes_max) = (draft.bytes(), log.record_bytes_max());
+    if bytes > bytes_max {
+        return Err(Error::TooLarge { bytes, bytes_max });
+    }
     loop {
-        match log.ticket(RoomClass::Delivery, draft.bytes(), 0) {
+        match log.ticket(RoomClass::Delivery, bytes, 0) {
             Ok(ticket) => return Ok(Some(ticket.append(&draft))),
             Err(NoRoom::Poisoned) => return Err(stopped(log)),
             // Room comes back when a segment is made or recycled; deliveries that are under way go

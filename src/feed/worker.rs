@@ -65,10 +65,12 @@ impl<S: Storage> Worker<S> {
     /// recycled beyond that. Sealed batches go to `out`, which must have room for one.
     pub fn new(
         engine: Engine<S>,
-        config: SinkConfig,
+        mut config: SinkConfig,
         progress: Arc<Progress>,
         out: mpsc::Sender<Batch>,
     ) -> Result<Self, Error> {
+        config.batch_bytes_max =
+            config.batch_bytes_max.min(seal::body_bytes_max(engine.log(), &config.name));
         let start = start_of(&engine, &progress)?;
         progress.begin(start);
         let state = progress.state();
@@ -93,6 +95,7 @@ impl<S: Storage> Worker<S> {
 
     /// Works until it is stopped or can't go on; then the sink is `broken`.
     pub fn run(mut self) {
+        let _guard = self.progress.broken_by_panic("its feed");
         if let Err(error) = self.drive() {
             tracing::error!(sink = self.config.name, %error, "the sink's feed stopped");
             self.progress.set_condition(Condition::Broken(error.to_string()));
@@ -128,6 +131,7 @@ impl<S: Storage> Worker<S> {
             let at = self.position;
             let Some(record) = self.reader.next().map_err(|source| Error::Log { at, source })?
             else {
+                self.position = self.reader.position();
                 read = Read::All;
                 break;
             };
