@@ -9,7 +9,7 @@ use std::time::Duration;
 use far_common::{PATIENCE, Partners, Shop, options, order, order_id, paid, sold, until};
 use holdfast::{
     engine::{Engine, Options},
-    wal::{SimStorage, sim::Random},
+    wal::sim::{Random, SimStorage},
 };
 
 const SKUS: u64 = 8;

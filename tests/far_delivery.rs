@@ -11,7 +11,7 @@ use holdfast::{
     engine::{Engine, Options},
     model::Lsn,
     sinks::receiver::Receiver,
-    wal::{self, SimStorage},
+    wal::{self, sim::SimStorage},
 };
 
 fn shop_on(storage: &SimStorage, skus: u64) -> Shop<SimStorage> {

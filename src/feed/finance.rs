@@ -4,11 +4,10 @@
 //!
 //! - an order debits the receivable with what the customer pays, and credits revenue (goods without
 //!   tax, per tax code), tax (per tax code) and shipping (without tax);
-//! - gross prices contain their tax: a line's gross is `unit_price * quantity - discount`; net ones
-//!   do not: that sum and the tax make the gross. Shipping likewise. The tax of shipping has no tax
-//!   code;
+//! - what a line comes to, gross and net, is said in one place ([`totals`]); the tax of shipping has
+//!   no tax code;
 //! - sums are exact (128 bits), and every order is checked to balance before it is added, so that
-//!   every entry does. A sum that turns negative stands on the other side; a zero is left out.
+//!   every entry does. A sum of zero is left out.
 //!
 //! An entry's `digest` is BLAKE3 over the records that it sums up, in log order: for each its
 //! position (eight bytes, little-endian) and its body. `previous_digest` is that of the sink's entry
@@ -26,8 +25,9 @@ use super::{
 use crate::{
     config::Accounts,
     model::{
-        Currency, Lsn,
+        Currency, Invalid, Lsn,
         event::{self, ArchivedOrderData, Event},
+        totals,
     },
     wal::Record,
 };
@@ -93,7 +93,7 @@ impl Finance {
         }
         let (lsn, body) = (record.lsn, record.body);
         let placed = event::decode::<event::Placed>(lsn, record.kind, record.version, body)?;
-        let amounts = invoice(&placed.order);
+        let amounts = invoice(&placed.order).map_err(|source| Error::Amounts { lsn, source })?;
         let by = amounts.iter().map(|(_, _, amount)| amount).sum::<i128>();
         if by != 0 {
             return Err(Error::Unbalanced { lsn, by });
@@ -156,7 +156,7 @@ impl Finance {
                 digest: render::hex(&digest),
                 previous_digest: render::hex(&chain),
                 kind: *kind,
-                currency: currency_text(currency),
+                currency: Currency::from_bytes(*currency),
                 postings: entry.postings(accounts),
             });
             chain = digest;
@@ -200,40 +200,31 @@ impl Entry {
     }
 }
 
-/// What an order books, zero amounts left out.
-fn invoice(order: &ArchivedOrderData) -> Vec<Amount<'_>> {
+/// What an order books, zero amounts left out. The arithmetic is the one that the order itself is
+/// shown with.
+fn invoice(order: &ArchivedOrderData) -> Result<Vec<Amount<'_>>, Invalid> {
     let mut amounts = Vec::with_capacity(2 * order.prices.len() + 3);
     let mut receivable = 0;
     for line in order.prices.iter() {
-        let priced = i128::from(line.unit_price.to_native())
-            * i128::from(line.quantity.to_native())
-            - i128::from(line.discount.to_native());
-        let tax = i128::from(line.tax.to_native());
-        let (gross, net) = gross_and_net(order.net, priced, tax);
+        let (gross, tax) = totals::line(
+            line.unit_price.to_native(),
+            line.quantity.to_native(),
+            line.discount.to_native(),
+            line.tax.to_native(),
+            order.net,
+        )?;
         receivable += gross;
-        amounts.push((Account::Revenue, line.tax_code.as_str(), -net));
+        amounts.push((Account::Revenue, line.tax_code.as_str(), tax - gross));
         amounts.push((Account::Tax, line.tax_code.as_str(), -tax));
     }
-    let tax = i128::from(order.shipping_tax.to_native());
-    let (gross, net) = gross_and_net(order.net, i128::from(order.shipping.to_native()), tax);
+    let (fee, tax) = (order.shipping.to_native(), order.shipping_tax.to_native());
+    let (gross, tax) = totals::shipping(fee, tax, order.net)?;
     receivable += gross;
-    amounts.push((Account::Shipping, "", -net));
+    amounts.push((Account::Shipping, "", tax - gross));
     amounts.push((Account::Tax, "", -tax));
     amounts.push((Account::Receivable, "", receivable));
     amounts.retain(|(_, _, amount)| *amount != 0);
-    amounts
-}
-
-fn gross_and_net(net_prices: bool, priced: i128, tax: i128) -> (i128, i128) {
-    if net_prices { (priced + tax, priced) } else { (priced, priced - tax) }
-}
-
-fn currency_text(letters: &[u8; 3]) -> Currency {
-    // Checked where it entered the house.
-    std::str::from_utf8(letters)
-        .ok()
-        .and_then(|code| Currency::new(code).ok())
-        .unwrap_or_else(|| Currency::new("XXX").expect("three capital letters"))
+    Ok(amounts)
 }
 
 /// The most bytes of an entry without its name and its postings.

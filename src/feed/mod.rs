@@ -35,7 +35,7 @@ pub use batch::{Batch, BatchId, Rejected};
 pub use progress::{Condition, Fate, PanicGuard, Progress, SetAside};
 
 use crate::{
-    model::{Lsn, event},
+    model::{Invalid, Lsn, event},
     wal,
 };
 
@@ -67,7 +67,15 @@ pub enum Error {
         /// The position's number.
         position: u32,
     },
-    /// An order's amounts contradict each other.
+    /// An order's amounts make no sense: they were checked when the order was placed.
+    #[error("the amounts of the order at {lsn} make no sense: one {source}")]
+    Amounts {
+        /// The order's record.
+        lsn: Lsn,
+        /// What is wrong.
+        source: Invalid,
+    },
+    /// An order's postings do not add up to nothing.
     #[error("the order at {lsn} does not balance by {by} minor units; nothing was posted")]
     Unbalanced {
         /// The order's record.

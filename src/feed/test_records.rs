@@ -36,13 +36,28 @@ macro_rules! written {
 }
 
 pub fn placed(lsn: u64, order: OrderData) -> Written {
-    let event = Placed { key: KeyRef::default(), taken: None, reservations: Vec::new(), order };
+    let event = Placed {
+        key: KeyRef::default(),
+        customer_hash: 0,
+        order_hash: 1,
+        taken_slot: Some(0),
+        reservations: Vec::new(),
+        order,
+    };
     written!(lsn, &event, Placed)
 }
 
 pub fn adjust(lsn: u64, position: u32, delta: i64, reason: u8) -> Written {
     let (reference, answer) = (String::new(), String::new());
-    let event = Adjust { key: KeyRef::default(), delta, position, reason, reference, answer };
+    let event = Adjust {
+        key: KeyRef::default(),
+        delta,
+        position,
+        forced: false,
+        reason,
+        reference,
+        answer,
+    };
     written!(lsn, &event, Adjust)
 }
 
@@ -54,6 +69,7 @@ pub fn stock(lsn: u64, position: u32, on_hand: i64) -> Written {
         source_version: None,
         per_customer_limit: None,
         position,
+        forced: false,
     };
     written!(lsn, &event, Stock)
 }
