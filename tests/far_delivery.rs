@@ -25,7 +25,7 @@ async fn partners_get_what_was_sold_and_nothing_of_what_was_given_back() {
     let handle = partners.deliver(&shop.engine);
     for n in 0..500 {
         shop.sell(n).unwrap();
-        shop.change_of_mind(n);
+        shop.change_of_mind(n).unwrap();
     }
     handle.drain(PATIENCE).await.unwrap();
     partners.assert_told(&shop);

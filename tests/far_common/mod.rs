@@ -102,7 +102,7 @@ impl<S: Storage> Shop<S> {
     }
 
     /// Holds a cart and gives it back.
-    pub fn change_of_mind(&mut self, n: u64) {
+    pub fn change_of_mind(&mut self, n: u64) -> Result<(), Refusal> {
         let line = ReserveLine {
             sku: sku(n % self.skus),
             quantity: Quantity::new(7).unwrap(),
@@ -113,10 +113,10 @@ impl<S: Storage> Shop<S> {
             Reserve { lines: vec![line], customer: None, order_id: None, ttl_ms: Some(60_000) };
         let (hold, release) = (key(&format!("hold-{n}")), key(&format!("release-{n}")));
         let held = self.engine.reserve(Key { partner: "", key: &hold }, &reserve);
-        let held = self.engine.settle_blocking(held).unwrap().value;
+        let held = self.engine.settle_blocking(held)?.value;
         let given =
             self.engine.release(Key { partner: "", key: &release }, held.id, &Release::default());
-        self.engine.settle_blocking(given).unwrap();
+        self.engine.settle_blocking(given).map(|_| ())
     }
 
     /// What the ledger itself says is sold, by SKU and location.
