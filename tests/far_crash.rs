@@ -24,6 +24,7 @@ async fn live(
 ) -> SimStorage {
     let engine = Engine::open_on(storage.clone(), options()).unwrap();
     let mut shop = Shop::open(engine, SKUS);
+    storage.set_sync_delay(Duration::from_millis([0, 0, 5, 15][random.below(4) as usize]));
     partners.behave(|b| b.outage = false);
     let lose_answers = random.below(3) == 0;
     partners.behave(|b| b.lose_answers = lose_answers);
@@ -110,6 +111,35 @@ async fn a_batch_whose_answer_was_lost_in_a_crash_is_sent_again_as_it_was() {
     partners.assert_told(&shop);
     handle.shutdown(PATIENCE).await.unwrap();
     shop.engine.close().unwrap();
+}
+
+/// Seal before send: the moment a partner has a batch, no loss of power can take its seal away.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_leaves_before_its_seal_is_durable() {
+    let storage = SimStorage::new();
+    let mut shop = Shop::open(Engine::open_on(storage.clone(), options()).unwrap(), SKUS);
+    let partners = Partners::start().await;
+    (0..10).for_each(|n| shop.sell(n).unwrap());
+    storage.set_sync_delay(Duration::from_millis(300));
+    let handle = partners.deliver(&shop.engine);
+    until("a batch has arrived", || {
+        partners.erp.totals().batches + partners.books.totals().batches > 0
+    })
+    .await;
+    partners.behave(|b| b.outage = true);
+    let disks: Vec<_> = (0..8).map(|seed| storage.crash(seed)).collect();
+    let sent = [("erp", partners.erp.totals()), ("books", partners.books.totals())];
+    handle.shutdown(PATIENCE).await.ok();
+    shop.engine.close().unwrap();
+    for disk in disks {
+        let engine = Engine::open_on(disk, options()).unwrap();
+        let states = engine.sink_states();
+        for (name, totals) in &sent {
+            let sealed = states.get(*name).map_or(0, |state| state.last_number);
+            assert!(sealed >= totals.batches, "{name}: {} sent, {sealed} sealed", totals.batches);
+        }
+        engine.close().unwrap();
+    }
 }
 
 /// A sink to which nothing happens must not keep the log from being recycled.
