@@ -194,6 +194,11 @@ impl Progress {
         self.inner.lock().state.clone()
     }
 
+    /// Everything below is sealed.
+    pub(super) fn covers(&self) -> Lsn {
+        Lsn(self.inner.lock().state.covers_lsn)
+    }
+
     pub(super) fn read_to(&self, position: Lsn, window: Option<Span>) {
         let mut inner = self.inner.lock();
         inner.position = position;

@@ -168,7 +168,7 @@ impl<S: Storage> Worker<S> {
 
     /// Everything below is sealed.
     fn covered(&self) -> Lsn {
-        Lsn(self.progress.state().covers_lsn).min(self.position)
+        self.progress.covers().min(self.position)
     }
 
     /// Seals the window, waits until the seal is durable, hands the batch over. A window without

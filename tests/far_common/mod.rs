@@ -138,7 +138,8 @@ pub fn order(n: u64, skus: u64) -> PlaceOrder {
             location: Some(location(n / 3)),
             split: false,
             unit_price: Amount::new((n % 5_000 + 1) as i64 * 100).unwrap(),
-            tax_code: (n % 5 != 0).then(|| ["DE-19", "DE-7"][n as usize % 2].parse().unwrap()),
+            tax_code: (!n.is_multiple_of(5))
+                .then(|| ["DE-19", "DE-7"][n as usize % 2].parse().unwrap()),
             tax: Amount::new((n % 13) as i64).unwrap(),
             discount: Amount::new((n % 3) as i64 * 10).unwrap(),
         })
