@@ -105,11 +105,8 @@ fn key(text: &str) -> IdempotencyKey {
 fn cart(args: &Args, number: u64) -> Reserve {
     let line = |i: u64| format!(r#"{{"sku":"SKU-{:06}","quantity":1}}"#, (number + i) % args.skus);
     let lines: Vec<_> = (0..args.lines).map(line).collect();
-    let json = format!(
-        r#"{{"lines":[{}],"customer":"c","ttl_ms":{}}}"#,
-        lines.join(","),
-        args.ttl_ms
-    );
+    let json =
+        format!(r#"{{"lines":[{}],"customer":"c","ttl_ms":{}}}"#, lines.join(","), args.ttl_ms);
     serde_json::from_str(&json).expect("a cart")
 }
 
@@ -125,7 +122,8 @@ struct Timed {
 }
 
 fn reserve_all(engine: &Engine, args: &Args, thread: u64, stop: &AtomicBool) -> (Outcome, Timed) {
-    let carts: Vec<Reserve> = (0..args.skus.min(4096)).map(|n| cart(args, n * 7 + thread)).collect();
+    let carts: Vec<Reserve> =
+        (0..args.skus.min(4096)).map(|n| cart(args, n * 7 + thread)).collect();
     let mut carts = carts;
     let mut waiting: VecDeque<(Instant, Decision<ReservationView>)> = VecDeque::new();
     let limit = WAITING_MAX / args.threads as usize;
@@ -236,7 +234,8 @@ fn main() {
     let set: SetStock = serde_json::from_str(r#"{"on_hand":900000000}"#).expect("stock");
     let _ = engine.set_stock(&"OTHER".parse().unwrap(), &"BER".parse().unwrap(), &set);
     let other: Reserve =
-        serde_json::from_str(r#"{"lines":[{"sku":"OTHER","quantity":1}],"ttl_ms":86400000}"#).unwrap();
+        serde_json::from_str(r#"{"lines":[{"sku":"OTHER","quantity":1}],"ttl_ms":86400000}"#)
+            .unwrap();
     for n in 0..args.keys {
         let key = key(&format!("before-{n}"));
         let decision = engine.reserve(Key { partner: "bench", key: &key }, &other);
@@ -293,19 +292,32 @@ fn report(
     println!("threads {} skus {} lines {} ack {}", args.threads, args.skus, args.lines, args.ack);
     println!("granted {granted} refused {refused} in {:.2} s", elapsed.as_secs_f64());
     println!("rate            {:.0} a second", total as f64 / elapsed.as_secs_f64());
-    println!("call ns         p50 {} p99 {}", calls.value_at_quantile(0.5), calls.value_at_quantile(0.99));
+    println!(
+        "call ns         p50 {} p99 {}",
+        calls.value_at_quantile(0.5),
+        calls.value_at_quantile(0.99)
+    );
     let ms = |q: f64| acks.value_at_quantile(q) as f64 / 1e6;
     println!("ack ms          p50 {:.2} p99 {:.2} max {:.2}", ms(0.5), ms(0.99), ms(1.0));
     if granted > 0 {
         let per = |bytes: u64| bytes as f64 / granted as f64;
         println!("log bytes       {:.1} a reservation", per(log_bytes));
-        println!("device bytes    {:.2} a byte of log", (device_bytes() - device) as f64 / log_bytes as f64);
-        println!("memory          {:.1} bytes a reservation", per(anonymous_bytes().saturating_sub(memory)));
+        println!(
+            "device bytes    {:.2} a byte of log",
+            (device_bytes() - device) as f64 / log_bytes as f64
+        );
+        println!(
+            "memory          {:.1} bytes a reservation",
+            per(anonymous_bytes().saturating_sub(memory))
+        );
     }
     if syncs > 0 {
         let us = (stats.sync_us_sum - before.sync_us_sum) / syncs;
         println!("syncs           {syncs}, {us} us each, {} bytes a group", log_bytes / syncs);
     }
-    println!("segments        made {} recycled {} waits {} stalls {}", stats.segments_made, stats.segments_recycled, stats.room_waits, stats.stalls);
+    println!(
+        "segments        made {} recycled {} waits {} stalls {}",
+        stats.segments_made, stats.segments_recycled, stats.room_waits, stats.stalls
+    );
     println!("checkpoints     {}", engine.status().counters.checkpoints);
 }

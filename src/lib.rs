@@ -5,9 +5,13 @@
 //! `model <- {wal, ledger} <- engine <- {feed, api}`, `wal <- feed <- delivery <- sinks`.
 
 pub mod api;
+pub mod config;
+pub mod delivery;
 pub mod engine;
+pub mod feed;
 pub mod ledger;
 pub mod model;
+pub mod sinks;
 pub mod telemetry;
 pub mod wal;
 

@@ -1,0 +1,5 @@
+//! The configuration.
+
+mod sink;
+
+pub use sink::*;
