@@ -4,6 +4,7 @@
 //! The map of the house, in the direction in which imports may point:
 //! `model <- {wal, ledger} <- engine <- {feed, api}`, `wal <- feed <- delivery <- sinks`.
 
+pub mod config;
 pub mod engine;
 pub mod ledger;
 pub mod model;

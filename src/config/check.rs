@@ -1,0 +1,171 @@
+//! What one value alone can't tell: rules between keys, and values that have the right form but
+//! can't be used.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, Error, SinkConfig};
+
+/// Where each key was set, so that an error can name the place.
+#[derive(Debug, Clone)]
+pub struct Source {
+    path: PathBuf,
+    text: String,
+    overridden: HashMap<String, String>,
+}
+
+impl Source {
+    /// The file and its text.
+    pub fn new(path: &Path, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned(), overridden: HashMap::new() }
+    }
+
+    /// A key is no longer what the file says.
+    pub fn overridden(&mut self, key: &str, by: String) {
+        self.overridden.insert(key.to_owned(), by);
+    }
+
+    /// Where a key (`section.key`, `sinks.0.key`) is set.
+    fn place(&self, key: &str) -> String {
+        if let Some(by) = self.overridden.get(key) {
+            return by.clone();
+        }
+        match self.line(key) {
+            Some(line) => format!("{}:{line}", self.path.display()),
+            None => format!("{} (by default)", self.path.display()),
+        }
+    }
+
+    /// The line of a key in the file, or that of the nearest thing around it.
+    fn line(&self, key: &str) -> Option<usize> {
+        let table = DeTable::parse(&self.text).ok()?;
+        let mut at = None;
+        let mut node = DeValue::Table(table.into_inner());
+        for part in key.split('.') {
+            let found = match node {
+                DeValue::Table(mut table) => {
+                    let name = table.keys().find(|k| k.get_ref().as_ref() == part)?.clone();
+                    at = Some(name.span().start);
+                    table.remove(&name)?
+                }
+                DeValue::Array(array) => {
+                    let item = array.into_iter().nth(part.parse().ok()?)?;
+                    at = Some(item.span().start);
+                    item
+                }
+                _ => return None,
+            };
+            node = found.into_inner();
+        }
+        at.map(|offset| 1 + self.text.get(..offset).unwrap_or("").matches('\n').count())
+    }
+
+    fn unusable(&self, key: &str, reason: impl Into<String>) -> Error {
+        Error::Unusable { place: self.place(key), key: key.to_owned(), reason: reason.into() }
+    }
+}
+
+/// Checks what can be checked without opening anything.
+pub(super) fn check(config: &Config, source: &Source) -> Result<(), Error> {
+    check_server(config, source)?;
+    check_log(config, source)?;
+    check_engine(config, source)?;
+    check_sinks(&config.sinks, source)
+}
+
+fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
+    let server = &config.server;
+    if !server.listen.ip().is_loopback() {
+        let reason = format!(
+            "is {}, which others can reach, and there are no API keys to keep them out: \
+             use a loopback address such as 127.0.0.1:7411, behind a proxy if need be",
+            server.listen
+        );
+        return Err(source.unusable("server.listen", reason));
+    }
+    for (key, value) in [
+        ("server.body_bytes_max", server.body_bytes_max.bytes()),
+        ("server.import_bytes_max", server.import_bytes_max.bytes()),
+        ("server.request_ms_max", server.request_ms_max),
+        ("server.header_ms_max", server.header_ms_max),
+        ("server.connections_max", server.connections_max.into()),
+        ("server.requests_max", server.requests_max.into()),
+    ] {
+        above_zero(source, key, value)?;
+    }
+    Ok(())
+}
+
+fn check_log(config: &Config, source: &Source) -> Result<(), Error> {
+    let log = &config.log;
+    let segment = log.segment_bytes.bytes();
+    if !segment.is_power_of_two() || segment < 1 << 16 {
+        return Err(source.unusable("log.segment_bytes", "must be a power of two, at least 64 KiB"));
+    }
+    if log.record_bytes_max.bytes() > segment / 2 {
+        return Err(source.unusable("log.record_bytes_max", "must be at most half a segment"));
+    }
+    let least = segment.saturating_mul(u64::from(log.ready_segments) + 2);
+    if log.budget_bytes.bytes() < least.saturating_add(log.delivery_reserve_bytes.bytes()) {
+        let reason = format!(
+            "must hold two segments, the {} ready ones and `delivery_reserve_bytes`",
+            log.ready_segments
+        );
+        return Err(source.unusable("log.budget_bytes", reason));
+    }
+    for (key, value) in [
+        ("log.ready_segments", u64::from(log.ready_segments)),
+        ("log.unsynced_bytes_max", log.unsynced_bytes_max.bytes()),
+        ("log.idle_mark_ms", log.idle_mark_ms),
+        ("log.hole_ms_max", log.hole_ms_max),
+    ] {
+        above_zero(source, key, value)?;
+    }
+    Ok(())
+}
+
+fn check_engine(config: &Config, source: &Source) -> Result<(), Error> {
+    let engine = &config.engine;
+    for (key, value) in [
+        ("engine.positions_max", u64::from(engine.positions_max)),
+        ("engine.reservations_max", engine.reservations_max.into()),
+        ("engine.keys_max", engine.keys_max.into()),
+        ("engine.orders_max", engine.orders_max.into()),
+        ("engine.customer_limits_max", engine.customer_limits_max.into()),
+        ("engine.lines_max", engine.lines_max.into()),
+        ("engine.ttl_default_ms", engine.ttl_default_ms),
+        ("engine.limit_period_ms", engine.limit_period_ms),
+        ("engine.checkpoint_bytes", engine.checkpoint_bytes.bytes()),
+    ] {
+        above_zero(source, key, value)?;
+    }
+    if engine.ttl_default_ms > engine.ttl_max_ms {
+        let reason = format!("must not be above `engine.ttl_max_ms` ({})", engine.ttl_max_ms);
+        return Err(source.unusable("engine.ttl_default_ms", reason));
+    }
+    let mut seen = HashSet::new();
+    match engine.sourcing.iter().find(|location| !seen.insert(*location)) {
+        Some(twice) => Err(source.unusable("engine.sourcing", format!("names `{twice}` twice"))),
+        None => Ok(()),
+    }
+}
+
+fn check_sinks(sinks: &[SinkConfig], source: &Source) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for (i, sink) in sinks.iter().enumerate() {
+        let key = |name: &str| format!("sinks.{i}.{name}");
+        if !seen.insert(&sink.name) {
+            let reason = format!("is `{}`, which an earlier sink has", sink.name);
+            return Err(source.unusable(&key("name"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn above_zero(source: &Source, key: &str, value: u64) -> Result<(), Error> {
+    if value == 0 { Err(source.unusable(key, "must be above 0")) } else { Ok(()) }
+}
