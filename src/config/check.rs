@@ -103,29 +103,28 @@ fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
 fn check_log(config: &Config, source: &Source) -> Result<(), Error> {
     let log = &config.log;
     let segment = log.segment_bytes.bytes();
-    if !segment.is_power_of_two() || segment < 1 << 16 {
-        return Err(source.unusable("log.segment_bytes", "must be a power of two, at least 64 KiB"));
+    if !segment.is_power_of_two() || !(16 << 10..=1 << 30).contains(&segment) {
+        let reason = "must be a power of two from 16 KiB to 1 GiB";
+        return Err(source.unusable("log.segment_bytes", reason));
     }
-    if log.record_bytes_max.bytes() > segment / 2 {
-        return Err(source.unusable("log.record_bytes_max", "must be at most half a segment"));
+    // Each segment's file has a header of its own, so that four times the size is not enough.
+    if log.budget_bytes.bytes() / 4 <= segment {
+        return Err(source.unusable("log.budget_bytes", "must be more than four segments"));
     }
-    let least = segment.saturating_mul(u64::from(log.ready_segments) + 2);
-    if log.budget_bytes.bytes() < least.saturating_add(log.delivery_reserve_bytes.bytes()) {
-        let reason = format!(
-            "must hold two segments, the {} ready ones and `delivery_reserve_bytes`",
-            log.ready_segments
-        );
-        return Err(source.unusable("log.budget_bytes", reason));
+    if !(1..=64).contains(&log.ready_segments) {
+        return Err(source.unusable("log.ready_segments", "must be 1 to 64"));
     }
-    for (key, value) in [
-        ("log.ready_segments", u64::from(log.ready_segments)),
-        ("log.unsynced_bytes_max", log.unsynced_bytes_max.bytes()),
-        ("log.idle_mark_ms", log.idle_mark_ms),
-        ("log.hole_ms_max", log.hole_ms_max),
-    ] {
-        above_zero(source, key, value)?;
+    let record = log.record_bytes_max.bytes();
+    if !(64..=u64::from(u32::MAX)).contains(&record) {
+        return Err(source.unusable("log.record_bytes_max", "must be 64 B to 4 GiB"));
     }
-    Ok(())
+    let least = 4 * record.min(segment / 4);
+    if !(least..=16 << 30).contains(&log.unsynced_bytes_max.bytes()) {
+        let reason = format!("must be from four of the largest records ({least} B) to 16 GiB");
+        return Err(source.unusable("log.unsynced_bytes_max", reason));
+    }
+    above_zero(source, "log.idle_mark_ms", log.idle_mark_ms)?;
+    above_zero(source, "log.hole_ms_max", log.hole_ms_max)
 }
 
 fn check_engine(config: &Config, source: &Source) -> Result<(), Error> {

@@ -136,13 +136,13 @@ impl Default for Log {
         Self {
             ack: Ack::Disk,
             segment_bytes: ByteSize::mib(64),
-            budget_bytes: ByteSize::mib(8 * 1024),
-            delivery_reserve_bytes: ByteSize::mib(256),
-            ready_segments: 2,
-            record_bytes_max: ByteSize::mib(1),
-            unsynced_bytes_max: ByteSize::mib(16),
+            budget_bytes: ByteSize::mib(16 * 1024),
+            delivery_reserve_bytes: ByteSize::mib(64),
+            ready_segments: 3,
+            record_bytes_max: ByteSize(256 << 10),
+            unsynced_bytes_max: ByteSize::mib(64),
             idle_mark_ms: 50,
-            room_wait_ms_max: 100,
+            room_wait_ms_max: 200,
             hole_ms_max: 5_000,
         }
     }

@@ -105,7 +105,9 @@ fn a_value_that_cannot_be_used_names_its_place() {
         ("[server]\nlisten = \"0.0.0.0:7411\"", "shop.toml:2", "server.listen"),
         ("log.segment_bytes = 65537", "shop.toml:1", "log.segment_bytes"),
         ("[log]\nbudget_bytes = \"1 MiB\"", "shop.toml:2", "log.budget_bytes"),
-        ("[log]\nrecord_bytes_max = \"64 MiB\"", "shop.toml:2", "log.record_bytes_max"),
+        ("[log]\nrecord_bytes_max = 63", "shop.toml:2", "log.record_bytes_max"),
+        ("[log]\n\nunsynced_bytes_max = 64", "shop.toml:3", "log.unsynced_bytes_max"),
+        ("[log]\nready_segments = 65", "shop.toml:2", "log.ready_segments"),
     ] {
         let error = error(text, &[]);
         assert!(error.starts_with(&format!("{place}: `{key}` ")), "{error}");
