@@ -40,26 +40,17 @@ impl Source {
         }
     }
 
-    /// The line of a key in the file, or that of the nearest thing around it.
+    /// The line of a key in the file; of a sink's key that is absent, the line of the sink.
     fn line(&self, key: &str) -> Option<usize> {
         let table = DeTable::parse(&self.text).ok()?;
         let mut at = None;
         let mut node = DeValue::Table(table.into_inner());
         for part in key.split('.') {
-            let found = match node {
-                DeValue::Table(mut table) => {
-                    let name = table.keys().find(|k| k.get_ref().as_ref() == part)?.clone();
-                    at = Some(name.span().start);
-                    table.remove(&name)?
-                }
-                DeValue::Array(array) => {
-                    let item = array.into_iter().nth(part.parse().ok()?)?;
-                    at = Some(item.span().start);
-                    item
-                }
-                _ => return None,
-            };
-            node = found.into_inner();
+            match step(node, part) {
+                Some((offset, found)) => (at, node) = (Some(offset), found),
+                None if key.starts_with("sinks.") => break,
+                None => return None,
+            }
         }
         at.map(|offset| 1 + self.text.get(..offset).unwrap_or("").matches('\n').count())
     }
@@ -67,6 +58,22 @@ impl Source {
     fn unusable(&self, key: &str, reason: impl Into<String>) -> Error {
         Error::Unusable { place: self.place(key), key: key.to_owned(), reason: reason.into() }
     }
+}
+
+/// Where a part of a key begins in the text, and what it holds.
+fn step<'t>(node: DeValue<'t>, part: &str) -> Option<(usize, DeValue<'t>)> {
+    let (offset, found) = match node {
+        DeValue::Table(mut table) => {
+            let name = table.keys().find(|k| k.get_ref().as_ref() == part)?.clone();
+            (name.span().start, table.remove(&name)?)
+        }
+        DeValue::Array(array) => {
+            let item = array.into_iter().nth(part.parse().ok()?)?;
+            (item.span().start, item)
+        }
+        _ => return None,
+    };
+    Some((offset, found.into_inner()))
 }
 
 /// Checks what can be checked without opening anything.
@@ -157,6 +164,11 @@ fn check_sinks(sinks: &[SinkConfig], source: &Source) -> Result<(), Error> {
     let mut seen = HashSet::new();
     for (i, sink) in sinks.iter().enumerate() {
         let key = |name: &str| format!("sinks.{i}.{name}");
+        if let Err(wrong) = sink.validate() {
+            // The field's name comes first.
+            let (field, reason) = wrong.split_once(": ").unwrap_or(("name", &wrong));
+            return Err(source.unusable(&key(field), reason));
+        }
         if !seen.insert(&sink.name) {
             let reason = format!("is `{}`, which an earlier sink has", sink.name);
             return Err(source.unusable(&key("name"), reason));

@@ -250,11 +250,9 @@ impl Config {
         Ok(config)
     }
 
-    /// The same without what must not be shown: the values of sinks' headers.
+    /// The same without what must not be shown: the secrets of the sinks.
     pub fn without_secrets(mut self) -> Self {
-        for header in self.sinks.iter_mut().flat_map(|sink| sink.headers.values_mut()) {
-            *header = "(hidden)".to_owned();
-        }
+        self.sinks = self.sinks.into_iter().map(SinkConfig::without_secrets).collect();
         self
     }
 

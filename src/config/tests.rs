@@ -122,6 +122,17 @@ fn two_sinks_of_one_name_are_refused() {
 }
 
 #[test]
+fn a_wrong_sink_names_its_line() {
+    let sink = "[[sinks]]\nname = \"erp\"\ndomain = \"inventory\"\nurl = \"http://127.0.0.1:1/\"\n";
+    let wrong = error(&format!("{sink}timeout_ms = 0\n"), &[]);
+    assert!(wrong.starts_with("shop.toml:5: `sinks.0.timeout_ms` must be"), "{wrong}");
+    let wrong = error(&format!("{sink}retry_initial_ms = 40000\n"), &[]);
+    assert!(wrong.starts_with("shop.toml:1: `sinks.0.retry_max_ms` must be"), "{wrong}");
+    let wrong = error(&sink.replace("inventory", "stock"), &[]);
+    assert!(wrong.contains("line 3") && wrong.contains("unknown variant `stock`"), "{wrong}");
+}
+
+#[test]
 fn the_environment_overrides_the_file() {
     let text = "[server]\nlisten = \"127.0.0.1:1\"\n[engine]\nkeys_max = 5\n";
     let variables = [
