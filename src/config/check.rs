@@ -97,12 +97,21 @@ fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
     for (key, value) in [
         ("server.body_bytes_max", server.body_bytes_max.bytes()),
         ("server.import_bytes_max", server.import_bytes_max.bytes()),
-        ("server.request_ms_max", server.request_ms_max),
-        ("server.header_ms_max", server.header_ms_max),
+        ("server.import_line_bytes_max", server.import_line_bytes_max.bytes()),
+        ("server.import_timeout_ms", server.import_timeout_ms),
+        ("server.headers_max", server.headers_max.into()),
+        ("server.header_read_timeout_ms", server.header_read_timeout_ms),
+        ("server.request_timeout_ms", server.request_timeout_ms),
         ("server.connections_max", server.connections_max.into()),
-        ("server.requests_max", server.requests_max.into()),
+        ("server.in_flight_max", server.in_flight_max.into()),
+        ("server.batch_max", server.batch_max.into()),
+        ("server.skus_max", server.skus_max.into()),
+        ("server.page_max", server.page_max.into()),
     ] {
         above_zero(source, key, value)?;
+    }
+    if server.header_bytes_max.bytes() < 8 << 10 {
+        return Err(source.unusable("server.header_bytes_max", "must be at least 8 KiB"));
     }
     Ok(())
 }

@@ -66,16 +66,34 @@ pub struct Server {
     pub body_bytes_max: ByteSize,
     /// The largest body of a stock import.
     pub import_bytes_max: ByteSize,
-    /// The longest that a request may take, its body included.
-    pub request_ms_max: u64,
-    /// The longest that a client may take for the head of a request.
-    pub header_ms_max: u64,
-    /// Connections at a time; further ones wait to be accepted.
+    /// The longest line of an import.
+    pub import_line_bytes_max: ByteSize,
+    /// Refused lines that an import names.
+    pub import_refused_max: u32,
+    /// The longest that an import may take.
+    pub import_timeout_ms: u64,
+    /// Headers of a request.
+    pub headers_max: u32,
+    /// A request's target and headers together.
+    pub header_bytes_max: ByteSize,
+    /// The longest that a head may take, and that a kept connection may idle.
+    pub header_read_timeout_ms: u64,
+    /// The longest that a body may take, and then the answer's wait for the log.
+    pub request_timeout_ms: u64,
+    /// Whether connections are kept for further requests.
+    pub keep_alive: bool,
+    /// Connections at a time.
     pub connections_max: u32,
-    /// Requests at a time; further ones get 503.
-    pub requests_max: u32,
-    /// At the end: how long accepted requests may take to be answered, and sinks to be drained.
-    pub shutdown_ms_max: u64,
+    /// Requests at a time.
+    pub in_flight_max: u32,
+    /// At the end: how long accepted requests may take to be answered, and sinks to come to rest.
+    pub shutdown_grace_ms: u64,
+    /// Reservations of one batch.
+    pub batch_max: u32,
+    /// SKUs of one question.
+    pub skus_max: u32,
+    /// Reservations of one page.
+    pub page_max: u32,
 }
 
 impl Default for Server {
@@ -85,12 +103,21 @@ impl Default for Server {
             data: PathBuf::from("holdfast-data"),
             threads: 0,
             body_bytes_max: ByteSize::mib(1),
-            import_bytes_max: ByteSize::mib(256),
-            request_ms_max: 10_000,
-            header_ms_max: 5_000,
-            connections_max: 4_096,
-            requests_max: 65_536,
-            shutdown_ms_max: 10_000,
+            import_bytes_max: ByteSize::mib(1024),
+            import_line_bytes_max: ByteSize(16 << 10),
+            import_refused_max: 10_000,
+            import_timeout_ms: 600_000,
+            headers_max: 64,
+            header_bytes_max: ByteSize(16 << 10),
+            header_read_timeout_ms: 60_000,
+            request_timeout_ms: 10_000,
+            keep_alive: true,
+            connections_max: 10_000,
+            in_flight_max: 65_536,
+            shutdown_grace_ms: 10_000,
+            batch_max: 1_000,
+            skus_max: 1_000,
+            page_max: 1_000,
         }
     }
 }
