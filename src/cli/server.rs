@@ -192,9 +192,8 @@ async fn open(config: &Config) -> Result<Engine, Error> {
 }
 
 async fn close(engine: Engine, path: PathBuf) -> Result<(), Error> {
-    let closed = spawn_blocking(move || {
-        engine.close().map_err(|source| Error::Engine { path, source })
-    });
+    let closed =
+        spawn_blocking(move || engine.close().map_err(|source| Error::Engine { path, source }));
     closed.await.unwrap_or_else(|e| Err(panicked("closing the log", &e)))
 }
 

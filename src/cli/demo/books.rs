@@ -3,10 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use holdfast::{
-    model::view::StockView,
-    sinks::receiver::Totals,
-};
+use holdfast::{model::view::StockView, sinks::receiver::Totals};
 use serde::{Deserialize, Serialize};
 
 use super::{

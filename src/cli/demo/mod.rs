@@ -30,10 +30,7 @@ use holdfast::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Error, Outcome, runtime,
-    server::Signals,
-};
+use super::{Error, Outcome, runtime, server::Signals};
 use books::Ledger;
 use house::{Choice, House};
 use report::Report;
@@ -102,11 +99,9 @@ impl Demo {
     fn plan(&self) -> Result<Plan, Error> {
         match &self.orders.orders {
             Some(file) => orders::plan(file, &self.orders, self.seconds),
-            None => sale::plan(sale::Shape {
-                seconds: self.seconds,
-                rate: self.rate,
-                seed: self.seed,
-            }),
+            None => {
+                sale::plan(sale::Shape { seconds: self.seconds, rate: self.rate, seed: self.seed })
+            }
         }
     }
 

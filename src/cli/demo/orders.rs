@@ -93,8 +93,11 @@ struct Order {
 /// Plans the replay of a file.
 pub fn plan(file: &Path, how: &Orders, seconds: f64) -> Result<Plan, Error> {
     let text = read(file)?;
-    let mut orders = parse(&text, how)
-        .map_err(|(line, reason)| Error::Line { path: file.to_owned(), line, reason })?;
+    let mut orders = parse(&text, how).map_err(|(line, reason)| Error::Line {
+        path: file.to_owned(),
+        line,
+        reason,
+    })?;
     if orders.is_empty() {
         return Err(Error::Usage(format!("{}: has no orders", file.display())));
     }
@@ -312,7 +315,8 @@ impl Columns {
 
     fn order(&self, line: u64, fields: &[String], how: &Orders) -> Result<Order, String> {
         let field = |what: &str, at: usize| {
-            let missing = || format!("has {} fields, the {what} is number {}", fields.len(), at + 1);
+            let missing =
+                || format!("has {} fields, the {what} is number {}", fields.len(), at + 1);
             fields.get(at).map(String::as_str).ok_or_else(missing)
         };
         let customer = field("customer", self.customer)?;
@@ -348,8 +352,8 @@ fn time(text: &str, format: &str) -> Result<i64, String> {
         Ok(civil) => civil,
         Err(_) => broken.to_date().map_err(wrong)?.at(0, 0, 0, 0),
     };
-    let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).map_err(wrong)?;
-    Ok(zoned.timestamp().as_millisecond())
+    let instant = jiff::tz::TimeZone::UTC.to_timestamp(civil).map_err(wrong)?;
+    Ok(instant.as_millisecond())
 }
 
 /// Minor units of a decimal with at most two places, exactly.

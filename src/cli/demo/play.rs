@@ -1,11 +1,7 @@
 //! Lets the shoppers come when they are due, whether or not the server keeps up, and tells once a
 //! second how it goes.
 
-use std::{
-    io::Write,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, sync::Arc, time::Duration};
 
 use holdfast::model::sink::SinkView;
 use serde::{Deserialize, Serialize};
@@ -15,13 +11,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use super::{
-    super::Error,
-    shop::Shop,
-    shopper,
-    tally::Operation,
-    visit::Plan,
-};
+use super::{super::Error, shop::Shop, shopper, tally::Operation, visit::Plan};
 
 /// Shoppers under way; those due beyond that wait at the door.
 const SHOPPERS_MAX: usize = 20_000;
@@ -57,7 +47,11 @@ pub struct Played {
 }
 
 /// Plays a plan.
-pub async fn play<W: Write>(shop: &Arc<Shop>, plan: &Arc<Plan>, out: &mut W) -> Result<Played, Error> {
+pub async fn play<W: Write>(
+    shop: &Arc<Shop>,
+    plan: &Arc<Plan>,
+    out: &mut W,
+) -> Result<Played, Error> {
     let start = Instant::now();
     let mut sale = tokio::spawn(open_doors(shop.clone(), plan.clone(), start));
     let mut watch = Watch::new(shop.clone(), plan.clone(), start);
@@ -139,7 +133,12 @@ impl Watch {
         let p99 = tally.latencies(Operation::Reserve).value_at_quantile(0.99) as f64 / 1000.0;
         let behind: Vec<_> = sinks
             .iter()
-            .map(|sink| format!("{} {} batches, {} behind", sink.name, sink.batches_delivered, sink.lag_records))
+            .map(|sink| {
+                format!(
+                    "{} {} batches, {} behind",
+                    sink.name, sink.batches_delivered, sink.lag_records
+                )
+            })
             .collect();
         writeln!(
             out,

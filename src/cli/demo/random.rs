@@ -73,6 +73,7 @@ impl Zipf {
     }
 
     /// How often the thing at this place is chosen.
+    #[cfg(test)]
     pub fn share(&self, at: usize) -> f64 {
         self.sums[at] - if at == 0 { 0.0 } else { self.sums[at - 1] }
     }

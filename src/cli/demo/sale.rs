@@ -80,9 +80,8 @@ pub fn plan(shape: Shape) -> Result<Plan, Error> {
         visits.push(shop.visit(visits.len() as u64 + 1, at)?);
     }
     let catalogue = shop.catalogue(&demand(&visits))?;
-    let phase = |share: f64, name: &str| {
-        (Duration::from_secs_f64(share * shape.seconds), name.to_owned())
-    };
+    let phase =
+        |share: f64, name: &str| (Duration::from_secs_f64(share * shape.seconds), name.to_owned());
     Ok(Plan {
         title: format!("flash sale, seed {}", shape.seed),
         currency: Currency::new("EUR").map_err(usage)?,

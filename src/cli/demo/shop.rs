@@ -124,7 +124,10 @@ impl Shop {
     /// Reads something.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let failed = |reason| Error::Server { url: format!("{}{path}", self.url), reason };
-        let reply = self.send(self.request(Method::GET, path, None, Vec::new(), "")).await.map_err(failed)?;
+        let reply = self
+            .send(self.request(Method::GET, path, None, Vec::new(), ""))
+            .await
+            .map_err(failed)?;
         if reply.status != StatusCode::OK {
             let failed_with = format!("answered {} {}", reply.status, reply.code());
             return Err(failed(failed_with));

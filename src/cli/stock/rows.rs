@@ -37,8 +37,8 @@ pub struct Rows<R = BufReader<File>> {
 impl Rows {
     /// Opens a file and reads its header, if it has one.
     pub fn open(path: &Path, format: Format) -> Result<Self, Error> {
-        let file = File::open(path)
-            .map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let file =
+            File::open(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
         Self::new(path, BufReader::new(file), format)
     }
 }
@@ -175,7 +175,8 @@ impl Columns {
             sku: parse("sku", at(Some(self.sku)))?,
             location: parse("location", at(Some(self.location)))?,
             on_hand: count("on_hand", at(Some(self.on_hand)))?,
-            safety_stock: optional("safety_stock", at(self.safety_stock), count)?.unwrap_or_default(),
+            safety_stock: optional("safety_stock", at(self.safety_stock), count)?
+                .unwrap_or_default(),
             backorder_limit: optional("backorder_limit", at(self.backorder_limit), count)?
                 .unwrap_or_default(),
             per_customer_limit: optional("per_customer_limit", at(self.per_customer_limit), limit)?,
