@@ -29,6 +29,9 @@ const HOT_LIMIT: u32 = 2;
 const TTL_MS: u64 = 3_000;
 /// Value added tax contained in every price, in percent.
 const TAX_PERCENT: i64 = 19;
+/// The share of the visits that bots make, and how often each comes.
+const BOT_VISITS: f64 = 0.03;
+const VISITS_OF_A_BOT: f64 = 20.0;
 /// Visits of a plan.
 const VISITS_MAX: f64 = 5_000_000.0;
 
@@ -48,6 +51,10 @@ impl Shape {
     fn visits(&self) -> f64 {
         let rush = RUSH_END - RUSH_BEGIN;
         self.seconds * self.rate * (1.0 - rush + RUSH * rush)
+    }
+
+    fn bots(&self) -> u64 {
+        (self.visits() * BOT_VISITS / VISITS_OF_A_BOT).max(1.0) as u64
     }
 
     fn in_rush(&self, at: f64) -> bool {
@@ -139,7 +146,7 @@ impl Shop {
     fn visit(&self, number: u64, at: f64) -> Result<Visit, Error> {
         let mut dice = Dice::new(self.shape.seed, number);
         let customer = self.customer(&mut dice);
-        let cart = self.cart(&mut dice, at, customer < BOTS)?;
+        let cart = self.cart(&mut dice, at, customer < self.shape.bots())?;
         let shipping = 490;
         Ok(Visit {
             due: Duration::from_secs_f64(at),
@@ -166,10 +173,11 @@ impl Shop {
 
     /// Most customers come once or twice; a few are bots and come all the time.
     fn customer(&self, dice: &mut Dice) -> u64 {
-        if dice.happens(0.03) {
-            return dice.below(BOTS);
+        let bots = self.shape.bots();
+        if dice.happens(BOT_VISITS) {
+            return dice.below(bots);
         }
-        BOTS + dice.below((self.shape.visits() / 2.0).max(1.0) as u64)
+        bots + dice.below((self.shape.visits() / 2.0).max(1.0) as u64)
     }
 
     fn cart(&self, dice: &mut Dice, at: f64, bot: bool) -> Result<Vec<CartLine>, Error> {
@@ -209,9 +217,6 @@ impl Shop {
         Ok(CartLine { item, quantity, location, unit_price, discount, tax })
     }
 }
-
-/// Customers who are bots.
-const BOTS: u64 = 20;
 
 /// Where stock lies: near first.
 pub fn locations() -> Result<(Location, Location), Error> {
