@@ -86,7 +86,7 @@ pub struct SinkConfig {
     #[serde(default = "lines_max")]
     pub lines_max: u64,
     /// The most bytes of a batch's body, 98,304 to 258,048. What does not fit into one window waits
-    /// in the log, not in memory. Default 196,608.
+    /// in the log, not in memory. Default 245,760.
     #[serde(default = "batch_bytes_max")]
     pub batch_bytes_max: u64,
     /// How long one attempt may take, in milliseconds. Default 10,000.
@@ -124,7 +124,7 @@ const fn lines_max() -> u64 {
     5_000
 }
 const fn batch_bytes_max() -> u64 {
-    192 * 1024
+    240 * 1024
 }
 const fn timeout_ms() -> u64 {
     10_000
