@@ -12,7 +12,7 @@ use holdfast::{
     },
     wal::Record,
 };
-use rkyv::{rancor, util::AlignedVec};
+use rkyv::{api::high::HighDeserializer, rancor, util::AlignedVec};
 use serde_json::{Value, json};
 
 /// The names of all kinds.
@@ -110,7 +110,7 @@ pub fn json(record: &Record<'_>, names: &Names) -> Result<Value, String> {
         Reserve::KIND => reserve(record, names),
         Release::KIND => owned(record).map(|event| release(event, names)),
         Extend::KIND => owned(record).map(extend),
-        Expire::KIND => owned(record).map(|event: Expire| json!({"reservation": of(&event.of)})),
+        Expire::KIND => owned(record).map(|event| expire(event, names)),
         Change::KIND => owned(record).map(|event| change(event, names)),
         Placed::KIND => owned(record).map(|event| placed(record.lsn, event, names)),
         Seal::KIND => owned(record).map(seal),
@@ -123,15 +123,12 @@ pub fn json(record: &Record<'_>, names: &Names) -> Result<Value, String> {
 fn owned<E>(record: &Record<'_>) -> Result<E, String>
 where
     E: Event,
-    E::Archived: rkyv::Portable
-        + for<'b> rkyv::bytecheck::CheckBytes<rkyv::api::high::HighValidator<'b, rancor::Error>>
-        + rkyv::Deserialize<E, rkyv::api::high::HighDeserializer<rancor::Error>>,
+    E::Archived: event::Checked + rkyv::Deserialize<E, HighDeserializer<rancor::Error>>,
 {
     let mut body = AlignedVec::<8>::new();
     body.extend_from_slice(record.body);
     let archived = read::<E>(record.lsn, record.kind, record.version, &body);
-    let archived = archived.map_err(|e| e.to_string())?;
-    rkyv::deserialize::<E, rancor::Error>(archived).map_err(|e| e.to_string())
+    Ok(event::to_owned(archived.map_err(|e| e.to_string())?))
 }
 
 fn time(millis: u64) -> Timestamp {
@@ -162,6 +159,9 @@ fn stock(event: Stock, names: &Names) -> Value {
     if let Some(limit) = event.per_customer_limit {
         value["per_customer_limit"] = limit.into();
     }
+    if event.forced {
+        value["forced"] = true.into();
+    }
     value
 }
 
@@ -170,6 +170,9 @@ fn adjust(event: Adjust, names: &Names) -> Value {
     value["delta"] = event.delta.into();
     value["reason"] = event.reason.into();
     value["reference"] = event.reference.into();
+    if event.forced {
+        value["forced"] = true.into();
+    }
     value
 }
 
@@ -200,8 +203,12 @@ fn release(event: Release, names: &Names) -> Value {
     json!({
         "reservation": of(&event.of),
         "lines": names.lines(&event.lines),
-        "whole": event.whole,
+        "left": names.lines(&event.left),
     })
+}
+
+fn expire(event: Expire, names: &Names) -> Value {
+    json!({"reservation": of(&event.of), "lines": names.lines(&event.lines)})
 }
 
 fn extend(event: Extend) -> Value {
@@ -214,6 +221,7 @@ fn change(event: Change, names: &Names) -> Value {
         "taken": names.lines(&event.taken),
         "given": names.lines(&event.given),
         "lines": names.lines(&event.lines),
+        "expires_at": time(event.deadline_ms),
     })
 }
 
@@ -224,8 +232,8 @@ fn placed(lsn: Lsn, event: Placed, names: &Names) -> Value {
         .iter()
         .map(|sold| json!({"reservation": of(&sold.of), "revived": sold.revived}))
         .collect();
-    if let Some(taken) = &event.taken {
-        let id = ReservationId { lsn, slot: taken.slot };
+    if let Some(slot) = event.taken_slot {
+        let id = ReservationId { lsn, slot };
         reservations.push(json!({"reservation": id, "taken": true}));
     }
     let prices: Vec<_> = order
@@ -304,17 +312,7 @@ mod tests {
         Record { lsn: Lsn(640), end: Lsn(1280), kind, version: 1, time_ms: 7, body }
     }
 
-    fn encoded<E>(event: &E) -> Vec<u8>
-    where
-        E: Event
-            + for<'b> rkyv::Serialize<
-                rkyv::api::high::HighSerializer<
-                    Vec<u8>,
-                    rkyv::ser::allocator::ArenaHandle<'b>,
-                    rancor::Error,
-                >,
-            >,
-    {
+    fn encoded<E: Event + event::Encode>(event: &E) -> Vec<u8> {
         let mut body = Vec::new();
         event::encode(event, &mut body);
         body
