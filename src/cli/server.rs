@@ -109,11 +109,11 @@ impl Signals {
 }
 
 /// The far end as the API shows it; empty once it is stopped.
-pub struct FarEnd(Mutex<Option<delivery::Handle>>);
+pub struct FarEnd(Mutex<Option<Arc<delivery::Handle>>>);
 
 impl api::Sinks for FarEnd {
     fn snapshot(&self) -> Vec<SinkView> {
-        self.0.lock().as_ref().map(delivery::Handle::snapshot).unwrap_or_default()
+        self.0.lock().as_ref().map(|handle| handle.snapshot()).unwrap_or_default()
     }
 }
 
@@ -140,7 +140,7 @@ impl Running {
         let shutdown = async { drop(stopped.await) };
         let http = tokio::spawn(api::serve(listener, state.clone(), shutdown));
         let engine = open(config).await?;
-        let far_end = Arc::new(FarEnd(Mutex::new(Some(start_sinks(config, &engine)?))));
+        let far_end = Arc::new(FarEnd(Mutex::new(Some(Arc::new(start_sinks(config, &engine)?)))));
         state.ready(engine.clone(), far_end.clone());
         let grace = Duration::from_millis(server.shutdown_grace_ms);
         Ok(Self { address, data: server.data.clone(), grace, engine, far_end, stop, http })
@@ -158,10 +158,8 @@ impl Running {
 
     /// Waits until every sink has everything that is durable now.
     pub async fn drain(&self, timeout: Duration) -> Result<(), Error> {
-        // Taken out meanwhile, since a lock must not be held across a wait.
-        let Some(handle) = self.far_end.0.lock().take() else { return Ok(()) };
+        let Some(handle) = self.far_end.0.lock().clone() else { return Ok(()) };
         let drained = handle.drain(timeout).await;
-        *self.far_end.0.lock() = Some(handle);
         drained.map_err(|e| Error::Part { what: "the sinks", reason: e.to_string() })
     }
 
@@ -170,7 +168,8 @@ impl Running {
         // An error means that the server has ended already; its result says why.
         let _ = self.stop.send(());
         let served = self.http.await;
-        let handle = self.far_end.0.lock().take();
+        // Nobody drains any more, so that this is the only one.
+        let handle = self.far_end.0.lock().take().and_then(Arc::into_inner);
         if let Some(handle) = handle
             && let Err(error) = handle.shutdown(self.grace).await
         {
