@@ -119,12 +119,6 @@ impl Ledger {
         self.stocks.get(item.sku.as_str())
     }
 
-    /// Items of which nothing is left.
-    pub fn sold_out<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = &'a Item> {
-        let none_left = |item: &&Item| self.stock(item).is_some_and(|stock| stock.available == 0);
-        plan.catalogue.iter().filter(none_left)
-    }
-
     /// A figure of every item.
     fn by_sku(&self, plan: &Plan, figure: impl Fn(&StockView) -> i64) -> BTreeMap<String, i64> {
         plan.catalogue

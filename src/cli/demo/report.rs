@@ -110,10 +110,11 @@ pub struct Report {
     pub repeats: u64,
     /// Attempts repeated for a busy server.
     pub retries: u64,
-    /// Items that everybody wanted, and those of them of which nothing is left.
+    /// Items that everybody wanted.
     pub hot_items: u64,
-    /// See above.
-    pub hot_items_sold_out: u64,
+    /// When those of them that were sold out were so for the first time, in seconds from the opening,
+    /// in this order. Carts that were given back sold them again.
+    pub hot_items_sold_out_after_s: Vec<f64>,
     /// Units oversold: 0.
     pub oversold: u64,
     /// Bytes of the log in use.
@@ -144,7 +145,6 @@ impl Report {
     ) -> Self {
         let seconds = played.took.as_secs_f64();
         let violations = receivers.iter().flat_map(|(_, totals)| totals.violations.clone());
-        let hot = |item: &&super::visit::Item| item.hot;
         Self {
             title: plan.title.clone(),
             seconds,
@@ -161,8 +161,8 @@ impl Report {
             too_late: tally.too_late.get(),
             repeats: tally.repeats.get(),
             retries: tally.retries.get(),
-            hot_items: plan.catalogue.iter().filter(hot).count() as u64,
-            hot_items_sold_out: ledger.sold_out(plan).filter(hot).count() as u64,
+            hot_items: plan.catalogue.iter().filter(|item| item.hot).count() as u64,
+            hot_items_sold_out_after_s: sold_out(plan, tally),
             oversold: ledger.status.oversold,
             log_bytes_used: ledger.status.log_bytes_used,
             latencies: Operation::ALL
@@ -215,11 +215,14 @@ impl Report {
             thousands(self.repeats),
             thousands(self.retries)
         )?;
-        if self.hot_items > 0 {
+        let gone = &self.hot_items_sold_out_after_s;
+        if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
             writeln!(
                 f,
-                "  sold out   {:>10} of {} hot items",
-                self.hot_items_sold_out, self.hot_items
+                "  sold out   {:>10} of {} hot items, the first after {first:.1} s, the last after \
+                 {last:.1} s",
+                gone.len(),
+                self.hot_items
             )?;
         }
         writeln!(f, "  oversold   {:>10}", thousands(self.oversold))
@@ -305,6 +308,14 @@ impl fmt::Display for Report {
         self.far_end(f)?;
         self.reconciliation(f)
     }
+}
+
+/// When the hot items were first sold out, in seconds, in this order.
+fn sold_out(plan: &Plan, tally: &Tally) -> Vec<f64> {
+    let hot = (0..plan.catalogue.len()).filter(|at| plan.catalogue[*at].hot);
+    let mut gone: Vec<_> = hot.filter_map(|at| tally.gone(at)).collect();
+    gone.sort_unstable();
+    gone.iter().map(std::time::Duration::as_secs_f64).collect()
 }
 
 /// A number with commas between its thousands.

@@ -7,6 +7,7 @@ use holdfast::model::{
     view::{ReservationState, ReservationView},
 };
 use reqwest::StatusCode;
+use serde::Deserialize;
 
 use super::{
     shop::{Reply, Shop},
@@ -20,6 +21,21 @@ pub async fn shop(shop: &Shop, plan: &Plan, visit: &Visit) {
     if let Err(complaint) = shopper.live().await {
         shop.tally.complain(format!("{}: {complaint}", visit.order_id));
     }
+}
+
+/// The part of a refusal that is needed.
+#[derive(Debug, Default, Deserialize)]
+struct Refusal {
+    code: String,
+    #[serde(default)]
+    lines: Vec<Short>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Short {
+    sku: String,
+    /// Absent where a limit per customer was the reason.
+    available: Option<i64>,
 }
 
 struct Shopper<'a> {
@@ -76,12 +92,27 @@ impl Shopper<'_> {
             StatusCode::CREATED => Ok(Some(reply.read::<ReservationView>()?.id)),
             StatusCode::CONFLICT => {
                 if count_refusal {
-                    self.shop.tally.refuse(&reply.code());
+                    self.refused(reply);
                 }
                 Ok(None)
             }
             status => Err(format!("a reservation was answered with {status} {}", reply.code())),
         }
+    }
+
+    /// Counts a refusal, and the items of which it says that nothing is left.
+    fn refused(&self, reply: &Reply) {
+        let refusal: Refusal = reply.read().unwrap_or_default();
+        for short in refusal.lines.iter().filter(|line| line.available == Some(0)) {
+            let named = |line: &&CartLine| self.plan.catalogue[line.item].sku.as_str() == short.sku;
+            // Of an item that lies in two places, one place may be empty and the other not.
+            if let Some(line) = self.visit.cart.iter().find(named)
+                && line.location.is_none()
+            {
+                self.shop.tally.found_gone(line.item);
+            }
+        }
+        self.shop.tally.refuse(&refusal.code);
     }
 
     async fn reserve_again(&self, id: ReservationId) -> Result<(), String> {

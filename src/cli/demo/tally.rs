@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
@@ -80,6 +80,9 @@ pub struct Tally {
     minor: AtomicI64,
     /// Units confirmed to shoppers, by item.
     sold: Vec<Count>,
+    /// When an item was first found to be gone, by item, in milliseconds from the opening; 0: never.
+    gone: Vec<AtomicU64>,
+    opening: Instant,
     complaints: Mutex<Vec<String>>,
     /// All complaints, those that are not kept too.
     pub complaints_count: Count,
@@ -105,6 +108,8 @@ impl Tally {
             orders: Count::default(),
             minor: AtomicI64::new(0),
             sold: (0..items).map(|_| Count::default()).collect(),
+            gone: (0..items).map(|_| AtomicU64::default()).collect(),
+            opening: Instant::now(),
             complaints: Mutex::default(),
             complaints_count: Count::default(),
         }
@@ -138,6 +143,24 @@ impl Tally {
     /// Units of an item that were confirmed to shoppers.
     pub fn sold(&self, item: usize) -> u64 {
         self.sold[item].get()
+    }
+
+    /// A shopper was told that nothing is left of an item.
+    pub fn found_gone(&self, item: usize) {
+        let millis = u64::try_from(self.opening.elapsed().as_millis()).unwrap_or(u64::MAX);
+        // Only the first one counts; the others fail here.
+        let _ = self.gone[item].compare_exchange(
+            0,
+            millis.max(1),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// When an item was first found to be gone.
+    pub fn gone(&self, item: usize) -> Option<Duration> {
+        let millis = self.gone[item].load(Ordering::Relaxed);
+        (millis > 0).then(|| Duration::from_millis(millis))
     }
 
     /// What all confirmed orders cost, in minor units.
