@@ -92,3 +92,16 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_as_the_help_says() {
+        assert_eq!(Error::Usage(String::new()).exit_code(), 2);
+        assert_eq!(Error::Poisoned(wal::Poisoned::Sync(String::new())).exit_code(), 4);
+        let unreadable = std::io::Error::other("gone");
+        assert_eq!(Error::File { path: PathBuf::new(), source: unreadable }.exit_code(), 3);
+    }
+}

@@ -27,31 +27,57 @@ fn the_example_is_every_key_at_its_default() {
     assert_eq!(load(EXAMPLE, &[]).unwrap(), Config::default());
 }
 
-#[test]
-fn every_comment_of_the_example_ends_in_the_default() {
-    let mut comment = String::new();
-    for (number, line) in EXAMPLE.lines().enumerate() {
-        if let Some(text) = line.strip_prefix('#') {
-            comment = text.trim().to_owned();
-        } else if let Some((_, value)) = line.split_once(" = ") {
-            let end = format!("Default: {value}.");
-            assert!(comment.ends_with(&end), "line {}: must end in `{end}`", number + 1);
-            comment.clear();
-        }
-    }
-}
-
-#[test]
-fn the_sinks_of_the_example_work_when_uncommented() {
-    let sinks: String = EXAMPLE
+/// The example's sinks, uncommented.
+fn example_sinks() -> String {
+    EXAMPLE
         .lines()
         .skip_while(|line| !line.starts_with("# [[sinks]]"))
         .map(|line| line.strip_prefix("# ").unwrap_or("").to_owned() + "\n")
-        .collect();
+        .collect()
+}
+
+/// Keys whose comment does not end in their value, as the default.
+fn not_at_their_default(text: &str) -> Vec<&str> {
+    let (mut comment, mut wrong) = ("", Vec::new());
+    for line in text.lines() {
+        if let Some(text) = line.strip_prefix('#') {
+            comment = text.trim();
+        } else if let Some((key, value)) = line.split_once(" = ") {
+            if !comment.ends_with(&format!("Default: {value}.")) {
+                wrong.push(key);
+            }
+            comment = "";
+        }
+    }
+    wrong
+}
+
+#[test]
+fn every_comment_of_the_example_ends_in_the_default() {
+    assert_eq!(not_at_their_default(EXAMPLE), Vec::<&str>::new());
+    let given = ["name", "domain", "url"];
+    assert_eq!(not_at_their_default(&example_sinks()), [given, given].concat());
+}
+
+#[test]
+fn the_sinks_of_the_example_are_complete_and_at_their_defaults() {
+    let sinks = example_sinks();
     let config = load(&sinks, &[]).unwrap();
-    assert_eq!(config.sinks.len(), 2, "{sinks}");
-    assert_eq!(config.sinks[0].domain, Domain::Inventory);
-    assert_eq!(config.sinks[1].domain, Domain::Finance);
+    let sink = |name, domain, url| SinkConfig::new(name, domain, url);
+    let expected = [
+        sink("erp", Domain::Inventory, "http://127.0.0.1:8081/movements"),
+        sink("finance", Domain::Finance, "http://127.0.0.1:8082/journal"),
+    ];
+    assert_eq!(config.sinks, expected);
+    let mut full = expected[0].clone();
+    full.rate_per_s = Some(1.0);
+    full.signing_secret = Some("whsec_".to_owned());
+    for key in toml::Table::try_from(full).unwrap().keys() {
+        assert!(
+            sinks.contains(&format!("{key} = ")) || sinks.contains(&format!("[sinks.{key}]")),
+            "{key}"
+        );
+    }
 }
 
 #[test]

@@ -176,7 +176,7 @@ pub fn reconcile(
     let mut checks = vec![
         Check::number("units oversold, says the ledger", 0, ledger.status.oversold.into()),
         Check::number("units promised beyond the stock", 0, beyond(&told, &stocked)),
-        Check::number("complaints of shoppers", 0, tally.complaints_count.get().into()),
+        Check::number("complaints", 0, tally.complaints_count.get().into()),
         Check::table("units sold: shoppers = ledger", &told, &ledger.by_sku(plan, |s| s.committed)),
         Check::table("units left + sold = stocked", &stocked, &ledger.by_sku(plan, left)),
         Check::number("reservations still held", 0, ledger.status.open_reservations.into()),

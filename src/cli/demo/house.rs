@@ -19,7 +19,7 @@ use super::{
 };
 
 /// How long a receiver thinks about a batch.
-const RECEIVER_LATENCY: Duration = Duration::from_millis(40);
+const RECEIVER_LATENCY: Duration = Duration::from_millis(100);
 /// A window closes after so many milliseconds.
 const WINDOW_MS: u64 = 250;
 

@@ -1,20 +1,24 @@
 //! Lets the shoppers come when they are due, whether or not the server keeps up, and tells once a
 //! second how it goes.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{collections::HashSet, io::Write, sync::Arc, time::Duration};
 
 use holdfast::model::sink::SinkView;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
-use super::{super::Error, shop::Shop, shopper, tally::Operation, visit::Plan};
+use super::{super::Error, books::Status, shop::Shop, shopper, tally::Operation, visit::Plan};
 
 /// Shoppers under way; those due beyond that wait at the door.
 const SHOPPERS_MAX: usize = 20_000;
+
+/// How long left carts may take to expire, and sinks to catch up.
+const SETTLE_WAIT: Duration = Duration::from_secs(60);
+const SETTLE_PACE: Duration = Duration::from_millis(20);
 
 /// The answer of `GET /v1/sinks`.
 #[derive(Debug, Deserialize)]
@@ -33,8 +37,8 @@ pub struct Lag {
     pub ms_max: u64,
     /// Records that it had not got when the last shopper had left.
     pub records_at_end: u64,
-    /// How long it then took until it had everything, in milliseconds.
-    pub settled_ms: u64,
+    /// How long it then took until it had all of that, in milliseconds.
+    pub caught_up_ms: u64,
 }
 
 /// What a run leaves behind beside the tally.
@@ -46,7 +50,8 @@ pub struct Played {
     pub lags: Vec<Lag>,
 }
 
-/// Plays a plan.
+/// Plays a plan, until the last shopper has left, every cart that nobody came back for has expired,
+/// and the sinks have caught up.
 pub async fn play<W: Write>(
     shop: &Arc<Shop>,
     plan: &Arc<Plan>,
@@ -72,7 +77,7 @@ pub async fn play<W: Write>(
         }
     }
     let took = start.elapsed();
-    watch.look(true).await?;
+    watch.settle().await?;
     Ok(Played { took, lags: watch.lags })
 }
 
@@ -123,7 +128,7 @@ impl Watch {
     }
 
     async fn tell<W: Write>(&mut self, out: &mut W) -> Result<(), Error> {
-        let sinks = self.look(false).await?;
+        let sinks = self.look().await?;
         let tally = &self.shop.tally;
         let answers = tally.answers();
         let seconds = self.looked.elapsed().as_secs_f64().max(0.001);
@@ -155,24 +160,47 @@ impl Watch {
         .map_err(Error::Output)
     }
 
+    /// Waits until nothing is held and no sink is behind; if it takes too long, the reconciliation
+    /// will tell.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let begin = Instant::now();
+        let mut behind: HashSet<String> = HashSet::new();
+        for sink in self.look().await? {
+            let lag = self.lag(&sink.name);
+            lag.records_at_end = sink.lag_records;
+            behind.insert(sink.name);
+        }
+        loop {
+            for sink in self.look().await? {
+                if sink.lag_records == 0 && behind.remove(&sink.name) {
+                    self.lag(&sink.name).caught_up_ms = begin.elapsed().as_millis() as u64;
+                }
+            }
+            let status: Status = self.shop.get("/v1/status").await?;
+            let settled = status.open_reservations == 0 && behind.is_empty();
+            if settled || begin.elapsed() > SETTLE_WAIT {
+                return Ok(());
+            }
+            sleep(SETTLE_PACE).await;
+        }
+    }
+
     /// Reads how the sinks are and keeps the worst.
-    async fn look(&mut self, at_end: bool) -> Result<Vec<SinkView>, Error> {
+    async fn look(&mut self) -> Result<Vec<SinkView>, Error> {
         let Sinks { sinks } = self.shop.get("/v1/sinks").await?;
         for sink in &sinks {
-            let at = match self.lags.iter().position(|lag| lag.sink == sink.name) {
-                Some(at) => at,
-                None => {
-                    self.lags.push(Lag { sink: sink.name.clone(), ..Lag::default() });
-                    self.lags.len() - 1
-                }
-            };
-            let lag = &mut self.lags[at];
+            let lag = self.lag(&sink.name);
             lag.records_max = lag.records_max.max(sink.lag_records);
             lag.ms_max = lag.ms_max.max(sink.lag_ms);
-            if at_end {
-                lag.records_at_end = sink.lag_records;
-            }
         }
         Ok(sinks)
+    }
+
+    fn lag(&mut self, sink: &str) -> &mut Lag {
+        let at = self.lags.iter().position(|lag| lag.sink == sink).unwrap_or_else(|| {
+            self.lags.push(Lag { sink: sink.to_owned(), ..Lag::default() });
+            self.lags.len() - 1
+        });
+        &mut self.lags[at]
     }
 }

@@ -273,7 +273,7 @@ impl Report {
                 thousands(lag.records_max),
                 thousands(lag.ms_max),
                 thousands(lag.records_at_end),
-                thousands(lag.settled_ms)
+                thousands(lag.caught_up_ms)
             )?;
         }
         Ok(())

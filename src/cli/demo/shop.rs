@@ -121,7 +121,7 @@ impl Shop {
         Err(format!("{path}: no final answer in {ATTEMPTS_MAX} attempts, the last: {failure}"))
     }
 
-    /// Reads something.
+    /// Reads something, past the shoppers who wait for a connection.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let failed = |reason| Error::Server { url: format!("{}{path}", self.url), reason };
         let reply = self
@@ -179,11 +179,7 @@ impl Shop {
     async fn send(&self, request: RequestBuilder) -> Result<Reply, String> {
         // The semaphore is never closed.
         let _connection = self.connections.acquire().await.map_err(|e| e.to_string())?;
-        let response = request.send().await.map_err(|e| e.to_string())?;
-        let status = response.status();
-        let replayed = response.headers().contains_key("idempotent-replayed");
-        let body = response.bytes().await.map_err(|e| e.to_string())?;
-        Ok(Reply { status, body, replayed })
+        read(request).await
     }
 
     /// How long to wait before this attempt: random, so that those who were sent away together do
@@ -193,4 +189,12 @@ impl Shop {
         let most = (10u64 << attempt.min(7)).min(PAUSE_MS_MAX);
         Duration::from_millis(1 + Dice::new(0, number).below(most))
     }
+}
+
+async fn read(request: RequestBuilder) -> Result<Reply, String> {
+    let response = request.send().await.map_err(|e| e.to_string())?;
+    let status = response.status();
+    let replayed = response.headers().contains_key("idempotent-replayed");
+    let body = response.bytes().await.map_err(|e| e.to_string())?;
+    Ok(Reply { status, body, replayed })
 }
