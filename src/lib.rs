@@ -16,3 +16,8 @@ pub mod telemetry;
 pub mod wal;
 
 pub use engine::{Answer, Decision, Engine, Error, Key, Options, Refusal, Status};
+
+/// The README's example of embedding, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
