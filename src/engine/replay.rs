@@ -48,7 +48,7 @@ impl Replay<'_> {
             (Thing::Reservation(slot), Effect::Turned(turned)) => self.turn(lsn, slot, &turned)?,
             (Thing::Key(hash), Effect::Done(done)) => self.done(hash, &done)?,
             (Thing::CustomerLimit(customer, sku_number), effect) => {
-                self.limit(Who { customer, sku_number }, &effect);
+                self.limit(Who { customer, sku_number }, &effect)?;
             }
             (Thing::Order(id), Effect::Placed { data, reservations, lsn }) => {
                 let id = id
@@ -158,16 +158,19 @@ impl Replay<'_> {
         }
     }
 
-    fn limit(&self, who: Who, effect: &Effect) {
-        match *effect {
+    fn limit(&self, who: Who, effect: &Effect) -> Result<(), Error> {
+        let limits = &self.tables.limits;
+        let fits = match *effect {
             Effect::LimitTaken { quantity, at_ms, lsn } => {
-                self.tables.limits.restore_take(who, quantity, at_ms, lsn);
+                limits.restore_take(who, quantity, at_ms, lsn)
             }
             Effect::LimitGiven { quantity, granted } => {
-                self.tables.limits.give(who, quantity, granted);
+                limits.give(who, quantity, granted);
+                true
             }
-            _ => {}
-        }
+            _ => true,
+        };
+        if fits { Ok(()) } else { Err(beyond("engine.customer_limits_max")) }
     }
 }
 
