@@ -2,7 +2,7 @@
 //! locks and threads.
 //!
 //! Run: `cargo test --release --features model-check --test wal_loom`. `LOOM_MAX_PREEMPTIONS` bounds the
-//! search (default here: 3).
+//! search (default here: 2).
 #![cfg(feature = "model-check")]
 #![allow(missing_docs, dead_code)]
 
@@ -194,7 +194,7 @@ fn commit(core: &Core<Words>, end: u64) {
 fn check(run: impl Fn() + Send + Sync + 'static) {
     let runs = Arc::new(AtomicUsize::new(0));
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(3));
+    builder.preemption_bound = builder.preemption_bound.or(Some(2));
     builder.max_branches = 10_000;
     let counted = runs.clone();
     builder.check(move || {

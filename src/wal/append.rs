@@ -255,6 +255,12 @@ impl<M: Memory> Core<M> {
         }
     }
 
+    /// Claims and never publishes, as a thread that dies in between would.
+    #[cfg(test)]
+    pub fn leave_hole(&self, bytes: u64) -> u64 {
+        self.claim(bytes).lsn
+    }
+
     /// The segment of a position that the caller has claimed and not published.
     fn claimed_segment(&self, position: u64) -> &Segment<M> {
         // SAFETY: the durable position can't pass an unpublished record, and only what lies wholly

@@ -266,7 +266,7 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
-    fn inner(&self) -> &Arc<Inner<S>> {
+    pub(super) fn inner(&self) -> &Arc<Inner<S>> {
         &self.handle.inner
     }
 
