@@ -311,8 +311,7 @@ fn report(
             per(anonymous_bytes().saturating_sub(memory))
         );
     }
-    if syncs > 0 {
-        let us = (stats.sync_us_sum - before.sync_us_sum) / syncs;
+    if let Some(us) = (stats.sync_us_sum - before.sync_us_sum).checked_div(syncs) {
         println!("syncs           {syncs}, {us} us each, {} bytes a group", log_bytes / syncs);
     }
     println!(

@@ -1,6 +1,6 @@
 //! A sink's thread: reads the durable log, keeps the window, seals, and writes fates down.
 //!
-//! The loop never waits longer than [`PAUSE`] at a time, so it can be stopped at once, sees fates
+//! The loop never waits longer than `PAUSE` at a time, so it can be stopped at once, sees fates
 //! soon, and needs no second thing to wake it.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
