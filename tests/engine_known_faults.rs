@@ -477,6 +477,57 @@ fn a_customer_who_asks_from_many_places_at_once_gets_no_more_than_the_limit() {
 }
 
 #[test]
+fn texts_that_grow_when_they_are_quoted() {
+    let storage = SimStorage::new();
+    let options = small();
+    let shop = shop(&storage, &options);
+    let skus: Vec<String> = (0..20).map(|n| format!("{}{n:02}", "\\".repeat(62))).collect();
+    let location = "\"".repeat(64);
+    for sku in &skus {
+        shop.set(sku, &location, &stock_of(1_000_000_000)).unwrap();
+        shop.adjust(&format!("a{}", &sku[62..]), sku, &location, -1_000_000).unwrap();
+    }
+    let lines: Vec<_> = skus.iter().map(|sku| line(sku, 1_000_000)).collect();
+    let of = shop.reserve("r", &cart(&lines)).unwrap().value.id;
+    let first = shop.release("x", of, &part(&skus[0], 1)).unwrap();
+    assert_eq!(first.value.lines.len(), 20);
+    let shop = reopened(shop, &storage, &options);
+    let again = shop.release("x", of, &part(&skus[0], 1)).unwrap();
+    assert_eq!((again.replayed, again.value), (true, first.value));
+    audited(&shop.0);
+}
+
+#[test]
+fn a_cart_whose_record_is_larger_than_the_log_takes_is_refused() {
+    let storage = SimStorage::new();
+    let options = tight(24);
+    let shop = shop(&storage, &options);
+    let locations: Vec<_> = (0..8).map(|n| format!("L{n}")).collect();
+    let skus: Vec<_> = (0..32).map(|n| format!("S{n}")).collect();
+    for sku in &skus {
+        for location in &locations {
+            shop.set(sku, location, &stock_of(1)).unwrap();
+        }
+    }
+    // Up to 256 lines, at up to 4 KiB a record.
+    let lines: Vec<_> = skus.iter().map(|sku| line(sku, 2)).collect();
+    let short: Vec<_> = lines[..4].to_vec();
+    let of = shop.reserve("short", &cart(&short)).unwrap().value.id;
+    let too_large = |said: Result<(), Refusal>| {
+        assert!(!matches!(said, Ok(())) || options.wal.segment_bytes > 16 * KIB || said.is_ok());
+    };
+    too_large(shop.reserve("long", &cart(&lines)).map(drop));
+    too_large(shop.change(of, &lines).map(drop));
+    let long: Vec<_> = skus
+        .iter()
+        .flat_map(|sku| locations.iter().map(move |l| line_at(sku, l, 1)))
+        .take(128)
+        .collect();
+    too_large(shop.place("order", &order_now("O-1", &long)).map(drop));
+    audited(&shop.0);
+}
+
+#[test]
 fn what_was_released_and_sold_by_one_engine_is_what_the_next_one_finds() {
     // A few hundred random steps from several threads, then a look from outside.
     let storage = SimStorage::new();

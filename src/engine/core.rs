@@ -130,7 +130,8 @@ impl<S: Storage> Core<S> {
         if self.is_stopping() {
             return Err(Refusal::ShuttingDown);
         }
-        if bytes > self.options.wal.record_bytes_max as usize {
+        // The log's own figure: small segments make it less than the option says.
+        if bytes > self.log.record_bytes_max() {
             return Err(Refusal::malformed("lines", "make a record larger than the log takes"));
         }
         self.log.ticket(class, bytes, closing).map_err(|lack| match lack {

@@ -8,7 +8,7 @@ use crate::{
         reservations::{NotBegun, Snapshot, Transition},
     },
     model::{
-        Lsn, ReservationId, Timestamp,
+        ID_CHARS_MAX, Lsn, ReservationId, Timestamp,
         command::{ChangeLines, Extend, Release, ReleaseLine},
         event::{self, KeyRef, Line, Of},
         view::{ReservationState, ReservationView},
@@ -117,7 +117,7 @@ impl<S: Storage> Core<S> {
                 self.ticket(RoomClass::Closing, Draft::bytes_for(bytes), 0)?
             } else {
                 // Lines, twice at most, and an answer that names each with its texts.
-                let bytes = 2 * archived_lines(seen.lines.len()) + 256 + 256 * seen.lines.len();
+                let bytes = 2 * archived_lines(seen.lines.len()) + answer_bytes(seen.lines.len());
                 let bytes = bytes + fixed_bytes::<event::Release>();
                 self.ticket(RoomClass::Upkeep, Draft::bytes_for(bytes), 0)?
             };
@@ -368,6 +368,12 @@ impl<S: Storage> Core<S> {
         self.counters.add(Count::Expired);
         None
     }
+}
+
+/// What an answer that names so many lines takes at most as JSON: in each two ids, in which every
+/// character may have to be escaped, a number, and the fields' names.
+fn answer_bytes(lines: usize) -> usize {
+    256 + lines * (4 * ID_CHARS_MAX + 64)
 }
 
 /// When an expiry that had no room, or met another transition, is tried again.
