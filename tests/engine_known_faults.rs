@@ -80,6 +80,47 @@ fn a_ttl_so_short_that_the_timer_fires_before_the_record_is_claimed() {
 }
 
 #[test]
+fn nothing_is_told_of_a_state_that_is_not_durable_yet() {
+    let storage = SimStorage::new();
+    let shop = shop(&storage, &small());
+    shop.set("A", "BER", &stock_of(9)).unwrap();
+    let engine = &shop.0;
+    let of = shop.reserve("r", &one("A", 1)).unwrap().value.id;
+    let key = |text: &str| id(text);
+    storage.set_sync_delay(Duration::from_millis(150));
+    let (commit, order) = (sale("O-1", &["A"]), id("O-1"));
+    let (c, d, r, x) = (key("c"), key("d"), key("r"), key("x"));
+    let k = |key| Key { partner: "", key };
+    let first = engine.commit(k(&c), of, &commit);
+    let lsn = first.lsn().expect("a commit has a record");
+    let mut early = 0;
+    let mut check = |what: &str, ready: bool| {
+        // Not durable after it was asked, so it was not when it was asked.
+        if engine.log().durable() <= lsn {
+            early += 1;
+            assert!(!ready, "{what} was answered from a state that is not durable");
+        }
+    };
+    check("the commit", is_ready(engine, first));
+    check("its repeat", is_ready(engine, engine.commit(k(&c), of, &commit)));
+    check("a second commit", is_ready(engine, engine.commit(k(&d), of, &commit)));
+    let other = sale("O-2", &["A"]);
+    check("order_mismatch", is_ready(engine, engine.commit(k(&d), of, &other)));
+    check("the first answer", is_ready(engine, engine.reserve(k(&r), &one("A", 1))));
+    check("the reservation", is_ready(engine, engine.reservation(of)));
+    check("the order", is_ready(engine, engine.order(&order)));
+    check("the list", is_ready(engine, engine.reservations(Filter::Order(&order), None, 9)));
+    check("wrong_state", is_ready(engine, engine.release(k(&x), of, &Release::default())));
+    let placed = order_now("O-1", &[line("A", 1)]);
+    check("order_exists", is_ready(engine, engine.place_order(k(&x), &placed)));
+    check("a reused key", is_ready(engine, engine.commit(k(&c), of, &other)));
+    assert_eq!(early, 11, "the disk was slow enough to see all of it");
+    storage.set_sync_delay(Duration::ZERO);
+    assert_eq!(shop.commit("c", of, &commit).unwrap().value.lsn, lsn);
+    audited(engine);
+}
+
+#[test]
 fn two_extends_that_race() {
     let storage = SimStorage::new();
     let options = small();

@@ -182,7 +182,7 @@ impl<S: Storage> Core<S> {
         self.until(TWIN, || match self.tables.keys.begin(key) {
             Begin::Claimed(claim) => Some(Ok(KeyClaim::Mine(claim))),
             Begin::Taken(Found::Done(outcome)) => Some(Ok(KeyClaim::Done(outcome))),
-            Begin::Taken(Found::Reused) => Some(Err(Refusal::KeyReused)),
+            Begin::Taken(Found::Reused(lsn)) => Some(Ok(KeyClaim::Reused(Lsn(lsn)))),
             Begin::Taken(Found::InFlight | Found::Nothing) => None,
             Begin::Full => {
                 Some(Err(Refusal::Overloaded { what: "the table of idempotency keys is full" }))
@@ -190,14 +190,13 @@ impl<S: Storage> Core<S> {
         })?
     }
 
-    /// Looks a key up without claiming it, for a request that will be refused if it is new.
-    pub(super) fn find_key(&self, key: &KeyRef) -> Result<Option<Outcome>, Refusal> {
+    /// Looks a key up without claiming it, for a request that will be refused if it is new. A twin
+    /// in flight is waited for.
+    pub(super) fn find_key(&self, key: &KeyRef) -> Result<Found, Refusal> {
         self.until(TWIN, || match self.tables.keys.find(key) {
-            Found::Nothing => Some(Ok(None)),
-            Found::Done(outcome) => Some(Ok(Some(outcome))),
-            Found::Reused => Some(Err(Refusal::KeyReused)),
             Found::InFlight => None,
-        })?
+            other => Some(other),
+        })
     }
 
     /// Reservations held now.
@@ -248,6 +247,9 @@ pub(super) enum KeyClaim<'a> {
     Mine(Claim<'a>),
     /// It was done before.
     Done(Outcome),
+    /// The key is that of another request, whose record stands there: what is told of it must be
+    /// durable first, like everything else.
+    Reused(Lsn),
 }
 
 impl From<wal::Poisoned> for Refusal {

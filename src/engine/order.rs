@@ -223,6 +223,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.committed_again(id, &done, commit)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let seen = match self.tables.reservations.read(id) {
             Ok(seen) => seen,
@@ -365,6 +366,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order_hash = self.hasher.text(place.order_id.as_str());
         let mut lines = 0;
@@ -409,6 +411,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order_claim = match self.claim_order(&place.order_id)? {
             orders::Begin::Claimed(claim) => claim,

@@ -3,7 +3,10 @@
 //! back; after it, nothing can fail.
 
 use crate::{
-    ledger::{keys::Outcome, reservations::Opening},
+    ledger::{
+        keys::{Found, Outcome},
+        reservations::Opening,
+    },
     model::{
         ReservationId, Timestamp,
         command::Reserve,
@@ -91,8 +94,9 @@ impl<S: Storage> Core<S> {
         again: impl FnOnce(&Outcome) -> Decision<T>,
     ) -> Decision<T> {
         match self.find_key(key) {
-            Ok(Some(done)) => again(&done),
-            Ok(None) => refusal.into(),
+            Ok(Found::Done(done)) => again(&done),
+            Ok(Found::Reused(lsn)) => Decision::reused(crate::model::Lsn(lsn)),
+            Ok(Found::Nothing | Found::InFlight) => refusal.into(),
             Err(refusal) => refusal.into(),
         }
     }
@@ -122,6 +126,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.granted_again(&done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let slot = SlotClaim::new(self)?;
         let bytes = record_bytes(reserve, cart.lines_max);

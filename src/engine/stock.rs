@@ -220,6 +220,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return self.adjusted_again(&done),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let positions = &self.tables.positions;
         let unknown = |location: Option<&Location>| Refusal::UnknownSku {

@@ -104,6 +104,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.released_again(id, &done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let part = release.lines.as_deref().unwrap_or_default();
         let now_ms = self.now_ms();
@@ -225,6 +226,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.extended_again(id, &done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let ttl_ms = self.ttl_ms(Some(extend.ttl_ms))?;
         let bytes = Draft::bytes_for(fixed_bytes::<event::Extend>());
