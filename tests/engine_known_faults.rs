@@ -365,6 +365,37 @@ fn a_cart_that_fails_on_its_last_line_never_turns_the_buyer_of_the_last_unit_awa
 }
 
 #[test]
+fn lines_of_one_sku_that_only_together_are_too_much_are_refused_at_once() {
+    let storage = SimStorage::new();
+    let shop = shop(&storage, &small());
+    shop.set("A", "BER", &stock_of(3)).unwrap();
+    shop.set("A", "MUC", &stock_of(1)).unwrap();
+    let whole = |n| ReserveLineExt::whole(line("A", n));
+    for lines in [
+        vec![line_at("A", "BER", 3), line("A", 2)],
+        vec![line("A", 3), whole(2)],
+        vec![line_at("A", "MUC", 1), whole(3), line("A", 1)],
+    ] {
+        let began = Instant::now();
+        let said = shop.reserve("k", &cart(&lines));
+        assert!(is_short(&said), "{lines:?}: {said:?}");
+        assert!(began.elapsed() < Duration::from_secs(2), "it waited for itself");
+        assert_eq!(shop.available("A"), 4);
+    }
+    // And what fits in one way only is granted in that way.
+    let fits = cart(&[line("A", 1), whole(3)]);
+    assert!(shop.reserve("fits", &fits).is_ok());
+    audited(&shop.0);
+}
+
+struct ReserveLineExt;
+impl ReserveLineExt {
+    fn whole(line: holdfast::model::command::ReserveLine) -> holdfast::model::command::ReserveLine {
+        holdfast::model::command::ReserveLine { split: false, ..line }
+    }
+}
+
+#[test]
 fn one_key_from_many_callers_at_once_is_one_grant() {
     let storage = SimStorage::new();
     let shop = shop(&storage, &small());
