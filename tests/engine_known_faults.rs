@@ -549,6 +549,32 @@ fn a_customer_who_asks_from_many_places_at_once_gets_no_more_than_the_limit() {
 }
 
 #[test]
+fn a_change_of_lines_counts_against_the_limit_only_what_it_adds() {
+    let storage = SimStorage::new();
+    let options = small();
+    let shop = shop(&storage, &options);
+    shop.set("A", "BER", &limited(5, 2)).unwrap();
+    shop.set("A", "MUC", &stock_of(5)).unwrap();
+    let reserve = Reserve { customer: Some(id("c")), ..cart(&[line_at("A", "BER", 2)]) };
+    let of = shop.reserve("r", &reserve).unwrap().value.id;
+    let moved = shop.change(of, &[line_at("A", "MUC", 2)]).unwrap().value;
+    assert_eq!(moved.lines[0].location, id("MUC"));
+    let more = shop.change(of, &[line_at("A", "MUC", 2), line_at("A", "BER", 1)]);
+    assert!(matches!(more, Err(Refusal::PurchaseLimit { .. })), "{more:?}");
+    let less = shop.change(of, &[line_at("A", "BER", 1)]).unwrap();
+    assert_eq!(less.value.lines[0].quantity, 1);
+    let again = Reserve { customer: Some(id("c")), ..one("A", 1) };
+    shop.reserve("r2", &again).unwrap();
+    assert!(shop.reserve("r3", &again).is_err());
+    let audit = audited(&shop.0);
+    let shop = reopened(shop, &storage, &options);
+    audit.agrees(&shop.0);
+    assert!(shop.reserve("r3", &again).is_err());
+    shop.release("x", of, &Release::default()).unwrap();
+    assert!(shop.reserve("r3", &again).is_ok());
+}
+
+#[test]
 fn texts_that_grow_when_they_are_quoted() {
     let storage = SimStorage::new();
     let options = small();

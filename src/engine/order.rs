@@ -422,7 +422,7 @@ impl<S: Storage> Core<S> {
         let ticket = self.ticket(RoomClass::New, money.record_bytes(cart.lines_max, 0), 0)?;
         let now_ms = self.now_ms();
         let customer = self.text_hash(place.customer.as_ref().map(|c| c.as_str()));
-        let taker = Taker { customer, now_ms, tail: self.log.appended().0 };
+        let taker = Taker { customer, now_ms, tail: self.log.appended().0, instead_of: (&[], 0) };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
         let order = self.order_data(money, takes.lines.clone(), now_ms)?;
         let order_hash = self.hasher.text(place.order_id.as_str());
@@ -541,7 +541,12 @@ impl<S: Storage> Core<S> {
         let before = transition.snapshot();
         let cart = Cart::exactly(&self.tables.positions, &before.lines);
         let now_ms = self.now_ms();
-        let taker = Taker { customer: before.customer, now_ms, tail: self.log.appended().0 };
+        let taker = Taker {
+            customer: before.customer,
+            now_ms,
+            tail: self.log.appended().0,
+            instead_of: (&[], 0),
+        };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
         let order = self.order_data(sale.money, takes.lines.clone(), now_ms)?;
         let record = event::Placed {

@@ -135,7 +135,7 @@ impl<S: Storage> Core<S> {
         let now_ms = self.now_ms();
         let customer = self.text_hash(reserve.customer.as_ref().map(|c| c.as_str()));
         let order = self.text_hash(reserve.order_id.as_ref().map(|o| o.as_str()));
-        let taker = Taker { customer, now_ms, tail: self.log.appended().0 };
+        let taker = Taker { customer, now_ms, tail: self.log.appended().0, instead_of: (&[], 0) };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
         let deadline_ms = now_ms + ttl_ms;
         let record = event::Reserve {

@@ -7,7 +7,7 @@
 
 use crate::{
     ledger::{
-        limits::{Allowed, Who},
+        limits::{Allowed, Credit, Who},
         positions::{Position, Positions},
         sync::Backoff,
         word::Taken,
@@ -293,13 +293,26 @@ pub(super) fn less(all: &[Line], part: &[Line]) -> Vec<Line> {
 
 /// Who takes, and when: what limits need.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Taker {
+pub(super) struct Taker<'a> {
     /// Keyed hash of the customer; 0 without one.
     pub(super) customer: u64,
     /// The decision's time.
     pub(super) now_ms: u64,
     /// A position that the decision's record can't come before.
     pub(super) tail: u64,
+    /// What the same record gives back, and the record that granted it: against a limit only what
+    /// comes on top of it counts.
+    pub(super) instead_of: (&'a [Line], u64),
+}
+
+impl Taker<'_> {
+    fn credit(&self, positions: &Positions, sku_number: u32) -> Credit {
+        let (given, granted) = self.instead_of;
+        let of_sku = |l: &&Line| {
+            l.limited && positions.get(l.position).is_some_and(|p| p.sku_number() == sku_number)
+        };
+        Credit { units: given.iter().filter(of_sku).map(|l| l.quantity).sum(), granted }
+    }
 }
 
 /// What a cart has taken, pending. Dropped, it gives everything back.
@@ -322,7 +335,7 @@ impl<'a> Takes<'a> {
     pub(super) fn take(
         tables: &'a Tables,
         cart: &Cart<'_>,
-        taker: Taker,
+        taker: Taker<'_>,
         wait_ms_max: u64,
     ) -> Result<Self, Refusal> {
         let mut backoff = Backoff::default();
@@ -354,7 +367,7 @@ impl<'a> Takes<'a> {
         }
     }
 
-    fn limits(&mut self, cart: &Cart<'_>, taker: Taker) -> Result<Attempt, Refusal> {
+    fn limits(&mut self, cart: &Cart<'_>, taker: Taker<'_>) -> Result<Attempt, Refusal> {
         let mut beyond = Vec::new();
         for (sku, sku_number, limit, quantity) in cart.limited(&self.tables.positions) {
             if taker.customer == 0 {
@@ -364,7 +377,9 @@ impl<'a> Takes<'a> {
                 ));
             }
             let who = Who { customer: taker.customer, sku_number };
-            match self.tables.limits.take(who, quantity, limit, taker.now_ms, taker.tail) {
+            let credit = taker.credit(&self.tables.positions, sku_number);
+            let limits = &self.tables.limits;
+            match limits.take_instead(who, quantity, limit, taker.now_ms, taker.tail, credit) {
                 Allowed::Yes => self.limited.push((who, quantity)),
                 Allowed::Wait => return Ok(Attempt::Wait),
                 Allowed::Full => {

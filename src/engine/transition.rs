@@ -301,7 +301,8 @@ impl<S: Storage> Core<S> {
         // goes back, after the record.
         let (kept, given, more) = cart.against(positions, &before.lines);
         let tail = self.log.appended().0;
-        let taker = Taker { customer: before.customer, now_ms, tail };
+        let instead_of = (&given[..], id.lsn.0);
+        let taker = Taker { customer: before.customer, now_ms, tail, instead_of };
         let takes = Takes::take(&self.tables, &more, taker, self.options.decision_wait_ms_max)?;
         let lines = merge(&kept, &takes.lines);
         let record = event::Change {
@@ -313,8 +314,9 @@ impl<S: Storage> Core<S> {
             deadline_ms: before.deadline_ms,
         };
         let lsn = self.append(ticket, &record, now_ms);
-        drop(takes.settle());
+        // Given back first, so that the customer's count never stands above its limit.
         self.tables.give_back(&given, before.customer, id.lsn);
+        drop(takes.settle());
         // The new lines' closing room was set aside with the ticket; the old lines' goes back.
         let old = closing_bytes(before.lines.len()) + closing - closing_bytes(lines.len());
         self.log.give_back(old);

@@ -59,6 +59,15 @@ pub struct Who {
     pub sku_number: u32,
 }
 
+/// Units that a decision gives back by the same record by which it takes others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Credit {
+    /// Units.
+    pub units: u32,
+    /// The record that granted them.
+    pub granted: u64,
+}
+
 /// A count as checkpoints keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
@@ -89,6 +98,20 @@ impl Limits {
     /// Takes units for a decision: [`Self::settle`] or [`Self::undo`] follows. `tail` is a position
     /// that the decision's record can't come before.
     pub fn take(&self, who: Who, quantity: u32, limit: u32, now_ms: u64, tail: u64) -> Allowed {
+        self.take_instead(who, quantity, limit, now_ms, tail, Credit::default())
+    }
+
+    /// Like [`Self::take`] for a decision whose record also gives units back: those don't count.
+    /// [`Self::give`] must follow the record, before [`Self::settle`].
+    pub fn take_instead(
+        &self,
+        who: Who,
+        quantity: u32,
+        limit: u32,
+        now_ms: u64,
+        tail: u64,
+        credit: Credit,
+    ) -> Allowed {
         let mut shard = self.shard(who).lock();
         let fresh = Count { taken: 0, pending: 0, period_from_ms: now_ms, period_lsn: tail };
         let count = match shard.entry((who.customer, who.sku_number)) {
@@ -107,9 +130,12 @@ impl Limits {
         if self.over(count, now_ms) {
             *count = fresh;
         }
-        if u64::from(count.taken) + u64::from(quantity) > u64::from(limit) {
+        // Units of an earlier period are not in the count, so they don't come off it.
+        let credit = if credit.granted >= count.period_lsn { credit.units } else { 0 };
+        let limit = u64::from(limit) + u64::from(credit);
+        if u64::from(count.taken) + u64::from(quantity) > limit {
             let settled = count.taken - count.pending;
-            return if u64::from(settled) + u64::from(quantity) > u64::from(limit) {
+            return if u64::from(settled) + u64::from(quantity) > limit {
                 Allowed::Beyond { taken: settled }
             } else {
                 Allowed::Wait
