@@ -80,7 +80,7 @@ pub(super) struct Core<S: Storage> {
     pub(super) tables: Tables,
     pub(super) wheel: Wheel,
     pub(super) counters: Counting,
-    /// One definition of a position at a time.
+    /// One definition of a position, and one change of a SKU's limit, at a time.
     pub(super) defining: Mutex<()>,
     /// Sinks as the log had them when it was opened.
     pub(super) sinks: HashMap<String, SinkState>,
