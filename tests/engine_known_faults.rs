@@ -575,6 +575,20 @@ fn a_change_of_lines_counts_against_the_limit_only_what_it_adds() {
 }
 
 #[test]
+fn a_deadline_brought_forward_during_the_grace_after_a_start() {
+    let storage = SimStorage::new();
+    let options = Options { overdue_grace_ms: 400, ..small() };
+    let shop = shop(&storage, &options);
+    shop.set("A", "BER", &stock_of(5)).unwrap();
+    let of = shop.reserve("r", &one("A", 1)).unwrap().value.id;
+    shop.extend("e", of, 10).unwrap();
+    thread::sleep(Duration::from_millis(150));
+    assert_eq!(shop.state(of), State::Held, "the grace is not over");
+    shop.wait_for(of, State::Expired);
+    audited(&shop.0);
+}
+
+#[test]
 fn texts_that_grow_when_they_are_quoted() {
     let storage = SimStorage::new();
     let options = small();

@@ -353,8 +353,9 @@ impl<S: Storage> Core<S> {
         };
         let before = transition.snapshot();
         // An extension or a change of lines may have come first.
-        if before.deadline_ms.max(self.grace_until_ms) > now_ms {
-            return Some(before.deadline_ms);
+        let due_ms = before.deadline_ms.max(self.grace_until_ms);
+        if due_ms > now_ms {
+            return Some(due_ms);
         }
         if before.lines.len() > seen.lines.len() {
             return again;
