@@ -575,6 +575,64 @@ fn a_change_of_lines_counts_against_the_limit_only_what_it_adds() {
 }
 
 #[test]
+fn what_is_closed_is_forgotten_after_its_time_and_what_is_open_never() {
+    let storage = SimStorage::new();
+    let options = Options { retention_ms: 200, ..small() };
+    let mut shop = shop(&storage, &options);
+    shop.set("A", "BER", &stock_of(100)).unwrap();
+    // A slot is free again once its timer has come up, so this one's comes soon.
+    let brief = Reserve { ttl_ms: Some(500), ..one("A", 1) };
+    let closed = shop.reserve("closed", &brief).unwrap().value.id;
+    let open = shop.reserve("open", &one("A", 2)).unwrap().value;
+    let sold = shop.reserve("sold", &one("A", 3)).unwrap().value;
+    let order = shop.place("at-once", &order_now("O-2", &[line("A", 1)])).unwrap().value;
+    shop.commit("commit", sold.id, &sale("O-1", &["A"])).unwrap();
+    shop.release("release", closed, &Release::default()).unwrap();
+    let unknown = |shop: &Shop, of| shop.see(of) == Err(Refusal::UnknownReservation);
+    wait_until("the closed one to be forgotten", || unknown(&shop, closed));
+    wait_until("its key to be forgotten", || shop.0.status().keys <= 3);
+    for round in 0..3 {
+        assert_eq!(shop.reserve("open", &one("A", 2)).unwrap().value, open);
+        assert_eq!(shop.state(open.id), State::Held);
+        let repeat = shop.reserve("sold", &one("A", 3)).unwrap();
+        assert_eq!((repeat.value, repeat.current_state), (sold.clone(), Some(State::Committed)));
+        assert_eq!(shop.state(sold.id), State::Committed);
+        let again = shop.place("at-once", &order_now("O-2", &[line("A", 1)])).unwrap();
+        assert_eq!((again.replayed, again.value), (true, order.clone()));
+        if round == 1 {
+            shop.0.checkpoint().unwrap();
+        }
+        shop = reopened(shop, &storage, &options);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(shop.available("A"), 100 - 2 - 3 - 1);
+    let fresh = shop.reserve("closed", &brief).unwrap();
+    assert!(!fresh.replayed, "a forgotten key is a new one");
+}
+
+#[test]
+fn a_key_lives_as_long_as_the_reservation_that_it_made_is_known() {
+    let storage = SimStorage::new();
+    let options = Options { retention_ms: 500, ..small() };
+    let shop = shop(&storage, &options);
+    shop.set("A", "BER", &stock_of(10)).unwrap();
+    let of = shop.reserve("k", &one("A", 1)).unwrap().value.id;
+    // The key's own time is over while the cart is still open; then the cart is given back.
+    thread::sleep(Duration::from_millis(600));
+    shop.release("x", of, &Release::default()).unwrap();
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!(shop.state(of), State::Released, "it is still known");
+    let again = shop.reserve("k", &one("A", 1)).unwrap();
+    assert_eq!((again.replayed, again.current_state), (true, Some(State::Released)));
+    assert_eq!(shop.available("A"), 10, "a retry took nothing");
+    shop.0.checkpoint().unwrap();
+    let shop = reopened(shop, &storage, &options);
+    if shop.see(of).is_ok() {
+        assert!(shop.reserve("k", &one("A", 1)).unwrap().replayed);
+    }
+}
+
+#[test]
 fn a_deadline_brought_forward_during_the_grace_after_a_start() {
     let storage = SimStorage::new();
     let options = Options { overdue_grace_ms: 400, ..small() };
@@ -586,6 +644,42 @@ fn a_deadline_brought_forward_during_the_grace_after_a_start() {
     assert_eq!(shop.state(of), State::Held, "the grace is not over");
     shop.wait_for(of, State::Expired);
     audited(&shop.0);
+}
+
+#[test]
+fn an_expired_one_taken_again_at_the_end_of_its_retention() {
+    // Checkpoints leave out what may be forgotten; what the table still knows may yet be sold.
+    let storage = SimStorage::new();
+    let options = Options { retention_ms: 1, ..small() };
+    let shop = shop(&storage, &options);
+    shop.set("A", "BER", &stock_of(500)).unwrap();
+    let mut revived = 0;
+    for n in 0..40 {
+        // Brought forward, so that its slot stays in the timer's list for its first deadline.
+        let of = shop.reserve(&format!("r{n}"), &one("A", 1)).unwrap().value.id;
+        shop.extend(&format!("e{n}"), of, 1).unwrap();
+        wait_until(
+            "it to expire",
+            || !matches!(shop.see(of), Ok(a) if a.value.state == State::Held),
+        );
+        shop.0.checkpoint().unwrap();
+        let mut commit = sale(&format!("O{n}"), &["A"]);
+        commit.revive = true;
+        match shop.commit(&format!("c{n}"), of, &commit) {
+            Ok(_) => revived += 1,
+            Err(Refusal::UnknownReservation) => {}
+            Err(other) => panic!("{other}"),
+        }
+        if revived >= 3 {
+            break;
+        }
+    }
+    assert!(revived > 0, "the table knew some of them");
+    let shop = reopened(shop, &storage, &options);
+    assert_eq!(shop.stock("A").committed, revived);
+    shop.0.checkpoint().unwrap();
+    let shop = reopened(shop, &storage, &options);
+    assert_eq!((shop.available("A"), shop.stock("A").committed), (500 - revived, revived));
 }
 
 #[test]

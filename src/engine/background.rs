@@ -9,7 +9,11 @@ use std::{
 
 use crate::wal::Storage;
 
-use super::{Error, checkpoint::is_open, core::Core};
+use super::{
+    Error,
+    checkpoint::{is_known, made_by},
+    core::Core,
+};
 use crate::ledger::wheel::TICK_MS;
 
 /// Slots swept between two turns of the wheel: a table of four million once a minute or so.
@@ -64,7 +68,8 @@ impl Sweep {
         let tables = &core.tables;
         let to = self.key.saturating_add(SWEEP_SLOTS).min(tables.keys.slots());
         tables.keys.sweep(self.key..to, now_ms, |done| {
-            let over = !is_open(&tables.reservations, done.kind, done.lsn, done.slot);
+            let made = made_by(done.kind, done.lsn, done.slot);
+            let over = !made.is_some_and(|id| is_known(&tables.reservations, id));
             if over {
                 tables.answers.lock().remove(&done.lsn);
             }

@@ -16,11 +16,10 @@ use std::{
 use rkyv::util::AlignedVec;
 
 use crate::{
-    ledger::reservations::Reservations,
+    ledger::reservations::{NotBegun, Reservations},
     model::{
         Lsn, ReservationId,
         event::{Event, Placed, Reserve},
-        view::ReservationState,
     },
     wal::{Reader, Storage, checkpoint},
 };
@@ -29,7 +28,7 @@ use super::{
     Error,
     core::Core,
     counters::Count,
-    effect::{Done, Effect, Effects, Thing},
+    effect::{Effect, Effects, Thing},
     fold::{self, Value},
 };
 
@@ -186,8 +185,9 @@ struct Merge<'a, S: Storage> {
 impl<S: Storage> Merge<'_, S> {
     fn write(&mut self, key: &[u8], value: Option<Value>) -> Result<(), Error> {
         let reservations = self.reservations;
-        let open = |done: &Done| is_open(reservations, done.kind, done.lsn, done.slot);
-        let Some(value) = value.filter(|v| !v.is_over(self.now_ms, self.limit_period_ms, open))
+        let known = |id| is_known(reservations, id);
+        let Some(value) =
+            value.filter(|v| !v.is_over(key, self.now_ms, self.limit_period_ms, known))
         else {
             return Ok(());
         };
@@ -197,14 +197,16 @@ impl<S: Storage> Merge<'_, S> {
     }
 }
 
-/// Whether the reservation that a key made is still there and not closed.
-pub(super) fn is_open(reservations: &Reservations, kind: u8, lsn: u64, slot: u32) -> bool {
-    if kind != Reserve::KIND && kind != Placed::KIND {
-        return false;
-    }
-    let closed = [ReservationState::Released, ReservationState::Expired];
-    let seen = reservations.read(ReservationId { lsn: Lsn(lsn), slot });
-    seen.is_ok_and(|seen| !closed.contains(&seen.state))
+/// Whether a reservation is still in the table, in whatever state: it can be asked for, and an
+/// expired one sold after all. One that is busy is there.
+pub(super) fn is_known(reservations: &Reservations, id: ReservationId) -> bool {
+    !matches!(reservations.read(id), Err(NotBegun::Unknown))
+}
+
+/// The reservation that a key made, if it made one.
+pub(super) fn made_by(kind: u8, lsn: u64, slot: u32) -> Option<ReservationId> {
+    let makes = kind == Reserve::KIND || kind == Placed::KIND;
+    makes.then_some(ReservationId { lsn: Lsn(lsn), slot })
 }
 
 impl<R: Read> Run<R> {

@@ -20,6 +20,7 @@ use crate::{
 
 use super::{
     Error,
+    checkpoint::made_by,
     effect::{Done, Effect, Thing, state_number, state_of},
     replay::{Replay, apply_sink},
 };
@@ -267,15 +268,21 @@ impl ReservationValue {
 }
 
 impl Value {
-    /// Whether a checkpoint made at `now_ms` may leave it out: nobody can ask for it any more.
+    /// Whether a checkpoint made at `now_ms` may leave it out: nobody can ask for it any more, and
+    /// no record of the log behind the checkpoint can be about it. `known` says whether the table
+    /// has a reservation yet.
     pub(super) fn is_over(
         &self,
+        key: &[u8],
         now_ms: u64,
         limit_period_ms: u64,
-        open: impl Fn(&Done) -> bool,
+        known: impl Fn(ReservationId) -> bool,
     ) -> bool {
         match self {
-            Self::Key(done) => done.expires_ms <= now_ms && !open(done),
+            Self::Key(done) => {
+                let made = made_by(done.kind, done.lsn, done.slot);
+                done.expires_ms <= now_ms && !made.is_some_and(known)
+            }
             Self::CustomerLimit(limit) => {
                 limit.taken == 0 || now_ms.saturating_sub(limit.from_ms) >= limit_period_ms
             }
@@ -284,7 +291,9 @@ impl Value {
                     state_of(r.state),
                     ReservationState::Released | ReservationState::Expired
                 );
-                closed && r.deadline_ms <= now_ms
+                let Some(Thing::Reservation(slot)) = Thing::of_key(key) else { return false };
+                let id = ReservationId { lsn: Lsn(r.lsn), slot };
+                closed && r.deadline_ms <= now_ms && !known(id)
             }
             _ => false,
         }
