@@ -633,6 +633,35 @@ fn a_key_lives_as_long_as_the_reservation_that_it_made_is_known() {
 }
 
 #[test]
+fn a_log_with_more_keys_than_the_table_ever_held_at_once_opens() {
+    let storage = SimStorage::new();
+    let options = Options { retention_ms: 20, keys_max: 128, reservations_max: 64, ..small() };
+    let mut shop = shop(&storage, &options);
+    shop.set("A", "BER", &stock_of(10)).unwrap();
+    let kept = shop.reserve("kept", &one("A", 1)).unwrap().value;
+    let brief = Reserve { ttl_ms: Some(100), ..one("A", 1) };
+    let mut done = 0;
+    let began = Instant::now();
+    while done < 400 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        match shop.reserve(&format!("r{done}"), &brief) {
+            Ok(answer) => {
+                let _ = shop.release(&format!("x{done}"), answer.value.id, &Release::default());
+                done += 1;
+            }
+            Err(Refusal::Overloaded { .. }) => thread::sleep(Duration::from_millis(3)),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    for _ in 0..2 {
+        shop = reopened(shop, &storage, &options);
+        assert_eq!(shop.reserve("kept", &one("A", 1)).unwrap().value, kept);
+        wait_until("the others to end", || shop.available("A") == 9);
+        assert!(shop.0.status().keys <= 128);
+    }
+}
+
+#[test]
 fn a_deadline_brought_forward_during_the_grace_after_a_start() {
     let storage = SimStorage::new();
     let options = Options { overdue_grace_ms: 400, ..small() };

@@ -2,8 +2,11 @@
 //! asks whether it may be; but a reservation that took a position below zero would prove that law 1
 //! was broken, and stops the start.
 
+use std::cell::Cell;
+
 use crate::{
     ledger::{
+        keys::Outcome,
         limits::Who,
         orders::Order,
         positions::Movement,
@@ -14,6 +17,7 @@ use crate::{
 
 use super::{
     Error,
+    checkpoint::made_by,
     core::Tables,
     effect::{Done, Effect, Opened, Shift, Thing, Turned, state_of},
 };
@@ -25,6 +29,20 @@ pub(super) struct Replay<'a> {
     pub(super) secret: Option<[u64; 2]>,
     /// The time of the last record seen.
     pub(super) time_ms: u64,
+    /// Where sweeping the table of keys has got to.
+    pub(super) keys_swept: Cell<u32>,
+}
+
+/// Slots of the table of keys that are swept at a time.
+const SWEEP_SLOTS: u32 = 1 << 12;
+
+/// The order id that a record names, if it names one.
+pub(super) fn order_id_of(text: &str, lsn: Lsn) -> Result<Option<OrderId>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| Error::Inconsistent { lsn, what: "an order's id" };
+    text.parse().map(Some).map_err(wrong)
 }
 
 /// A table's limit is below what the log holds.
@@ -151,11 +169,45 @@ impl Replay<'_> {
             self.tables.answers.lock().insert(done.lsn, done.answer.as_str().into());
         }
         let key = KeyRef { hash, fingerprint: done.fingerprint };
-        if self.tables.keys.restore(&key, &done.outcome()) {
-            Ok(())
-        } else {
-            Err(beyond("engine.keys_max"))
+        let restore = || self.tables.keys.restore(&key, &done.outcome());
+        // The log may hold more keys than there ever were at once: what had been forgotten by the
+        // time of this record made room for it then, and does so now.
+        if restore() || (self.forget_keys() && restore()) {
+            return Ok(());
         }
+        Err(beyond("engine.keys_max"))
+    }
+
+    /// Forgets some keys whose time was over at the present record, unless what they made was open
+    /// or in its retention. False if there are none.
+    fn forget_keys(&self) -> bool {
+        let keys = &self.tables.keys;
+        let forget = |done: &Outcome| {
+            let kept = made_by(done.kind, done.lsn, done.slot).is_some_and(|id| self.is_kept(id));
+            if !kept {
+                self.tables.answers.lock().remove(&done.lsn);
+            }
+            !kept
+        };
+        let mut looked = 0;
+        while looked < keys.slots() {
+            let from = self.keys_swept.get() % keys.slots();
+            let to = from.saturating_add(SWEEP_SLOTS).min(keys.slots());
+            self.keys_swept.set(to);
+            looked += to - from;
+            if keys.sweep(from..to, self.time_ms, forget) > 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn is_kept(&self, id: ReservationId) -> bool {
+        let closed = [ReservationState::Released, ReservationState::Expired];
+        self.tables
+            .reservations
+            .read(id)
+            .is_ok_and(|seen| !closed.contains(&seen.state) || seen.deadline_ms > self.time_ms)
     }
 
     fn limit(&self, who: Who, effect: &Effect) {
