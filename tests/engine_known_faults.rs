@@ -278,6 +278,58 @@ fn a_log_that_is_full_refuses_new_work_and_lets_what_is_open_end() {
 }
 
 #[test]
+fn a_log_with_a_small_budget_recycles_itself_and_never_stays_full() {
+    let storage = SimStorage::new();
+    // The distance between checkpoints is left at its default, far beyond the budget.
+    let options = Options { retention_ms: 300, ttl_default_ms: 300, ..tight(24) };
+    let began = Instant::now();
+    let mut shop = shop(&storage, &options);
+    shop.set("A", "BER", &stock_of(1_000)).unwrap();
+    let mut sold: u32 = 0;
+    let budget = options.wal.budget_bytes;
+    let mut next_restart = budget;
+    for n in 0_u64.. {
+        let end = shop.0.log().appended().0;
+        if end > 5 * budget {
+            break;
+        }
+        if end > next_restart {
+            next_restart += budget;
+            shop = reopened(shop, &storage, &options);
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "stuck at {end} of {}: {:?}, {:?}",
+            5 * budget,
+            shop.0.status(),
+            shop.0.log().stats()
+        );
+        let of = match shop.reserve(&format!("r{n}"), &one("A", 1)) {
+            Ok(answer) => answer.value.id,
+            // The checkpoint is on its way.
+            Err(Refusal::LogFull | Refusal::Overloaded { .. }) => {
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            Err(other) => panic!("{other}"),
+        };
+        if n % 50 == 0 && sold < 900 {
+            let order = sale(&format!("O{n}"), &["A"]);
+            sold += u32::from(shop.commit(&format!("c{n}"), of, &order).is_ok());
+        } else {
+            // It may have expired, or the table of keys be full for a moment: time ends it then.
+            let _ = shop.release(&format!("x{n}"), of, &Release::default());
+        }
+    }
+    wait_until("what was held to end", || shop.stock("A").held == 0);
+    let stock = shop.stock("A");
+    let seen = (stock.available, stock.held, stock.committed);
+    assert_eq!(seen, (1_000 - i64::from(sold), 0, i64::from(sold)));
+    assert!(shop.0.log().oldest() > Lsn(2 * budget), "the log was recycled");
+    assert!(shop.0.status().log_bytes_used <= budget);
+}
+
+#[test]
 fn a_stock_count_that_does_not_know_of_movements_under_way() {
     let storage = SimStorage::new();
     let options = small();

@@ -2,7 +2,7 @@
 //! and the one that makes checkpoints. Both hold the core and end when the engine stops.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     thread::{Builder, JoinHandle},
     time::Duration,
 };
@@ -87,8 +87,7 @@ impl Sweep {
 fn keep_checkpoints<S: Storage>(core: &Core<S>) {
     while !core.is_stopping() {
         sleep(core, CHECKPOINT_POLL);
-        let behind = core.log.durable().0.saturating_sub(core.checkpoint.load(Ordering::Acquire));
-        if behind < core.checkpoint_due_bytes() {
+        if !core.checkpoint_is_due() {
             continue;
         }
         if let Err(error) = core.make_checkpoint() {

@@ -58,7 +58,7 @@ impl<S: Storage> Core<S> {
         let from = Lsn(self.checkpoint.load(Ordering::Acquire));
         let to = self.log.durable();
         if to <= from {
-            return Ok(());
+            return self.rely_on_newest(from);
         }
         let mut reader = self.log.reader(from)?;
         let mut runs = 0;
@@ -78,6 +78,19 @@ impl<S: Storage> Core<S> {
         self.checkpoint.store(reader.position().0, Ordering::Release);
         self.checkpoint_before.store(from.0, Ordering::Release);
         self.release_log();
+        Ok(())
+    }
+
+    /// A full log that has nothing new would stay full: it is kept back to the checkpoint before the
+    /// newest, in case that one rots, and no next one will come. So the newest is read through once
+    /// more, and then what it covers may go.
+    fn rely_on_newest(&self, covers: Lsn) -> Result<(), Error> {
+        if self.waits_for_checkpoint()
+            && checkpoint::newest(&self.storage)?.is_some_and(|c| c.covers() == covers)
+        {
+            self.checkpoint_before.store(covers.0, Ordering::Release);
+            self.release_log();
+        }
         Ok(())
     }
 

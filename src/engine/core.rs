@@ -224,18 +224,33 @@ impl<S: Storage> Core<S> {
         Outcome { kind: E::KIND, lsn: lsn.0, slot, aux, expires_ms }
     }
 
-    /// How much log makes a checkpoint due: more after a large one, so that writing them stays in
-    /// proportion.
-    pub(super) fn checkpoint_due_bytes(&self) -> u64 {
+    /// Whether a checkpoint is due: after so much log, more after a large one, so that writing them
+    /// stays in proportion; but never so much that the budget is spent before, since two checkpoints'
+    /// worth of log is kept. A full log gets one as long as that frees a segment.
+    pub(super) fn checkpoint_is_due(&self) -> bool {
         let last = self.checkpoint_bytes.load(Ordering::Acquire);
-        self.options.checkpoint_bytes.max(last / 2)
+        let due = self.options.checkpoint_bytes.max(last / 2);
+        let behind = self.log.durable().0.saturating_sub(self.checkpoint.load(Ordering::Acquire));
+        behind >= due.min(self.log.options().budget_bytes / 4) || self.waits_for_checkpoint()
+    }
+
+    /// Whether the log is full, and it is checkpoints, not readers, that keep it from being recycled.
+    pub(super) fn waits_for_checkpoint(&self) -> bool {
+        let segment = |lsn: Lsn| lsn.0 / self.log.options().segment_bytes;
+        let held = self.log_held().min(self.log.durable());
+        let before = Lsn(self.checkpoint_before.load(Ordering::Acquire));
+        segment(held) > segment(before) && self.log.stats().exhausted
+    }
+
+    /// Where the log begins that readers need.
+    fn log_held(&self) -> Lsn {
+        self.holds.lock().values().copied().min().unwrap_or(Lsn(u64::MAX))
     }
 
     /// Lets the log recycle what neither the checkpoint before the last nor any reader needs.
     pub(super) fn release_log(&self) {
         let checkpoint = self.checkpoint_before.load(Ordering::Acquire);
-        let held = self.holds.lock().values().copied().min().unwrap_or(Lsn(u64::MAX));
-        self.log.release_before(held.min(Lsn(checkpoint)));
+        self.log.release_before(self.log_held().min(Lsn(checkpoint)));
     }
 }
 
