@@ -4,7 +4,7 @@
 use std::{
     sync::Arc,
     thread::{Builder, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::wal::Storage;
@@ -35,13 +35,15 @@ pub(super) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()
     Ok(vec![spawn("holdfast-timer", keep_time)?, spawn("holdfast-fold", keep_checkpoints)?])
 }
 
-/// Sleeps, but not beyond the engine's stop.
+/// Sleeps, but not beyond the engine's stop, which unparks.
 fn sleep<S: Storage>(core: &Core<S>, time: Duration) {
-    let mut left = time;
-    while !left.is_zero() && !core.is_stopping() {
-        let step = left.min(Duration::from_millis(50));
-        std::thread::sleep(step);
-        left -= step;
+    let began = Instant::now();
+    while !core.is_stopping() {
+        let left = time.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left);
     }
 }
 
