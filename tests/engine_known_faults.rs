@@ -714,6 +714,63 @@ fn a_log_with_more_keys_than_the_table_ever_held_at_once_opens() {
 }
 
 #[test]
+fn limits_times_and_answers_survive_a_checkpoint_and_a_restart() {
+    let storage = SimStorage::new();
+    let options = Options { sourcing: vec![id("MUC"), id("BER")], ..small() };
+    let shop = shop(&storage, &options);
+    shop.set("A", "BER", &limited(10, 5)).unwrap();
+    shop.set("A", "MUC", &SetStock { source_version: Some(7), ..stock_of(2) }).unwrap();
+    let buy = Reserve {
+        customer: Some(id("c")),
+        order_id: Some(id("O-1")),
+        ttl_ms: Some(600_000),
+        ..one("A", 3)
+    };
+    let held = shop.reserve("held", &buy).unwrap();
+    let soon = Reserve { customer: Some(id("d")), ttl_ms: Some(700), ..one("A", 1) };
+    let soon = shop.reserve("soon", &soon).unwrap().value.id;
+    let adjusted = shop.adjust("adjust", "A", "BER", 4).unwrap();
+    let partly = shop.release("partly", held.value.id, &part("A", 1)).unwrap();
+    let extended = shop.extend("extend", held.value.id, 500_000).unwrap();
+    let lines = [line("A", 1)];
+    let mut now = order_now("O-2", &lines);
+    now.customer = Some(id("e"));
+    let placed = shop.place("place", &now).unwrap();
+    for _ in 0..2 {
+        shop.0.checkpoint().unwrap();
+    }
+    let check = |shop: &Shop| {
+        let again = shop.reserve("held", &buy).unwrap();
+        assert_eq!((again.replayed, &again.value), (true, &held.value), "as first granted");
+        let again = shop.adjust("adjust", "A", "BER", 4).unwrap();
+        assert_eq!((again.replayed, &again.value), (true, &adjusted.value));
+        let again = shop.release("partly", held.value.id, &part("A", 1)).unwrap();
+        assert_eq!((again.replayed, &again.value), (true, &partly.value));
+        let again = shop.extend("extend", held.value.id, 500_000).unwrap();
+        assert_eq!((again.replayed, &again.value), (true, &extended.value));
+        let again = shop.place("place", &now).unwrap();
+        assert_eq!((again.replayed, &again.value), (true, &placed.value));
+        assert_eq!(shop.see(held.value.id).unwrap().value.expires_at, extended.value.expires_at);
+        let four = Reserve { customer: Some(id("c")), ..one("A", 4) };
+        let beyond = shop.reserve("four", &four);
+        let Err(Refusal::PurchaseLimit { lines }) = beyond else { panic!("{beyond:?}") };
+        assert_eq!((lines[0].limit, lines[0].taken), (5, 2));
+        let stale = shop.set("A", "MUC", &SetStock { source_version: Some(7), ..stock_of(9) });
+        assert_eq!(stale, Err(Refusal::StaleVersion { last: 7 }));
+        let mismatch = shop.commit("c", held.value.id, &sale("O-9", &["A"]));
+        assert_eq!(mismatch, Err(Refusal::OrderMismatch));
+    };
+    check(&shop);
+    let shop = reopened(shop, &storage, &options);
+    check(&shop);
+    shop.wait_for(soon, State::Expired);
+    audited(&shop.0);
+    let own = holdfast::model::command::Commit { order_id: None, ..sale("O-1", &["A"]) };
+    let sold = shop.commit("own", held.value.id, &own).unwrap().value;
+    assert_eq!(sold.order_id, Some(id("O-1")));
+}
+
+#[test]
 fn a_deadline_brought_forward_during_the_grace_after_a_start() {
     let storage = SimStorage::new();
     let options = Options { overdue_grace_ms: 400, ..small() };

@@ -364,7 +364,8 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         let event = Self::read::<Extend>(self.record)?;
         let deadline_ms = event.deadline_ms.to_native();
         self.turned(&event.of, ReservationState::Held, deadline_ms, None);
-        self.done(Extend::KIND, key_of(&event.key), event.of.slot.to_native(), deadline_ms, "");
+        let (key, slot) = (key_of(&event.key), event.of.slot.to_native());
+        self.done(Extend::KIND, key, slot, deadline_ms, event.answer.as_str());
         Ok(())
     }
 

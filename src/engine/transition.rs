@@ -229,25 +229,33 @@ impl<S: Storage> Core<S> {
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let ttl_ms = self.ttl_ms(Some(extend.ttl_ms))?;
-        let bytes = Draft::bytes_for(fixed_bytes::<event::Extend>());
-        let ticket = self.ticket(RoomClass::Upkeep, bytes, 0)?;
+        let seen = match self.tables.reservations.read(id) {
+            Ok(seen) => seen,
+            Err(why) => return Ok(self.not_begun(why)),
+        };
+        let bytes = fixed_bytes::<event::Extend>() + answer_bytes(seen.lines.len());
+        let ticket = self.ticket(RoomClass::Upkeep, Draft::bytes_for(bytes), 0)?;
         let transition = match self.tables.reservations.begin(id, HELD) {
             Ok(transition) => transition,
             Err(why) => return Ok(self.not_begun(why)),
         };
         let now_ms = self.now_ms();
         let before = transition.snapshot();
+        if before.lines.len() > seen.lines.len() {
+            return Err(Refusal::Overloaded { what: "the reservation was changed meanwhile" });
+        }
         let deadline_ms = now_ms + ttl_ms;
-        let record = event::Extend { of: of(&before), key: *key, deadline_ms };
+        let view = self.extended_view(&before, deadline_ms, before.last);
+        let record = event::Extend { of: of(&before), key: *key, deadline_ms, answer: json(&view) };
         let lsn = self.append(ticket, &record, now_ms);
+        self.tables.answers.lock().insert(lsn.0, record.answer.into());
         transition.finish(ReservationState::Held, deadline_ms, lsn);
         if deadline_ms < before.deadline_ms {
             self.wheel.hasten(id.slot, deadline_ms);
         }
         claim.finish(&self.outcome::<event::Extend>(lsn, id.slot, deadline_ms, now_ms));
         self.counters.add(Count::Extended);
-        let view = self.extended_view(&before, deadline_ms, lsn);
-        Ok(Decision::made(view, false, lsn))
+        Ok(Decision::made(ReservationView { lsn, ..view }, false, lsn))
     }
 
     fn extended_view(&self, of: &Snapshot, deadline_ms: u64, lsn: Lsn) -> ReservationView {
@@ -265,7 +273,12 @@ impl<S: Storage> Core<S> {
         match self.tables.reservations.read(id) {
             Ok(now) => {
                 let moved_on = (now.state != ReservationState::Held).then_some(now.state);
-                let view = self.extended_view(&now, done.aux, Lsn(done.lsn));
+                let lsn = Lsn(done.lsn);
+                let kept = self.tables.answers.lock().get(&done.lsn).cloned();
+                let view = match kept.and_then(|json| serde_json::from_str(&json).ok()) {
+                    Some(view) => ReservationView { lsn, ..view },
+                    None => self.extended_view(&now, done.aux, lsn),
+                };
                 Decision::repeated(view, moved_on, false, now.last)
             }
             Err(why) => self.not_begun(why),
