@@ -771,6 +771,39 @@ fn limits_times_and_answers_survive_a_checkpoint_and_a_restart() {
 }
 
 #[test]
+fn an_order_id_is_known_after_its_record_was_recycled() {
+    let storage = SimStorage::new();
+    let options = Options { retention_ms: 200, ttl_default_ms: 200, ..tight(24) };
+    let shop = shop(&storage, &options);
+    shop.set("A", "BER", &stock_of(100)).unwrap();
+    let with_order = Reserve { order_id: Some(id("O-1")), ttl_ms: Some(600_000), ..one("A", 1) };
+    let held = shop.reserve("held", &with_order).unwrap().value.id;
+    let sold = shop.reserve("sold", &one("A", 1)).unwrap().value.id;
+    shop.commit("sell", sold, &sale("O-2", &["A"])).unwrap();
+    let check = |shop: &Shop, what: &str| {
+        let view = shop.see(sold).unwrap().value;
+        assert_eq!(view.order_id, Some(id("O-2")), "{what}");
+    };
+    check(&shop, "at first");
+    let mut n = 0;
+    while shop.0.log().oldest() <= held.lsn.max(sold.lsn).max(shop.see(sold).unwrap().value.lsn) {
+        n += 1;
+        assert!(n < 20_000);
+        if let Ok(answer) = shop.reserve(&format!("r{n}"), &one("A", 1)) {
+            let _ = shop.release(&format!("x{n}"), answer.value.id, &Release::default());
+        } else {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    check(&shop, "recycled");
+    let shop = reopened(shop, &storage, &options);
+    check(&shop, "recycled and opened again");
+    let own = holdfast::model::command::Commit { order_id: None, ..sale("O-1", &["A"]) };
+    let view = shop.commit("own", held, &own).unwrap().value;
+    assert_eq!(view.order_id, Some(id("O-1")), "the id given at the reservation");
+}
+
+#[test]
 fn a_deadline_brought_forward_during_the_grace_after_a_start() {
     let storage = SimStorage::new();
     let options = Options { overdue_grace_ms: 400, ..small() };

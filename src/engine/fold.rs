@@ -22,7 +22,7 @@ use super::{
     Error,
     checkpoint::made_by,
     effect::{Done, Effect, Thing, state_number, state_of},
-    replay::{Replay, apply_sink},
+    replay::{Replay, apply_sink, order_id_of},
 };
 
 /// A position in a checkpoint.
@@ -50,6 +50,7 @@ pub(super) struct ReservationValue {
     deadline_ms: u64,
     customer: u64,
     order: u64,
+    order_id: String,
     state: u8,
     lines: Vec<Line>,
     granted: Vec<Line>,
@@ -245,6 +246,7 @@ impl ReservationValue {
             deadline_ms: opened.deadline_ms,
             customer: opened.customer,
             order: opened.order,
+            order_id: opened.order_id,
             state: state_number(state),
             lines: opened.lines,
             granted: Vec::new(),
@@ -256,7 +258,7 @@ impl ReservationValue {
         self.state = turned.state;
         self.deadline_ms = turned.deadline_ms;
         if turned.order != 0 {
-            self.order = turned.order;
+            (self.order, self.order_id) = (turned.order, turned.order_id);
         }
         if let Some(lines) = turned.lines {
             let before = std::mem::replace(&mut self.lines, lines);
@@ -364,6 +366,7 @@ fn load_reservation(replay: &Replay<'_>, slot: u32, value: &ReservationValue) ->
     let table = &replay.tables.reservations;
     let id = ReservationId { lsn: Lsn(value.lsn), slot };
     let granted = if value.granted.is_empty() { &value.lines } else { &value.granted };
+    let order_id = order_id_of(&value.order_id, id.lsn)?;
     let opening = Opening {
         lsn: id.lsn,
         state: state_of(value.state),
@@ -371,6 +374,7 @@ fn load_reservation(replay: &Replay<'_>, slot: u32, value: &ReservationValue) ->
         lines: granted,
         customer: value.customer,
         order: value.order,
+        order_id: order_id.as_ref(),
     };
     let beyond = Error::Limit { what: "engine.reservations_max" };
     table.restore(slot, &opening).ok_or(beyond)?;

@@ -229,11 +229,13 @@ impl<S: Storage> Core<S> {
             Ok(seen) => seen,
             Err(why) => return Ok(self.not_begun(why)),
         };
-        let given_id = self.order_id_of(&seen);
-        let order_id = match commit.order_id.as_ref().or(given_id.as_ref()) {
+        let order_id = match commit.order_id.as_ref().or(seen.order_id.as_ref()) {
             Some(order_id) => order_id,
             None => {
-                return Err(Refusal::malformed("order_id", "is required: the reservation has none"));
+                return Err(Refusal::malformed(
+                    "order_id",
+                    "is required: the reservation has none",
+                ));
             }
         };
         let order_hash = self.hasher.text(order_id.as_str());
@@ -273,22 +275,6 @@ impl<S: Storage> Core<S> {
         Ok(decision)
     }
 
-    /// The order id that was given at the reservation, read from its record.
-    fn order_id_of(&self, seen: &Snapshot) -> Option<OrderId> {
-        if seen.order == 0 {
-            return None;
-        }
-        let pinned = self.log.read_at(seen.id.lsn).ok()?;
-        let record = pinned.record();
-        let event = event::decode::<event::Reserve<'_>>(
-            record.lsn,
-            record.kind,
-            record.version,
-            record.body,
-        );
-        event.ok()?.order_id.parse().ok()
-    }
-
     /// A commit of what is committed already: the same content is answered again.
     fn committed_before(
         &self,
@@ -326,8 +312,7 @@ impl<S: Storage> Core<S> {
             Ok(now) => now,
             Err(why) => return self.not_begun(why),
         };
-        let given_id = self.order_id_of(&now);
-        let order_id = commit.order_id.as_ref().or(given_id.as_ref());
+        let order_id = commit.order_id.as_ref().or(now.order_id.as_ref());
         let view = ReservationView {
             id,
             state: ReservationState::Committed,
@@ -439,8 +424,15 @@ impl<S: Storage> Core<S> {
         let lines = takes.settle();
         self.add_committed(&lines);
         let state = ReservationState::Committed;
-        let opening =
-            Opening { lsn, state, deadline_ms: 0, lines: &lines, customer, order: order_hash };
+        let opening = Opening {
+            lsn,
+            state,
+            deadline_ms: 0,
+            lines: &lines,
+            customer,
+            order: order_hash,
+            order_id: Some(&place.order_id),
+        };
         let id = slot.open(&opening);
         let order_id = place.order_id.clone();
         let order =
@@ -514,10 +506,11 @@ impl<S: Storage> Core<S> {
         self.add_committed(&data.allocations);
         let state = ReservationState::Committed;
         let reservations = transitions.iter().map(|t| t.snapshot().id).collect();
-        let id = sale.money.order_id.clone();
+        let order_id = sale.money.order_id;
+        let id = order_id.clone();
         let order = sale.order_claim.place(Order { id, data, reservations, state, last: lsn });
         for transition in transitions {
-            transition.set_order(sale.order_hash);
+            transition.set_order(sale.order_hash, order_id);
             transition.finish(state, 0, lsn);
             self.counters.add(Count::Committed);
         }

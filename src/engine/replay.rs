@@ -12,7 +12,7 @@ use crate::{
         positions::Movement,
         reservations::{Opening, Reservations},
     },
-    model::{Lsn, ReservationId, event::KeyRef, sink::SinkState, view::ReservationState},
+    model::{Lsn, OrderId, ReservationId, event::KeyRef, sink::SinkState, view::ReservationState},
 };
 
 use super::{
@@ -136,6 +136,7 @@ impl Replay<'_> {
             true => ReservationState::Committed,
             false => ReservationState::Held,
         };
+        let order_id = order_id_of(&opened.order_id, Lsn(opened.lsn))?;
         let opening = Opening {
             lsn: Lsn(opened.lsn),
             state,
@@ -143,6 +144,7 @@ impl Replay<'_> {
             lines: &opened.lines,
             customer: opened.customer,
             order: opened.order,
+            order_id: order_id.as_ref(),
         };
         let restored = self.tables.reservations.restore(slot, &opening);
         restored.ok_or_else(|| beyond("engine.reservations_max"))
@@ -157,8 +159,8 @@ impl Replay<'_> {
         if let Some(lines) = &turned.lines {
             transition.set_lines(lines);
         }
-        if turned.order != 0 {
-            transition.set_order(turned.order);
+        if let Some(order_id) = order_id_of(&turned.order_id, lsn)? {
+            transition.set_order(turned.order, &order_id);
         }
         transition.finish(state_of(turned.state), turned.deadline_ms, Lsn(turned.last));
         Ok(())

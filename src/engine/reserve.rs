@@ -159,6 +159,7 @@ impl<S: Storage> Core<S> {
             lines: &lines,
             customer,
             order,
+            order_id: reserve.order_id.as_ref(),
         };
         let id = slot.open(&opening);
         self.wheel.insert(&self.tables.reservations, number, deadline_ms);

@@ -143,6 +143,7 @@ mod tests {
                 lines: &[line],
                 customer: 0,
                 order: 0,
+                order_id: None,
             };
             table.open(slot, &opening);
         }
