@@ -293,7 +293,7 @@ impl<S: Storage> Core<S> {
             self.order_data(money, order.data.allocations.clone(), order.data.committed_at_ms);
         let same = data.is_ok_and(|mut data| {
             data.customer.clone_from(&order.data.customer);
-            data == order.data
+            is_same_sale(data, &order.data)
         });
         if !same {
             return Ok(Decision::refused_behind(wrong(), order.last));
@@ -568,7 +568,8 @@ impl<S: Storage> Core<S> {
         let Some(ids) = ids else { return Ok(exists) };
         let data =
             self.order_data(money, order.data.allocations.clone(), order.data.committed_at_ms);
-        let same = data.is_ok_and(|data| data == order.data) && order.reservations == ids;
+        let same = data.is_ok_and(|data| is_same_sale(data, &order.data));
+        let same = same && order.reservations == ids;
         Ok(if same { Decision::made(self.order_view(order), true, order.last) } else { exists })
     }
 
@@ -602,6 +603,16 @@ fn committed_view(id: ReservationId, order: &OrderView) -> ReservationView {
         order_id: Some(order.order_id.clone()),
         lsn: order.lsn,
     }
+}
+
+/// Whether two sales are the same, in whatever order their prices are named.
+fn is_same_sale(mut one: OrderData, other: &OrderData) -> bool {
+    one.prices.sort_unstable_by_key(|p| p.sku_number);
+    let mut prices: Vec<_> = other.prices.iter().collect();
+    prices.sort_unstable_by_key(|p| p.sku_number);
+    let same = one.prices.iter().eq(prices);
+    one.prices.clone_from(&other.prices);
+    same && one == *other
 }
 
 /// The take of an order's line.
