@@ -2,14 +2,18 @@
 //! and the one that makes checkpoints. Both hold the core and end when the engine stops.
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     thread::{Builder, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::wal::Storage;
 
-use super::{Error, checkpoint::is_open, core::Core};
+use super::{
+    Error,
+    checkpoint::{is_known, made_by},
+    core::Core,
+};
 use crate::ledger::wheel::TICK_MS;
 
 /// Slots swept between two turns of the wheel: a table of four million once a minute or so.
@@ -31,13 +35,15 @@ pub(super) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()
     Ok(vec![spawn("holdfast-timer", keep_time)?, spawn("holdfast-fold", keep_checkpoints)?])
 }
 
-/// Sleeps, but not beyond the engine's stop.
+/// Sleeps, but not beyond the engine's stop, which unparks.
 fn sleep<S: Storage>(core: &Core<S>, time: Duration) {
-    let mut left = time;
-    while !left.is_zero() && !core.is_stopping() {
-        let step = left.min(Duration::from_millis(50));
-        std::thread::sleep(step);
-        left -= step;
+    let began = Instant::now();
+    while !core.is_stopping() {
+        let left = time.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left);
     }
 }
 
@@ -64,7 +70,8 @@ impl Sweep {
         let tables = &core.tables;
         let to = self.key.saturating_add(SWEEP_SLOTS).min(tables.keys.slots());
         tables.keys.sweep(self.key..to, now_ms, |done| {
-            let over = !is_open(&tables.reservations, done.kind, done.lsn, done.slot);
+            let made = made_by(done.kind, done.lsn, done.slot);
+            let over = !made.is_some_and(|id| is_known(&tables.reservations, id));
             if over {
                 tables.answers.lock().remove(&done.lsn);
             }
@@ -82,8 +89,7 @@ impl Sweep {
 fn keep_checkpoints<S: Storage>(core: &Core<S>) {
     while !core.is_stopping() {
         sleep(core, CHECKPOINT_POLL);
-        let behind = core.log.durable().0.saturating_sub(core.checkpoint.load(Ordering::Acquire));
-        if behind < core.checkpoint_due_bytes() {
+        if !core.checkpoint_is_due() {
             continue;
         }
         if let Err(error) = core.make_checkpoint() {

@@ -16,11 +16,10 @@ use std::{
 use rkyv::util::AlignedVec;
 
 use crate::{
-    ledger::reservations::Reservations,
+    ledger::reservations::{NotBegun, Reservations},
     model::{
         Lsn, ReservationId,
         event::{Event, Placed, Reserve},
-        view::ReservationState,
     },
     wal::{Reader, Storage, checkpoint},
 };
@@ -29,7 +28,7 @@ use super::{
     Error,
     core::Core,
     counters::Count,
-    effect::{Done, Effect, Effects, Thing},
+    effect::{Effect, Effects, Thing},
     fold::{self, Value},
 };
 
@@ -59,7 +58,7 @@ impl<S: Storage> Core<S> {
         let from = Lsn(self.checkpoint.load(Ordering::Acquire));
         let to = self.log.durable();
         if to <= from {
-            return Ok(());
+            return self.rely_on_newest(from);
         }
         let mut reader = self.log.reader(from)?;
         let mut runs = 0;
@@ -79,6 +78,19 @@ impl<S: Storage> Core<S> {
         self.checkpoint.store(reader.position().0, Ordering::Release);
         self.checkpoint_before.store(from.0, Ordering::Release);
         self.release_log();
+        Ok(())
+    }
+
+    /// A full log that has nothing new would stay full: it is kept back to the checkpoint before the
+    /// newest, in case that one rots, and no next one will come. So the newest is read through once
+    /// more, and then what it covers may go.
+    fn rely_on_newest(&self, covers: Lsn) -> Result<(), Error> {
+        if self.waits_for_checkpoint()
+            && checkpoint::newest(&self.storage)?.is_some_and(|c| c.covers() == covers)
+        {
+            self.checkpoint_before.store(covers.0, Ordering::Release);
+            self.release_log();
+        }
         Ok(())
     }
 
@@ -186,8 +198,9 @@ struct Merge<'a, S: Storage> {
 impl<S: Storage> Merge<'_, S> {
     fn write(&mut self, key: &[u8], value: Option<Value>) -> Result<(), Error> {
         let reservations = self.reservations;
-        let open = |done: &Done| is_open(reservations, done.kind, done.lsn, done.slot);
-        let Some(value) = value.filter(|v| !v.is_over(self.now_ms, self.limit_period_ms, open))
+        let known = |id| is_known(reservations, id);
+        let Some(value) =
+            value.filter(|v| !v.is_over(key, self.now_ms, self.limit_period_ms, known))
         else {
             return Ok(());
         };
@@ -197,14 +210,16 @@ impl<S: Storage> Merge<'_, S> {
     }
 }
 
-/// Whether the reservation that a key made is still there and not closed.
-pub(super) fn is_open(reservations: &Reservations, kind: u8, lsn: u64, slot: u32) -> bool {
-    if kind != Reserve::KIND && kind != Placed::KIND {
-        return false;
-    }
-    let closed = [ReservationState::Released, ReservationState::Expired];
-    let seen = reservations.read(ReservationId { lsn: Lsn(lsn), slot });
-    seen.is_ok_and(|seen| !closed.contains(&seen.state))
+/// Whether a reservation is still in the table, in whatever state: it can be asked for, and an
+/// expired one sold after all. One that is busy is there.
+pub(super) fn is_known(reservations: &Reservations, id: ReservationId) -> bool {
+    !matches!(reservations.read(id), Err(NotBegun::Unknown))
+}
+
+/// The reservation that a key made, if it made one.
+pub(super) fn made_by(kind: u8, lsn: u64, slot: u32) -> Option<ReservationId> {
+    let makes = kind == Reserve::KIND || kind == Placed::KIND;
+    makes.then_some(ReservationId { lsn: Lsn(lsn), slot })
 }
 
 impl<R: Read> Run<R> {

@@ -80,7 +80,7 @@ pub(super) struct Core<S: Storage> {
     pub(super) tables: Tables,
     pub(super) wheel: Wheel,
     pub(super) counters: Counting,
-    /// One definition of a position at a time.
+    /// One definition of a position, and one change of a SKU's limit, at a time.
     pub(super) defining: Mutex<()>,
     /// Sinks as the log had them when it was opened.
     pub(super) sinks: HashMap<String, SinkState>,
@@ -130,7 +130,8 @@ impl<S: Storage> Core<S> {
         if self.is_stopping() {
             return Err(Refusal::ShuttingDown);
         }
-        if bytes > self.options.wal.record_bytes_max as usize {
+        // The log's own figure: small segments make it less than the option says.
+        if bytes > self.log.record_bytes_max() {
             return Err(Refusal::malformed("lines", "make a record larger than the log takes"));
         }
         self.log.ticket(class, bytes, closing).map_err(|lack| match lack {
@@ -184,7 +185,7 @@ impl<S: Storage> Core<S> {
         self.until(TWIN, || match self.tables.keys.begin(key) {
             Begin::Claimed(claim) => Some(Ok(KeyClaim::Mine(claim))),
             Begin::Taken(Found::Done(outcome)) => Some(Ok(KeyClaim::Done(outcome))),
-            Begin::Taken(Found::Reused) => Some(Err(Refusal::KeyReused)),
+            Begin::Taken(Found::Reused(lsn)) => Some(Ok(KeyClaim::Reused(Lsn(lsn)))),
             Begin::Taken(Found::InFlight | Found::Nothing) => None,
             Begin::Full => {
                 Some(Err(Refusal::Overloaded { what: "the table of idempotency keys is full" }))
@@ -192,14 +193,13 @@ impl<S: Storage> Core<S> {
         })?
     }
 
-    /// Looks a key up without claiming it, for a request that will be refused if it is new.
-    pub(super) fn find_key(&self, key: &KeyRef) -> Result<Option<Outcome>, Refusal> {
+    /// Looks a key up without claiming it, for a request that will be refused if it is new. A twin
+    /// in flight is waited for.
+    pub(super) fn find_key(&self, key: &KeyRef) -> Result<Found, Refusal> {
         self.until(TWIN, || match self.tables.keys.find(key) {
-            Found::Nothing => Some(Ok(None)),
-            Found::Done(outcome) => Some(Ok(Some(outcome))),
-            Found::Reused => Some(Err(Refusal::KeyReused)),
             Found::InFlight => None,
-        })?
+            other => Some(other),
+        })
     }
 
     /// Reservations held now.
@@ -227,18 +227,33 @@ impl<S: Storage> Core<S> {
         Outcome { kind: E::KIND, lsn: lsn.0, slot, aux, expires_ms }
     }
 
-    /// How much log makes a checkpoint due: more after a large one, so that writing them stays in
-    /// proportion.
-    pub(super) fn checkpoint_due_bytes(&self) -> u64 {
+    /// Whether a checkpoint is due: after so much log, more after a large one, so that writing them
+    /// stays in proportion; but never so much that the budget is spent before, since two checkpoints'
+    /// worth of log is kept. A full log gets one as long as that frees a segment.
+    pub(super) fn checkpoint_is_due(&self) -> bool {
         let last = self.checkpoint_bytes.load(Ordering::Acquire);
-        self.options.checkpoint_bytes.max(last / 2)
+        let due = self.options.checkpoint_bytes.max(last / 2);
+        let behind = self.log.durable().0.saturating_sub(self.checkpoint.load(Ordering::Acquire));
+        behind >= due.min(self.log.options().budget_bytes / 4) || self.waits_for_checkpoint()
+    }
+
+    /// Whether the log is full, and it is checkpoints, not readers, that keep it from being recycled.
+    pub(super) fn waits_for_checkpoint(&self) -> bool {
+        let segment = |lsn: Lsn| lsn.0 / self.log.options().segment_bytes;
+        let held = self.log_held().min(self.log.durable());
+        let before = Lsn(self.checkpoint_before.load(Ordering::Acquire));
+        segment(held) > segment(before) && self.log.stats().exhausted
+    }
+
+    /// Where the log begins that readers need.
+    fn log_held(&self) -> Lsn {
+        self.holds.lock().values().copied().min().unwrap_or(Lsn(u64::MAX))
     }
 
     /// Lets the log recycle what neither the checkpoint before the last nor any reader needs.
     pub(super) fn release_log(&self) {
         let checkpoint = self.checkpoint_before.load(Ordering::Acquire);
-        let held = self.holds.lock().values().copied().min().unwrap_or(Lsn(u64::MAX));
-        self.log.release_before(held.min(Lsn(checkpoint)));
+        self.log.release_before(self.log_held().min(Lsn(checkpoint)));
     }
 }
 
@@ -250,6 +265,9 @@ pub(super) enum KeyClaim<'a> {
     Mine(Claim<'a>),
     /// It was done before.
     Done(Outcome),
+    /// The key is that of another request, whose record stands there: what is told of it must be
+    /// durable first, like everything else.
+    Reused(Lsn),
 }
 
 impl From<wal::Poisoned> for Refusal {

@@ -47,6 +47,11 @@ impl<T> Decision<T> {
         Self { outcome: Ok(answer), behind: Some(behind) }
     }
 
+    /// The refusal of a key that the record at `behind` has used for something else.
+    pub(super) fn reused(behind: Lsn) -> Self {
+        Self::refused_behind(Refusal::KeyReused, behind)
+    }
+
     /// A refusal that speaks of the record at `behind`.
     pub(super) fn refused_behind(refusal: Refusal, behind: Lsn) -> Self {
         Self { outcome: Err(refusal), behind: Some(behind) }

@@ -63,6 +63,7 @@ pub(super) struct Opened {
     pub(super) deadline_ms: u64,
     pub(super) customer: u64,
     pub(super) order: u64,
+    pub(super) order_id: String,
     pub(super) lines: Vec<Line>,
 }
 
@@ -77,8 +78,9 @@ pub(super) struct Turned {
     pub(super) deadline_ms: u64,
     /// What it holds now, where that changed.
     pub(super) lines: Option<Vec<Line>>,
-    /// The order that it became.
+    /// The order that it became; 0 and empty if none.
     pub(super) order: u64,
+    pub(super) order_id: String,
 }
 
 /// A key and what became of its request.
@@ -245,7 +247,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         deadline_ms: u64,
         lines: Option<Vec<Line>>,
     ) {
-        self.turned_for(of, state, deadline_ms, lines, 0);
+        self.turned_for(of, state, deadline_ms, lines, (0, ""));
     }
 
     fn turned_for(
@@ -254,7 +256,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         state: ReservationState,
         deadline_ms: u64,
         lines: Option<Vec<Line>>,
-        order: u64,
+        (order, order_id): (u64, &str),
     ) {
         let effect = Effect::Turned(Turned {
             lsn: of.reservation.to_native(),
@@ -263,6 +265,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
             deadline_ms,
             lines,
             order,
+            order_id: order_id.to_owned(),
         });
         (self.emit)(Thing::Reservation(of.slot.to_native()), effect);
     }
@@ -337,6 +340,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
             deadline_ms,
             customer,
             order: event.order_hash.to_native(),
+            order_id: event.order_id.to_string(),
             lines,
         };
         (self.emit)(Thing::Reservation(slot), Effect::Opened(opened));
@@ -364,7 +368,8 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         let event = Self::read::<Extend>(self.record)?;
         let deadline_ms = event.deadline_ms.to_native();
         self.turned(&event.of, ReservationState::Held, deadline_ms, None);
-        self.done(Extend::KIND, key_of(&event.key), event.of.slot.to_native(), deadline_ms, "");
+        let (key, slot) = (key_of(&event.key), event.of.slot.to_native());
+        self.done(Extend::KIND, key, slot, deadline_ms, event.answer.as_str());
         Ok(())
     }
 
@@ -406,13 +411,21 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         let mut reservations = Vec::with_capacity(1);
         if let Some(slot) = taken_slot {
             let lines = data.allocations.clone();
-            let opened =
-                Opened { lsn: lsn.0, committed: true, deadline_ms: 0, customer, order, lines };
+            let opened = Opened {
+                lsn: lsn.0,
+                committed: true,
+                deadline_ms: 0,
+                customer,
+                order,
+                order_id: data.order_id.clone(),
+                lines,
+            };
             (self.emit)(Thing::Reservation(slot), Effect::Opened(opened));
             reservations.push((lsn.0, slot));
         }
         for sold in event.reservations.iter() {
             let lines = sold.revived.then(|| data.allocations.clone());
+            let order = (order, data.order_id.as_str());
             self.turned_for(&sold.of, ReservationState::Committed, 0, lines, order);
             reservations.push((sold.of.reservation.to_native(), sold.of.slot.to_native()));
         }

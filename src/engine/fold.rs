@@ -20,8 +20,9 @@ use crate::{
 
 use super::{
     Error,
+    checkpoint::made_by,
     effect::{Done, Effect, Thing, state_number, state_of},
-    replay::{Replay, apply_sink},
+    replay::{Replay, apply_sink, order_id_of},
 };
 
 /// A position in a checkpoint.
@@ -49,6 +50,7 @@ pub(super) struct ReservationValue {
     deadline_ms: u64,
     customer: u64,
     order: u64,
+    order_id: String,
     state: u8,
     lines: Vec<Line>,
     granted: Vec<Line>,
@@ -244,6 +246,7 @@ impl ReservationValue {
             deadline_ms: opened.deadline_ms,
             customer: opened.customer,
             order: opened.order,
+            order_id: opened.order_id,
             state: state_number(state),
             lines: opened.lines,
             granted: Vec::new(),
@@ -255,7 +258,7 @@ impl ReservationValue {
         self.state = turned.state;
         self.deadline_ms = turned.deadline_ms;
         if turned.order != 0 {
-            self.order = turned.order;
+            (self.order, self.order_id) = (turned.order, turned.order_id);
         }
         if let Some(lines) = turned.lines {
             let before = std::mem::replace(&mut self.lines, lines);
@@ -267,15 +270,21 @@ impl ReservationValue {
 }
 
 impl Value {
-    /// Whether a checkpoint made at `now_ms` may leave it out: nobody can ask for it any more.
+    /// Whether a checkpoint made at `now_ms` may leave it out: nobody can ask for it any more, and
+    /// no record of the log behind the checkpoint can be about it. `known` says whether the table
+    /// has a reservation yet.
     pub(super) fn is_over(
         &self,
+        key: &[u8],
         now_ms: u64,
         limit_period_ms: u64,
-        open: impl Fn(&Done) -> bool,
+        known: impl Fn(ReservationId) -> bool,
     ) -> bool {
         match self {
-            Self::Key(done) => done.expires_ms <= now_ms && !open(done),
+            Self::Key(done) => {
+                let made = made_by(done.kind, done.lsn, done.slot);
+                done.expires_ms <= now_ms && !made.is_some_and(known)
+            }
             Self::CustomerLimit(limit) => {
                 limit.taken == 0 || now_ms.saturating_sub(limit.from_ms) >= limit_period_ms
             }
@@ -284,7 +293,9 @@ impl Value {
                     state_of(r.state),
                     ReservationState::Released | ReservationState::Expired
                 );
-                closed && r.deadline_ms <= now_ms
+                let Some(Thing::Reservation(slot)) = Thing::of_key(key) else { return false };
+                let id = ReservationId { lsn: Lsn(r.lsn), slot };
+                closed && r.deadline_ms <= now_ms && !known(id)
             }
             _ => false,
         }
@@ -357,6 +368,7 @@ fn load_reservation(replay: &Replay<'_>, slot: u32, value: &ReservationValue) ->
     let table = &replay.tables.reservations;
     let id = ReservationId { lsn: Lsn(value.lsn), slot };
     let granted = if value.granted.is_empty() { &value.lines } else { &value.granted };
+    let order_id = order_id_of(&value.order_id, id.lsn)?;
     let opening = Opening {
         lsn: id.lsn,
         state: state_of(value.state),
@@ -364,6 +376,7 @@ fn load_reservation(replay: &Replay<'_>, slot: u32, value: &ReservationValue) ->
         lines: granted,
         customer: value.customer,
         order: value.order,
+        order_id: order_id.as_ref(),
     };
     let beyond = Error::Limit { what: "engine.reservations_max" };
     table.restore(slot, &opening).ok_or(beyond)?;

@@ -134,6 +134,7 @@ impl<S: Storage> Handle<S> {
     fn close(&self) -> Result<(), Error> {
         self.core.stopping.store(true, Ordering::Release);
         for thread in self.threads.lock().drain(..) {
+            thread.thread().unpark();
             // A thread of ours that panicked has said so already.
             let _ = thread.join();
         }

@@ -2,6 +2,7 @@
 //! timers, and the room set aside for what is open.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     sync::atomic::{AtomicBool, AtomicU64},
 };
@@ -34,7 +35,13 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
     let covers = snapshot.as_ref().map_or(Lsn(0), |s| s.covers());
     let log = Log::open(storage.clone(), options.wal.clone(), covers)?;
     let tables = Tables::new(&options);
-    let mut replay = Replay { tables: &tables, sinks: HashMap::new(), secret: None, time_ms: 0 };
+    let mut replay = Replay {
+        tables: &tables,
+        sinks: HashMap::new(),
+        secret: None,
+        time_ms: 0,
+        keys_swept: Cell::new(0),
+    };
     let mut snapshot_bytes = 0;
     if let Some(snapshot) = &snapshot {
         if snapshot.incarnation() != log.incarnation() {
@@ -99,6 +106,7 @@ fn replay_tail<S: Storage>(
     let effects = Effects { retention_ms: options.retention_ms, sku_of: &sku_of };
     let mut reader = log.reader(covers)?;
     while let Some(record) = reader.next()? {
+        replay.time_ms = replay.time_ms.max(record.time_ms);
         let mut failed = None;
         effects.of(&record, |thing, effect| {
             if failed.is_none() {
@@ -108,7 +116,6 @@ fn replay_tail<S: Storage>(
         if let Some(error) = failed {
             return Err(error);
         }
-        replay.time_ms = replay.time_ms.max(record.time_ms);
     }
     Ok(())
 }

@@ -223,13 +223,13 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.committed_again(id, &done, commit)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let seen = match self.tables.reservations.read(id) {
             Ok(seen) => seen,
             Err(why) => return Ok(self.not_begun(why)),
         };
-        let given_id = self.order_id_of(&seen);
-        let order_id = match commit.order_id.as_ref().or(given_id.as_ref()) {
+        let order_id = match commit.order_id.as_ref().or(seen.order_id.as_ref()) {
             Some(order_id) => order_id,
             None => {
                 return Err(Refusal::malformed(
@@ -275,22 +275,6 @@ impl<S: Storage> Core<S> {
         Ok(decision)
     }
 
-    /// The order id that was given at the reservation, read from its record.
-    fn order_id_of(&self, seen: &Snapshot) -> Option<OrderId> {
-        if seen.order == 0 {
-            return None;
-        }
-        let pinned = self.log.read_at(seen.id.lsn).ok()?;
-        let record = pinned.record();
-        let event = event::decode::<event::Reserve<'_>>(
-            record.lsn,
-            record.kind,
-            record.version,
-            record.body,
-        );
-        event.ok()?.order_id.parse().ok()
-    }
-
     /// A commit of what is committed already: the same content is answered again.
     fn committed_before(
         &self,
@@ -309,7 +293,7 @@ impl<S: Storage> Core<S> {
             self.order_data(money, order.data.allocations.clone(), order.data.committed_at_ms);
         let same = data.is_ok_and(|mut data| {
             data.customer.clone_from(&order.data.customer);
-            data == order.data
+            is_same_sale(data, &order.data)
         });
         if !same {
             return Ok(Decision::refused_behind(wrong(), order.last));
@@ -328,8 +312,7 @@ impl<S: Storage> Core<S> {
             Ok(now) => now,
             Err(why) => return self.not_begun(why),
         };
-        let given_id = self.order_id_of(&now);
-        let order_id = commit.order_id.as_ref().or(given_id.as_ref());
+        let order_id = commit.order_id.as_ref().or(now.order_id.as_ref());
         let view = ReservationView {
             id,
             state: ReservationState::Committed,
@@ -368,6 +351,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order_hash = self.hasher.text(place.order_id.as_str());
         let mut lines = 0;
@@ -412,6 +396,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order_claim = match self.claim_order(&place.order_id)? {
             orders::Begin::Claimed(claim) => claim,
@@ -422,7 +407,7 @@ impl<S: Storage> Core<S> {
         let ticket = self.ticket(RoomClass::New, money.record_bytes(cart.lines_max, 0), 0)?;
         let now_ms = self.now_ms();
         let customer = self.text_hash(place.customer.as_ref().map(|c| c.as_str()));
-        let taker = Taker { customer, now_ms, tail: self.log.appended().0 };
+        let taker = Taker { customer, now_ms, tail: self.log.appended().0, instead_of: (&[], 0) };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
         let order = self.order_data(money, takes.lines.clone(), now_ms)?;
         let order_hash = self.hasher.text(place.order_id.as_str());
@@ -439,8 +424,15 @@ impl<S: Storage> Core<S> {
         let lines = takes.settle();
         self.add_committed(&lines);
         let state = ReservationState::Committed;
-        let opening =
-            Opening { lsn, state, deadline_ms: 0, lines: &lines, customer, order: order_hash };
+        let opening = Opening {
+            lsn,
+            state,
+            deadline_ms: 0,
+            lines: &lines,
+            customer,
+            order: order_hash,
+            order_id: Some(&place.order_id),
+        };
         let id = slot.open(&opening);
         let order_id = place.order_id.clone();
         let order =
@@ -514,10 +506,11 @@ impl<S: Storage> Core<S> {
         self.add_committed(&data.allocations);
         let state = ReservationState::Committed;
         let reservations = transitions.iter().map(|t| t.snapshot().id).collect();
-        let id = sale.money.order_id.clone();
+        let order_id = sale.money.order_id;
+        let id = order_id.clone();
         let order = sale.order_claim.place(Order { id, data, reservations, state, last: lsn });
         for transition in transitions {
-            transition.set_order(sale.order_hash);
+            transition.set_order(sale.order_hash, order_id);
             transition.finish(state, 0, lsn);
             self.counters.add(Count::Committed);
         }
@@ -541,7 +534,12 @@ impl<S: Storage> Core<S> {
         let before = transition.snapshot();
         let cart = Cart::exactly(&self.tables.positions, &before.lines);
         let now_ms = self.now_ms();
-        let taker = Taker { customer: before.customer, now_ms, tail: self.log.appended().0 };
+        let taker = Taker {
+            customer: before.customer,
+            now_ms,
+            tail: self.log.appended().0,
+            instead_of: (&[], 0),
+        };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
         let order = self.order_data(sale.money, takes.lines.clone(), now_ms)?;
         let record = event::Placed {
@@ -570,7 +568,8 @@ impl<S: Storage> Core<S> {
         let Some(ids) = ids else { return Ok(exists) };
         let data =
             self.order_data(money, order.data.allocations.clone(), order.data.committed_at_ms);
-        let same = data.is_ok_and(|data| data == order.data) && order.reservations == ids;
+        let same = data.is_ok_and(|data| is_same_sale(data, &order.data));
+        let same = same && order.reservations == ids;
         Ok(if same { Decision::made(self.order_view(order), true, order.last) } else { exists })
     }
 
@@ -604,6 +603,16 @@ fn committed_view(id: ReservationId, order: &OrderView) -> ReservationView {
         order_id: Some(order.order_id.clone()),
         lsn: order.lsn,
     }
+}
+
+/// Whether two sales are the same, in whatever order their prices are named.
+fn is_same_sale(mut one: OrderData, other: &OrderData) -> bool {
+    one.prices.sort_unstable_by_key(|p| p.sku_number);
+    let mut prices: Vec<_> = other.prices.iter().collect();
+    prices.sort_unstable_by_key(|p| p.sku_number);
+    let same = one.prices.iter().eq(prices);
+    one.prices.clone_from(&other.prices);
+    same && one == *other
 }
 
 /// The take of an order's line.

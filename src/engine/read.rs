@@ -211,18 +211,9 @@ impl<S: Storage> Core<S> {
             state: seen.state,
             lines: self.line_views(&seen.lines),
             expires_at: held.then(|| Timestamp::from_millis(seen.deadline_ms)),
-            order_id: if sold { self.order_placed_at(seen.last) } else { None },
+            order_id: seen.order_id.clone().filter(|_| sold),
             lsn: seen.last,
         }
-    }
-
-    /// The id of the order whose record stands there, while the log keeps it.
-    fn order_placed_at(&self, lsn: Lsn) -> Option<OrderId> {
-        use crate::model::event::{Placed, decode};
-        let pinned = self.log.read_at(lsn).ok()?;
-        let record = pinned.record();
-        let placed = decode::<Placed>(record.lsn, record.kind, record.version, record.body).ok()?;
-        placed.order.order_id.parse().ok()
     }
 
     pub(super) fn order_view(&self, order: &Order) -> OrderView {

@@ -2,18 +2,22 @@
 //! asks whether it may be; but a reservation that took a position below zero would prove that law 1
 //! was broken, and stops the start.
 
+use std::cell::Cell;
+
 use crate::{
     ledger::{
+        keys::Outcome,
         limits::Who,
         orders::Order,
         positions::Movement,
         reservations::{Opening, Reservations},
     },
-    model::{Lsn, ReservationId, event::KeyRef, sink::SinkState, view::ReservationState},
+    model::{Lsn, OrderId, ReservationId, event::KeyRef, sink::SinkState, view::ReservationState},
 };
 
 use super::{
     Error,
+    checkpoint::made_by,
     core::Tables,
     effect::{Done, Effect, Opened, Shift, Thing, Turned, state_of},
 };
@@ -25,6 +29,20 @@ pub(super) struct Replay<'a> {
     pub(super) secret: Option<[u64; 2]>,
     /// The time of the last record seen.
     pub(super) time_ms: u64,
+    /// Where sweeping the table of keys has got to.
+    pub(super) keys_swept: Cell<u32>,
+}
+
+/// Slots of the table of keys that are swept at a time.
+const SWEEP_SLOTS: u32 = 1 << 12;
+
+/// The order id that a record names, if it names one.
+pub(super) fn order_id_of(text: &str, lsn: Lsn) -> Result<Option<OrderId>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| Error::Inconsistent { lsn, what: "an order's id" };
+    text.parse().map(Some).map_err(wrong)
 }
 
 /// A table's limit is below what the log holds.
@@ -118,6 +136,7 @@ impl Replay<'_> {
             true => ReservationState::Committed,
             false => ReservationState::Held,
         };
+        let order_id = order_id_of(&opened.order_id, Lsn(opened.lsn))?;
         let opening = Opening {
             lsn: Lsn(opened.lsn),
             state,
@@ -125,6 +144,7 @@ impl Replay<'_> {
             lines: &opened.lines,
             customer: opened.customer,
             order: opened.order,
+            order_id: order_id.as_ref(),
         };
         let restored = self.tables.reservations.restore(slot, &opening);
         restored.ok_or_else(|| beyond("engine.reservations_max"))
@@ -139,8 +159,8 @@ impl Replay<'_> {
         if let Some(lines) = &turned.lines {
             transition.set_lines(lines);
         }
-        if turned.order != 0 {
-            transition.set_order(turned.order);
+        if let Some(order_id) = order_id_of(&turned.order_id, lsn)? {
+            transition.set_order(turned.order, &order_id);
         }
         transition.finish(state_of(turned.state), turned.deadline_ms, Lsn(turned.last));
         Ok(())
@@ -151,11 +171,45 @@ impl Replay<'_> {
             self.tables.answers.lock().insert(done.lsn, done.answer.as_str().into());
         }
         let key = KeyRef { hash, fingerprint: done.fingerprint };
-        if self.tables.keys.restore(&key, &done.outcome()) {
-            Ok(())
-        } else {
-            Err(beyond("engine.keys_max"))
+        let restore = || self.tables.keys.restore(&key, &done.outcome());
+        // The log may hold more keys than there ever were at once: what had been forgotten by the
+        // time of this record made room for it then, and does so now.
+        if restore() || (self.forget_keys() && restore()) {
+            return Ok(());
         }
+        Err(beyond("engine.keys_max"))
+    }
+
+    /// Forgets some keys whose time was over at the present record, unless what they made was open
+    /// or in its retention. False if there are none.
+    fn forget_keys(&self) -> bool {
+        let keys = &self.tables.keys;
+        let forget = |done: &Outcome| {
+            let kept = made_by(done.kind, done.lsn, done.slot).is_some_and(|id| self.is_kept(id));
+            if !kept {
+                self.tables.answers.lock().remove(&done.lsn);
+            }
+            !kept
+        };
+        let mut looked = 0;
+        while looked < keys.slots() {
+            let from = self.keys_swept.get() % keys.slots();
+            let to = from.saturating_add(SWEEP_SLOTS).min(keys.slots());
+            self.keys_swept.set(to);
+            looked += to - from;
+            if keys.sweep(from..to, self.time_ms, forget) > 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn is_kept(&self, id: ReservationId) -> bool {
+        let closed = [ReservationState::Released, ReservationState::Expired];
+        self.tables
+            .reservations
+            .read(id)
+            .is_ok_and(|seen| !closed.contains(&seen.state) || seen.deadline_ms > self.time_ms)
     }
 
     fn limit(&self, who: Who, effect: &Effect) -> Result<(), Error> {

@@ -3,7 +3,10 @@
 //! back; after it, nothing can fail.
 
 use crate::{
-    ledger::{keys::Outcome, reservations::Opening},
+    ledger::{
+        keys::{Found, Outcome},
+        reservations::Opening,
+    },
     model::{
         ReservationId, Timestamp,
         command::Reserve,
@@ -91,8 +94,9 @@ impl<S: Storage> Core<S> {
         again: impl FnOnce(&Outcome) -> Decision<T>,
     ) -> Decision<T> {
         match self.find_key(key) {
-            Ok(Some(done)) => again(&done),
-            Ok(None) => refusal.into(),
+            Ok(Found::Done(done)) => again(&done),
+            Ok(Found::Reused(lsn)) => Decision::reused(crate::model::Lsn(lsn)),
+            Ok(Found::Nothing | Found::InFlight) => refusal.into(),
             Err(refusal) => refusal.into(),
         }
     }
@@ -125,6 +129,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.granted_again(&done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let slot = SlotClaim::new(self)?;
         let bytes = record_bytes(reserve, cart.lines_max);
@@ -132,7 +137,7 @@ impl<S: Storage> Core<S> {
         let ticket = self.ticket(RoomClass::New, bytes, closing)?;
         let now_ms = self.now_ms();
         let order = self.text_hash(reserve.order_id.as_ref().map(|o| o.as_str()));
-        let taker = Taker { customer, now_ms, tail: self.log.appended().0 };
+        let taker = Taker { customer, now_ms, tail: self.log.appended().0, instead_of: (&[], 0) };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
         let deadline_ms = now_ms + ttl_ms;
         let record = event::Reserve {
@@ -156,6 +161,7 @@ impl<S: Storage> Core<S> {
             lines: &lines,
             customer,
             order,
+            order_id: reserve.order_id.as_ref(),
         };
         let id = slot.open(&opening);
         self.wheel.insert(&self.tables.reservations, number, deadline_ms);

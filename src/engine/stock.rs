@@ -125,6 +125,8 @@ impl<S: Storage> Core<S> {
             i64::from(set.backorder_limit.get()) - now.backorder_limit,
         );
         let shift = self.shift(position, deltas.0 - deltas.1 + deltas.2, set.allow_shortfall)?;
+        // The limit is the SKU's, over all positions: its records and its changes come in one order.
+        let _order = set.per_customer_limit.map(|_| self.defining.lock());
         let record = event::Stock {
             on_hand: deltas.0,
             safety_stock: deltas.1,
@@ -220,6 +222,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return self.adjusted_again(&done),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let positions = &self.tables.positions;
         let unknown = |location: Option<&Location>| Refusal::UnknownSku {

@@ -7,7 +7,7 @@
 
 use crate::{
     ledger::{
-        limits::{Allowed, Pending, Who},
+        limits::{Allowed, Credit, Pending, Who},
         positions::{Position, Positions},
         sync::Backoff,
         word::Taken,
@@ -60,7 +60,8 @@ impl<'a> Cart<'a> {
         for line in lines {
             let want = Self::want(positions, line)?;
             let same = wants.iter_mut().find(|w| {
-                w.sku_number == want.sku_number && w.fixed == want.fixed && w.split == want.split
+                let alike = want.fixed.is_some() || w.split == want.split;
+                w.sku_number == want.sku_number && w.fixed == want.fixed && alike
             });
             match same {
                 Some(same) => {
@@ -73,8 +74,10 @@ impl<'a> Cart<'a> {
                 None => wants.push(want),
             }
         }
-        // Lines with a location first, so that a line without one takes what they leave.
-        wants.sort_by_key(|w| (w.sku_number, w.fixed.is_none(), w.fixed));
+        // Lines with a location first, so that a line without one takes what they leave; then the
+        // one that may not be split, since the one that may goes anywhere. In this order lines of
+        // one SKU can be taken one after the other if they can be taken at all.
+        wants.sort_by_key(|w| (w.sku_number, w.fixed.is_none(), w.fixed, w.split));
         let lines_max = wants
             .iter()
             .map(|w| if w.fixed.is_some() { 1 } else { positions.of_sku(w.sku_number).count() })
@@ -123,12 +126,19 @@ impl<'a> Cart<'a> {
     /// The lines that can't be taken whatever becomes of carts that are being decided; empty if each
     /// could be.
     pub(super) fn short(&self, positions: &Positions) -> Vec<ShortLine> {
-        self.wants.iter().filter_map(|want| want.short(positions)).collect()
+        self.by_sku().flat_map(|wants| short_together(positions, wants)).collect()
     }
 
-    /// Whether some line can't be taken; allocates nothing.
+    /// Whether some line can't be taken; allocates nothing where each SKU is in one line.
     pub(super) fn is_short(&self, positions: &Positions) -> bool {
-        self.wants.iter().any(|want| want.is_short(positions))
+        self.by_sku().any(|wants| match wants {
+            [want] => want.is_short(positions),
+            _ => !short_together(positions, wants).is_empty(),
+        })
+    }
+
+    fn by_sku(&self) -> impl Iterator<Item = &[Want<'a>]> {
+        self.wants.chunk_by(|a, b| a.sku_number == b.sku_number)
     }
 
     /// Sets the cart against what a reservation holds: what it keeps, what it gives back, and what of
@@ -178,7 +188,71 @@ impl<'a> Cart<'a> {
     }
 }
 
+/// The lines of one SKU that can't be taken after those before them.
+fn short_together(positions: &Positions, wants: &[Want<'_>]) -> Vec<ShortLine> {
+    let [first, _, ..] = wants else {
+        return wants.iter().filter_map(|want| want.short(positions)).collect();
+    };
+    let of_sku = positions.of_sku(first.sku_number);
+    let mut left: Vec<Left> = of_sku.map(|(number, p)| Left::of(number, p)).collect();
+    wants.iter().filter_map(|want| want.short_of(&mut left)).collect()
+}
+
+/// What lines before leave of a position: units available, and these with the pending ones.
+struct Left {
+    position: u32,
+    available: i64,
+    with_pending: i64,
+}
+
+impl Left {
+    fn of(number: u32, position: &Position) -> Self {
+        let (available, pending) = position.word().load();
+        let available = i64::from(available);
+        Self { position: number, available, with_pending: available + i64::from(pending) }
+    }
+
+    fn take(&mut self, units: i64) {
+        self.with_pending -= units;
+        self.available = (self.available - units).max(0).min(self.available);
+    }
+}
+
 impl Want<'_> {
+    /// Takes the line out of what is left, as [`Takes::want`] does; or says that it is short.
+    fn short_of(&self, left: &mut [Left]) -> Option<ShortLine> {
+        let mut wanted = i64::from(self.quantity);
+        let fits = |l: &Left| self.fixed.is_none_or(|fixed| fixed == l.position);
+        if let Some(whole) = left.iter_mut().find(|l| fits(l) && l.with_pending >= wanted) {
+            whole.take(wanted);
+            return None;
+        }
+        let each = left.iter().filter(|l| fits(l)).map(|l| (l.available, l.with_pending));
+        let (available, with_pending) = if self.fixed.is_none() && self.split {
+            each.fold((0, 0), |sum, one| (sum.0 + one.0.max(0), sum.1 + one.1.max(0)))
+        } else {
+            each.max().unwrap_or_default()
+        };
+        if with_pending < wanted {
+            return Some(self.short_line(available));
+        }
+        for l in left {
+            let part = wanted.min(l.with_pending.max(0));
+            l.take(part);
+            wanted -= part;
+        }
+        None
+    }
+
+    fn short_line(&self, available: i64) -> ShortLine {
+        ShortLine {
+            sku: self.sku.clone(),
+            location: self.location.cloned(),
+            requested: u64::from(self.quantity),
+            available,
+        }
+    }
+
     fn may_be_at(&self, positions: &Positions, position: u32) -> bool {
         match self.fixed {
             Some(fixed) => fixed == position,
@@ -211,12 +285,7 @@ impl Want<'_> {
 
     fn short(&self, positions: &Positions) -> Option<ShortLine> {
         let (available, with_pending) = self.reach(positions);
-        (with_pending < i64::from(self.quantity)).then(|| ShortLine {
-            sku: self.sku.clone(),
-            location: self.location.cloned(),
-            requested: u64::from(self.quantity),
-            available,
-        })
+        (with_pending < i64::from(self.quantity)).then(|| self.short_line(available))
     }
 }
 
@@ -231,13 +300,26 @@ pub(super) fn less(all: &[Line], part: &[Line]) -> Vec<Line> {
 
 /// Who takes, and when: what limits need.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Taker {
+pub(super) struct Taker<'a> {
     /// Keyed hash of the customer; 0 without one.
     pub(super) customer: u64,
     /// The decision's time.
     pub(super) now_ms: u64,
     /// A position that the decision's record can't come before.
     pub(super) tail: u64,
+    /// What the same record gives back, and the record that granted it: against a limit only what
+    /// comes on top of it counts.
+    pub(super) instead_of: (&'a [Line], u64),
+}
+
+impl Taker<'_> {
+    fn credit(&self, positions: &Positions, sku_number: u32) -> Credit {
+        let (given, granted) = self.instead_of;
+        let of_sku = |l: &&Line| {
+            l.limited && positions.get(l.position).is_some_and(|p| p.sku_number() == sku_number)
+        };
+        Credit { units: given.iter().filter(of_sku).map(|l| l.quantity).sum(), granted }
+    }
 }
 
 /// What a cart has taken, pending. Dropped, it gives everything back.
@@ -260,7 +342,7 @@ impl<'a> Takes<'a> {
     pub(super) fn take(
         tables: &'a Tables,
         cart: &Cart<'_>,
-        taker: Taker,
+        taker: Taker<'_>,
         wait_ms_max: u64,
     ) -> Result<Self, Refusal> {
         let mut backoff = Backoff::default();
@@ -293,7 +375,7 @@ impl<'a> Takes<'a> {
         }
     }
 
-    fn limits(&mut self, cart: &Cart<'_>, taker: Taker) -> Result<Attempt, Refusal> {
+    fn limits(&mut self, cart: &Cart<'_>, taker: Taker<'_>) -> Result<Attempt, Refusal> {
         let mut beyond = Vec::new();
         for (sku, sku_number, limit, quantity) in cart.limited(&self.tables.positions) {
             if taker.customer == 0 {
@@ -303,7 +385,9 @@ impl<'a> Takes<'a> {
                 ));
             }
             let who = Who { customer: taker.customer, sku_number };
-            match self.tables.limits.take(who, quantity, limit, taker.now_ms, taker.tail) {
+            let credit = taker.credit(&self.tables.positions, sku_number);
+            let limits = &self.tables.limits;
+            match limits.take_instead(who, quantity, limit, taker.now_ms, taker.tail, credit) {
                 Allowed::Yes(pending) => self.limited.push(pending),
                 Allowed::Wait => return Ok(Attempt::Wait),
                 Allowed::Full => {

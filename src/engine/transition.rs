@@ -8,7 +8,7 @@ use crate::{
         reservations::{NotBegun, Snapshot, Transition},
     },
     model::{
-        Lsn, ReservationId, Timestamp,
+        ID_CHARS_MAX, Lsn, ReservationId, Timestamp,
         command::{ChangeLines, Extend, Release, ReleaseLine},
         event::{self, KeyRef, Line, Of},
         view::{ReservationState, ReservationView},
@@ -104,6 +104,7 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.released_again(id, &done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let part = release.lines.as_deref().unwrap_or_default();
         let now_ms = self.now_ms();
@@ -117,7 +118,7 @@ impl<S: Storage> Core<S> {
                 self.ticket(RoomClass::Closing, Draft::bytes_for(bytes), 0)?
             } else {
                 // Lines, twice at most, and an answer that names each with its texts.
-                let bytes = 2 * archived_lines(seen.lines.len()) + 256 + 256 * seen.lines.len();
+                let bytes = 2 * archived_lines(seen.lines.len()) + answer_bytes(seen.lines.len());
                 let bytes = bytes + fixed_bytes::<event::Release>();
                 self.ticket(RoomClass::Upkeep, Draft::bytes_for(bytes), 0)?
             };
@@ -225,27 +226,36 @@ impl<S: Storage> Core<S> {
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.extended_again(id, &done)),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let ttl_ms = self.ttl_ms(Some(extend.ttl_ms))?;
-        let bytes = Draft::bytes_for(fixed_bytes::<event::Extend>());
-        let ticket = self.ticket(RoomClass::Upkeep, bytes, 0)?;
+        let seen = match self.tables.reservations.read(id) {
+            Ok(seen) => seen,
+            Err(why) => return Ok(self.not_begun(why)),
+        };
+        let bytes = fixed_bytes::<event::Extend>() + answer_bytes(seen.lines.len());
+        let ticket = self.ticket(RoomClass::Upkeep, Draft::bytes_for(bytes), 0)?;
         let transition = match self.tables.reservations.begin(id, HELD) {
             Ok(transition) => transition,
             Err(why) => return Ok(self.not_begun(why)),
         };
         let now_ms = self.now_ms();
         let before = transition.snapshot();
+        if before.lines.len() > seen.lines.len() {
+            return Err(Refusal::Overloaded { what: "the reservation was changed meanwhile" });
+        }
         let deadline_ms = now_ms + ttl_ms;
-        let record = event::Extend { of: of(&before), key: *key, deadline_ms };
+        let view = self.extended_view(&before, deadline_ms, before.last);
+        let record = event::Extend { of: of(&before), key: *key, deadline_ms, answer: json(&view) };
         let lsn = self.append(ticket, &record, now_ms);
+        self.tables.answers.lock().insert(lsn.0, record.answer.into());
         transition.finish(ReservationState::Held, deadline_ms, lsn);
         if deadline_ms < before.deadline_ms {
             self.wheel.hasten(id.slot, deadline_ms);
         }
         claim.finish(&self.outcome::<event::Extend>(lsn, id.slot, deadline_ms, now_ms));
         self.counters.add(Count::Extended);
-        let view = self.extended_view(&before, deadline_ms, lsn);
-        Ok(Decision::made(view, false, lsn))
+        Ok(Decision::made(ReservationView { lsn, ..view }, false, lsn))
     }
 
     fn extended_view(&self, of: &Snapshot, deadline_ms: u64, lsn: Lsn) -> ReservationView {
@@ -263,7 +273,12 @@ impl<S: Storage> Core<S> {
         match self.tables.reservations.read(id) {
             Ok(now) => {
                 let moved_on = (now.state != ReservationState::Held).then_some(now.state);
-                let view = self.extended_view(&now, done.aux, Lsn(done.lsn));
+                let lsn = Lsn(done.lsn);
+                let kept = self.tables.answers.lock().get(&done.lsn).cloned();
+                let view = match kept.and_then(|json| serde_json::from_str(&json).ok()) {
+                    Some(view) => ReservationView { lsn, ..view },
+                    None => self.extended_view(&now, done.aux, lsn),
+                };
                 Decision::repeated(view, moved_on, false, now.last)
             }
             Err(why) => self.not_begun(why),
@@ -299,7 +314,8 @@ impl<S: Storage> Core<S> {
         // goes back, after the record.
         let (kept, given, more) = cart.against(positions, &before.lines);
         let tail = self.log.appended().0;
-        let taker = Taker { customer: before.customer, now_ms, tail };
+        let instead_of = (&given[..], id.lsn.0);
+        let taker = Taker { customer: before.customer, now_ms, tail, instead_of };
         let takes = Takes::take(&self.tables, &more, taker, self.options.decision_wait_ms_max)?;
         let lines = merge(&kept, &takes.lines);
         let record = event::Change {
@@ -311,8 +327,9 @@ impl<S: Storage> Core<S> {
             deadline_ms: before.deadline_ms,
         };
         let lsn = self.append(ticket, &record, now_ms);
-        drop(takes.settle());
+        // Given back first, so that the customer's count never stands above its limit.
         self.tables.give_back(&given, before.customer, id.lsn);
+        drop(takes.settle());
         // The new lines' closing room was set aside with the ticket; the old lines' goes back.
         let old = closing_bytes(before.lines.len()) + closing - closing_bytes(lines.len());
         self.log.give_back(old);
@@ -349,8 +366,9 @@ impl<S: Storage> Core<S> {
         };
         let before = transition.snapshot();
         // An extension or a change of lines may have come first.
-        if before.deadline_ms.max(self.grace_until_ms) > now_ms {
-            return Some(before.deadline_ms);
+        let due_ms = before.deadline_ms.max(self.grace_until_ms);
+        if due_ms > now_ms {
+            return Some(due_ms);
         }
         if before.lines.len() > seen.lines.len() {
             return again;
@@ -368,6 +386,12 @@ impl<S: Storage> Core<S> {
         self.counters.add(Count::Expired);
         None
     }
+}
+
+/// What an answer that names so many lines takes at most as JSON: in each two ids, in which every
+/// character may have to be escaped, a number, and the fields' names.
+fn answer_bytes(lines: usize) -> usize {
+    256 + lines * (4 * ID_CHARS_MAX + 64)
 }
 
 /// When an expiry that had no room, or met another transition, is tried again.

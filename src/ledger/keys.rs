@@ -99,8 +99,8 @@ pub enum Found {
     InFlight,
     /// A request with it was done.
     Done(Outcome),
-    /// It was used for something else.
-    Reused,
+    /// It was used for something else, by the record at this position.
+    Reused(u64),
 }
 
 /// What beginning a request finds.
@@ -190,8 +190,9 @@ impl Keys {
     fn verdict(entry: &Entry, key: &KeyRef) -> Found {
         let (phase, fingerprint, outcome) = entry.read();
         match phase {
-            _ if fingerprint != key.fingerprint => Found::Reused,
+            DONE if fingerprint != key.fingerprint => Found::Reused(outcome.lsn),
             DONE => Found::Done(outcome),
+            // Whatever it is used for: it may yet be refused, and the key free again.
             _ => Found::InFlight,
         }
     }
@@ -404,9 +405,10 @@ mod tests {
         assert_eq!(keys.find(&key(1, 1)), Found::Nothing);
         let Begin::Claimed(claim) = keys.begin(&key(1, 1)) else { panic!() };
         assert!(matches!(keys.begin(&key(1, 1)), Begin::Taken(Found::InFlight)));
+        assert_eq!(keys.find(&key(1, 2)), Found::InFlight);
         claim.finish(&outcome(8));
         assert_eq!(keys.find(&key(1, 1)), Found::Done(outcome(8)));
-        assert_eq!(keys.find(&key(1, 2)), Found::Reused);
+        assert_eq!(keys.find(&key(1, 2)), Found::Reused(8));
         assert!(matches!(keys.begin(&key(1, 1)), Begin::Taken(Found::Done(_))));
     }
 

@@ -113,6 +113,15 @@ pub struct Who {
     pub sku_number: u32,
 }
 
+/// Units that a decision gives back by the same record by which it takes others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Credit {
+    /// Units.
+    pub units: u32,
+    /// The record that granted them.
+    pub granted: u64,
+}
+
 /// A count as checkpoints keep it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restored {
@@ -178,6 +187,20 @@ impl Limits {
     /// Takes units for a decision: [`Self::settle`] or [`Self::undo`] follows. `tail` is a position
     /// that the decision's record can't come before.
     pub fn take(&self, who: Who, quantity: u32, limit: u32, now_ms: u64, tail: u64) -> Allowed {
+        self.take_instead(who, quantity, limit, now_ms, tail, Credit::default())
+    }
+
+    /// Like [`Self::take`] for a decision whose record also gives units back: those don't count.
+    /// [`Self::give`] must follow the record, before [`Self::settle`].
+    pub fn take_instead(
+        &self,
+        who: Who,
+        quantity: u32,
+        limit: u32,
+        now_ms: u64,
+        tail: u64,
+        credit: Credit,
+    ) -> Allowed {
         let bucket = self.bucket(who);
         let _lock = self.lock(bucket);
         let (slot, count) = match self.find(bucket, who) {
@@ -191,8 +214,11 @@ impl Limits {
         if count.is_over(now_ms, self.period_ms) {
             count.begin_period(now_ms, tail);
         }
+        // Units of an earlier period are not in the count, so they don't come off it.
+        let in_period = credit.granted >= count.period_lsn.load(Ordering::Relaxed);
+        let limit = u64::from(limit) + u64::from(if in_period { credit.units } else { 0 });
         let (taken, pending) = (get(&count.taken), get(&count.pending));
-        let beyond = |taken: u32| u64::from(taken) + u64::from(quantity) > u64::from(limit);
+        let beyond = |taken: u32| u64::from(taken) + u64::from(quantity) > limit;
         if beyond(taken - pending) {
             return Allowed::Beyond { taken: taken - pending };
         }

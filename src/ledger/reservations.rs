@@ -21,7 +21,7 @@ use super::{
     slab::Slab,
     sync::{AtomicU32, AtomicU64, Backoff, Ordering, fence},
 };
-use crate::model::{Lsn, ReservationId, event::Line, view::ReservationState};
+use crate::model::{Lsn, OrderId, ReservationId, event::Line, view::ReservationState};
 
 /// The chain link of a slot that is in no list of the timer wheel.
 pub const NOT_TIMED: u32 = u32::MAX - 1;
@@ -55,13 +55,17 @@ fn state_of(word: u64) -> Option<ReservationState> {
     })
 }
 
-/// Lines of a reservation that has several, or that has changed since it was granted.
+/// What a reservation has that does not fit into its slot: several lines, what it was granted where
+/// that has changed since, the name of its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extra {
     /// What it holds.
     pub lines: Box<[Line]>,
     /// What it was granted, where that was something else.
     pub granted: Option<Box<[Line]>>,
+    /// The order that it was made for or became. Kept here, since the record that names it may be
+    /// recycled long before the reservation is closed.
+    pub order_id: Option<OrderId>,
 }
 
 #[derive(Debug)]
@@ -122,6 +126,8 @@ pub struct Snapshot {
     pub customer: u64,
     /// Keyed hash of the order id; 0 without one.
     pub order: u64,
+    /// The order that it was made for or became.
+    pub order_id: Option<OrderId>,
 }
 
 /// The lines of a reservation; a single one needs no allocation.
@@ -167,6 +173,8 @@ pub struct Opening<'a> {
     pub customer: u64,
     /// Keyed hash of the order id; 0 without one.
     pub order: u64,
+    /// The order id, where there is one.
+    pub order_id: Option<&'a OrderId>,
 }
 
 /// Why a transition can't begin.
@@ -217,8 +225,9 @@ impl Transition<'_> {
     }
 
     /// Names the order that it becomes, before [`Self::finish`].
-    pub fn set_order(&self, order: u64) {
+    pub fn set_order(&self, order: u64, order_id: &OrderId) {
         self.slot.order.store(order, Ordering::Relaxed);
+        self.table.set_order_id(self.slot, order_id);
     }
 }
 
@@ -270,9 +279,12 @@ impl Reservations {
         entry.last.store(opening.lsn.0, Ordering::Relaxed);
         entry.customer.store(opening.customer, Ordering::Relaxed);
         entry.order.store(opening.order, Ordering::Relaxed);
-        match opening.lines {
-            [one] => entry.line.store(pack_line(one), Ordering::Relaxed),
-            many => self.set_extra(entry, Extra { lines: many.into(), granted: None }),
+        match (opening.lines, opening.order_id) {
+            ([one], None) => entry.line.store(pack_line(one), Ordering::Relaxed),
+            (lines, order_id) => {
+                let order_id = order_id.cloned();
+                self.set_extra(entry, Extra { lines: lines.into(), granted: None, order_id });
+            }
         }
         let word = state_bits(opening.state) | (opening.deadline_ms << DEADLINE_SHIFT);
         entry.word.store(word, Ordering::Release);
@@ -296,18 +308,39 @@ impl Reservations {
         self.extras.get(number)?.lock().clone()
     }
 
+    /// What the slot's extra is, or would be.
+    fn extra_or_line(&self, entry: &Slot) -> Extra {
+        self.extra(entry).map_or_else(
+            || Extra {
+                lines: [unpack_line(entry.line.load(Ordering::Relaxed))].into(),
+                granted: None,
+                order_id: None,
+            },
+            |extra| (*extra).clone(),
+        )
+    }
+
     fn set_lines(&self, entry: &Slot, lines: &[Line]) {
-        let granted = match self.extra(entry) {
-            Some(extra) => extra.granted.clone().unwrap_or_else(|| extra.lines.clone()),
-            None => [unpack_line(entry.line.load(Ordering::Relaxed))].into(),
-        };
-        self.set_extra(entry, Extra { lines: lines.into(), granted: Some(granted) });
+        let Extra { lines: before, granted, order_id } = self.extra_or_line(entry);
+        let granted = Some(granted.unwrap_or(before));
+        self.set_extra(entry, Extra { lines: lines.into(), granted, order_id });
+    }
+
+    fn set_order_id(&self, entry: &Slot, order_id: &OrderId) {
+        let extra = self.extra_or_line(entry);
+        if extra.order_id.as_ref() != Some(order_id) {
+            self.set_extra(entry, Extra { order_id: Some(order_id.clone()), ..extra });
+        }
     }
 
     fn snapshot(&self, number: u32, entry: &Slot, word: u64) -> Snapshot {
-        let (lines, granted) = match self.extra(entry) {
-            None => (Lines::One(unpack_line(entry.line.load(Ordering::Relaxed))), None),
-            Some(extra) => (Lines::from(&*extra.lines), extra.granted.as_deref().map(Lines::from)),
+        let (lines, granted, order_id) = match self.extra(entry) {
+            None => (Lines::One(unpack_line(entry.line.load(Ordering::Relaxed))), None, None),
+            Some(extra) => (
+                Lines::from(&*extra.lines),
+                extra.granted.as_deref().map(Lines::from),
+                extra.order_id.clone(),
+            ),
         };
         Snapshot {
             id: ReservationId { lsn: Lsn(entry.id.load(Ordering::Relaxed)), slot: number },
@@ -318,6 +351,7 @@ impl Reservations {
             granted,
             customer: entry.customer.load(Ordering::Relaxed),
             order: entry.order.load(Ordering::Relaxed),
+            order_id,
         }
     }
 
@@ -487,6 +521,7 @@ mod tests {
             lines,
             customer: 0,
             order: 0,
+            order_id: None,
         }
     }
 
@@ -520,6 +555,28 @@ mod tests {
         let before = table.read(id).unwrap();
         drop(table.begin(id, HELD).unwrap());
         assert_eq!(table.read(id).unwrap(), before);
+    }
+
+    #[test]
+    fn the_order_stays_when_lines_change_and_lines_when_the_order_comes() {
+        let table = Reservations::new(4);
+        let (given, other): (OrderId, OrderId) = ("O-1".parse().unwrap(), "O-2".parse().unwrap());
+        for order_id in [Some(&given), None] {
+            let slot = table.reserve_slot().unwrap();
+            let id = ReservationId { lsn: Lsn(8), slot };
+            table.open(slot, &Opening { order_id, ..opening(8, &[LINE]) });
+            assert_eq!(table.read(id).unwrap().order_id.as_ref(), order_id);
+            let change = table.begin(id, HELD).unwrap();
+            change.set_lines(&[LINE, LINE]);
+            change.finish(ReservationState::Held, 1000, Lsn(16));
+            assert_eq!(table.read(id).unwrap().order_id.as_ref(), order_id);
+            let sale = table.begin(id, HELD).unwrap();
+            sale.set_order(7, &other);
+            sale.finish(ReservationState::Committed, 0, Lsn(24));
+            let now = table.read(id).unwrap();
+            assert_eq!((now.order, now.order_id.as_ref()), (7, Some(&other)));
+            assert_eq!((now.lines.len(), now.granted.unwrap().len()), (2, 1));
+        }
     }
 
     #[test]

@@ -60,9 +60,13 @@ impl Wheel {
         loop {
             link.store(first, Ordering::Release);
             match list.compare_exchange_weak(first, slot, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return,
+                Ok(_) => break,
                 Err(now) => first = now,
             }
+        }
+        // Its tick was turned meanwhile: the list comes up again only a whole turn later.
+        if self.tick.load(Ordering::Acquire) > tick {
+            self.hasten(slot, deadline_ms);
         }
     }
 
@@ -110,8 +114,11 @@ impl Wheel {
                 }
             };
             let Some(Reverse((_, slot))) = due else { return };
-            // What is not due now is still in its list.
-            let _ = look(slot);
+            // It is still in its list, but may be wanted long before that comes up: it was busy, or
+            // there was no room, or a grace is not over.
+            if let Some(deadline_ms) = look(slot) {
+                self.hasten(slot, deadline_ms.max(now_ms + 1));
+            }
         }
     }
 }
@@ -136,6 +143,7 @@ mod tests {
                 lines: &[line],
                 customer: 0,
                 order: 0,
+                order_id: None,
             };
             table.open(slot, &opening);
         }

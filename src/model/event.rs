@@ -260,6 +260,8 @@ pub struct Extend {
     pub key: KeyRef,
     /// When it expires now.
     pub deadline_ms: u64,
+    /// The answer, as JSON without its `lsn`: the lines may change before the request is repeated.
+    pub answer: String,
 }
 
 /// A held reservation's time ran out, and its units went back.
