@@ -37,6 +37,15 @@ struct Count {
     period_lsn: u64,
 }
 
+impl Count {
+    /// Units of a reservation granted at `lsn` are in it, so they come off it when they are given
+    /// back. A reservation may be older than the period, where its cart was changed since; then
+    /// units of an earlier period that are held by a reservation in between come off it as well.
+    fn covers(&mut self, lsn: u64) {
+        self.period_lsn = self.period_lsn.min(lsn);
+    }
+}
+
 type Shard = Mutex<HashMap<(u64, u32), Count, RandomState>>;
 
 const SHARDS: usize = 1024;
@@ -96,7 +105,7 @@ impl Limits {
     }
 
     /// Takes units for a decision: [`Self::settle`] or [`Self::undo`] follows. `tail` is a position
-    /// that the decision's record can't come before.
+    /// that the record of the reservation can't come before.
     pub fn take(&self, who: Who, quantity: u32, limit: u32, now_ms: u64, tail: u64) -> Allowed {
         self.take_instead(who, quantity, limit, now_ms, tail, Credit::default())
     }
@@ -143,6 +152,7 @@ impl Limits {
         }
         count.taken += quantity;
         count.pending += quantity;
+        count.covers(tail);
         Allowed::Yes
     }
 
@@ -190,6 +200,7 @@ impl Limits {
             *count = fresh;
         }
         count.taken = count.taken.saturating_add(quantity);
+        count.covers(lsn);
     }
 
     /// Replay: what a checkpoint says.
