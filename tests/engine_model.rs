@@ -131,15 +131,15 @@ fn a_step() -> impl Strategy<Value = Step> {
             .prop_map(|(at, on_hand, safety, backorder, limit, version, as_of, allow)| {
                 Step::Set { at, on_hand, safety, backorder, limit, version, as_of, allow }
             }),
-        2 => (at(), -8..12i64, rarely.clone())
+        2 => (at(), -8..12i64, rarely)
             .prop_map(|(at, delta, allow)| Step::Adjust { at, delta, allow }),
         8 => (lines(), customer(), prop::bool::weighted(0.3), prop::bool::weighted(0.15))
             .prop_map(|(lines, customer, order, brief)| {
                 Step::Reserve { lines, customer, order, brief }
             }),
         3 => (any::<usize>(), lines()).prop_map(|(of, lines)| Step::Change { of, lines }),
-        4 => (any::<usize>(), prop_oneof![4 => Just(0u8), 1 => 1..8u8], some(), rarely.clone(),
-              rarely.clone())
+        4 => (any::<usize>(), prop_oneof![4 => Just(0u8), 1 => 1..8u8], some(), rarely,
+              rarely)
             .prop_map(|(of, skus, order, revive, bad_tax)| {
                 Step::Commit { of, skus, order, revive, bad_tax }
             }),
