@@ -627,6 +627,38 @@ fn a_change_of_lines_counts_against_the_limit_only_what_it_adds() {
 }
 
 #[test]
+fn what_is_put_into_a_cart_and_out_again_comes_off_the_limit() {
+    let storage = SimStorage::new();
+    let options = small();
+    let mut shop = shop(&storage, &options);
+    shop.set("A", "BER", &stock_of(50)).unwrap();
+    shop.set("B", "BER", &limited(50, 2)).unwrap();
+    let for_ann = |reserve| Reserve { customer: Some(id("ann")), ..reserve };
+    let of = shop.reserve("r", &for_ann(one("A", 1))).unwrap().value.id;
+    shop.reserve("other", &for_ann(one("A", 1))).unwrap();
+    for round in 0..5 {
+        if round == 4 {
+            // The period begins with a younger reservation.
+            let b = shop.reserve("younger", &for_ann(one("B", 1))).unwrap().value.id;
+            shop.change(of, &[line("A", 1), line("B", 1)]).unwrap();
+            shop.release("x", b, &Release::default()).unwrap();
+        }
+        shop.change(of, &[line("A", 1), line("B", 2)]).unwrap();
+        let beyond = shop.reserve("b", &for_ann(one("B", 1)));
+        assert!(matches!(beyond, Err(Refusal::PurchaseLimit { .. })), "{beyond:?}");
+        if round == 1 {
+            shop.0.checkpoint().unwrap();
+        }
+        if round > 0 {
+            shop = reopened(shop, &storage, &options);
+        }
+        shop.change(of, &[line("A", 1)]).unwrap();
+    }
+    shop.reserve("b", &for_ann(one("B", 2))).unwrap();
+    assert!(shop.reserve("b3", &for_ann(one("B", 1))).is_err());
+}
+
+#[test]
 fn what_is_closed_is_forgotten_after_its_time_and_what_is_open_never() {
     let storage = SimStorage::new();
     let options = Options { retention_ms: 200, ..small() };

@@ -227,7 +227,9 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
             (self.emit)(Thing::Position(line.position), Effect::Shifted(shift));
             if line.limited {
                 let who = Thing::CustomerLimit(customer, (self.effects.sku_of)(line.position));
-                let (at_ms, lsn) = (self.record.time_ms, self.record.lsn.0);
+                // A period that begins with these units covers their reservation, so that they come
+                // off it when they are given back.
+                let (at_ms, lsn) = (self.record.time_ms, granted.0);
                 let quantity = line.quantity;
                 (self.emit)(
                     who,
@@ -386,7 +388,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         let event = Self::read::<Change>(self.record)?;
         let customer = event.customer_hash.to_native();
         let granted = Lsn(event.of.reservation.to_native());
-        self.moved(&lines(&event.taken), customer, true, self.record.lsn);
+        self.moved(&lines(&event.taken), customer, true, granted);
         self.moved(&lines(&event.given), customer, false, granted);
         let (now, deadline_ms) = (lines(&event.lines), event.deadline_ms.to_native());
         self.turned(&event.of, ReservationState::Held, deadline_ms, Some(now));
@@ -400,9 +402,10 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         let order = event.order_hash.to_native();
         let lsn = self.record.lsn;
         let taken_slot = event.taken_slot.as_ref().map(|slot| slot.to_native());
-        let revived = event.reservations.iter().any(|r| r.revived);
-        if taken_slot.is_some() || revived {
-            self.moved(&data.allocations, customer, true, lsn);
+        let revived = event.reservations.iter().find(|r| r.revived);
+        let granted = revived.map(|r| Lsn(r.of.reservation.to_native()));
+        if let Some(granted) = taken_slot.map(|_| lsn).or(granted) {
+            self.moved(&data.allocations, customer, true, granted);
         }
         for line in &data.allocations {
             let shift = Shift { committed: i64::from(line.quantity), ..Shift::default() };

@@ -192,6 +192,7 @@ pub(super) fn apply(
                 _ => fresh,
             };
             limit.taken = limit.taken.saturating_add(quantity);
+            limit.lsn = limit.lsn.min(lsn);
             Value::CustomerLimit(limit)
         }
         (Some(Value::CustomerLimit(mut limit)), Effect::LimitGiven { quantity, granted }) => {

@@ -537,7 +537,7 @@ impl<S: Storage> Core<S> {
         let taker = Taker {
             customer: before.customer,
             now_ms,
-            tail: self.log.appended().0,
+            tail: before.id.lsn.0,
             instead_of: (&[], 0),
         };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;

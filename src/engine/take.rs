@@ -305,7 +305,7 @@ pub(super) struct Taker<'a> {
     pub(super) customer: u64,
     /// The decision's time.
     pub(super) now_ms: u64,
-    /// A position that the decision's record can't come before.
+    /// Where a period that these units begin begins: the reservation's record can't come before it.
     pub(super) tail: u64,
     /// What the same record gives back, and the record that granted it: against a limit only what
     /// comes on top of it counts.

@@ -313,7 +313,8 @@ impl<S: Storage> Core<S> {
         // What it keeps is not taken again: only the difference is, and only what is too much
         // goes back, after the record.
         let (kept, given, more) = cart.against(positions, &before.lines);
-        let tail = self.log.appended().0;
+        // What is put into a cart later comes off the limit as what was in it from the begin does.
+        let tail = id.lsn.0;
         let instead_of = (&given[..], id.lsn.0);
         let taker = Taker { customer: before.customer, now_ms, tail, instead_of };
         let takes = Takes::take(&self.tables, &more, taker, self.options.decision_wait_ms_max)?;

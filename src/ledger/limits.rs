@@ -86,6 +86,13 @@ impl Count {
         self.period_lsn.store(lsn, Ordering::Relaxed);
     }
 
+    /// Units of a reservation granted at `lsn` are in it, so they come off it when they are given
+    /// back. A reservation may be older than the period, where its cart was changed since; then
+    /// units of an earlier period that are held by a reservation in between come off it as well.
+    fn covers(&self, lsn: u64) {
+        self.period_lsn.fetch_min(lsn, Ordering::Relaxed);
+    }
+
     fn is_over(&self, now_ms: u64, period_ms: u64) -> bool {
         let from_ms = self.period_from_ms.load(Ordering::Relaxed);
         get(&self.pending) == 0 && now_ms.saturating_sub(from_ms) >= period_ms
@@ -185,7 +192,7 @@ impl Limits {
     }
 
     /// Takes units for a decision: [`Self::settle`] or [`Self::undo`] follows. `tail` is a position
-    /// that the decision's record can't come before.
+    /// that the record of the reservation can't come before.
     pub fn take(&self, who: Who, quantity: u32, limit: u32, now_ms: u64, tail: u64) -> Allowed {
         self.take_instead(who, quantity, limit, now_ms, tail, Credit::default())
     }
@@ -227,6 +234,7 @@ impl Limits {
         }
         set(&count.taken, taken + quantity);
         set(&count.pending, pending + quantity);
+        count.covers(tail);
         Allowed::Yes(Pending { slot, quantity, who })
     }
 
@@ -271,6 +279,7 @@ impl Limits {
             count.begin_period(at_ms, lsn);
         }
         set(&count.taken, get(&count.taken).saturating_add(quantity));
+        count.covers(lsn);
         true
     }
 
