@@ -108,6 +108,28 @@ fn damage_below_a_mark_refuses_the_start_and_names_the_place() {
 }
 
 #[test]
+fn a_log_that_closes_without_ready_room_still_has_its_last_mark() {
+    let storage = SimStorage::new();
+    let impatient = Options { room_wait_ms_max: 1, ..idle_mark() };
+    let log = Log::open(storage.clone(), impatient, Lsn(0)).unwrap();
+    thread::sleep(Duration::from_millis(100));
+    storage.set_make_delay(Duration::from_millis(300));
+    let mut draft = Draft::new();
+    draft.begin(1, 1, 42).extend([1; 8]);
+    draft.seal();
+    let mut last = Lsn(0);
+    while let Ok(ticket) = log.ticket(RoomClass::New, draft.bytes(), 0) {
+        last = ticket.append(&draft);
+    }
+    assert!(last > Lsn(0));
+    log.wait_blocking(last).unwrap();
+    drop(log);
+    let name = format!("{:016x}.log", last.0 / SEGMENT_BYTES);
+    storage.flip(&name, last.0 % SEGMENT_BYTES + 17, 1);
+    assert!(matches!(open(&storage).err(), Some(Error::Rotted { lsn, .. }) if lsn == last));
+}
+
+#[test]
 fn a_damaged_or_missing_segment_refuses_the_start() {
     let storage = SimStorage::new();
     let log = Log::open(storage.clone(), idle_mark(), Lsn(0)).unwrap();
