@@ -29,6 +29,7 @@ use super::{
 };
 use crate::model::{Incarnation, Lsn};
 
+type Found<S> = Vec<(Header, Segment<<S as Storage>::Segment>)>;
 type Segments<S> = Vec<Arc<Segment<<S as Storage>::Segment>>>;
 type Found<S> = Vec<(Header, Segment<<S as Storage>::Segment>)>;
 
