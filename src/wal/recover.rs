@@ -31,7 +31,6 @@ use crate::model::{Incarnation, Lsn};
 
 type Found<S> = Vec<(Header, Segment<<S as Storage>::Segment>)>;
 type Segments<S> = Vec<Arc<Segment<<S as Storage>::Segment>>>;
-type Found<S> = Vec<(Header, Segment<<S as Storage>::Segment>)>;
 
 /// What was found.
 pub struct Recovered<S: Storage> {
