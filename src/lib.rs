@@ -4,9 +4,20 @@
 //! The map of the house, in the direction in which imports may point:
 //! `model <- {wal, ledger} <- engine <- {feed, api}`, `wal <- feed <- delivery <- sinks`.
 
+pub mod api;
+pub mod config;
+pub mod delivery;
 pub mod engine;
+pub mod feed;
 pub mod ledger;
 pub mod model;
+pub mod sinks;
+pub mod telemetry;
 pub mod wal;
 
 pub use engine::{Answer, Decision, Engine, Error, Key, Options, Refusal, Status};
+
+/// The README's example of embedding, compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -33,10 +33,10 @@ const IMAGES_A_MOMENT: u64 = 8;
 
 fn options(random: &mut Random) -> Options {
     Options {
-        segment_bytes: 16 * KIB << random.below(2),
+        segment_bytes: (16 * KIB) << random.below(2),
         budget_bytes: 64 * 1024 * KIB,
         ready_segments: 1 + random.below(2) as u32,
-        unsynced_bytes_max: 32 * KIB << random.below(3),
+        unsynced_bytes_max: (32 * KIB) << random.below(3),
         idle_mark_ms: 1 + random.below(10),
         room_wait_ms_max: 10_000,
         ..Options::default()

@@ -82,7 +82,7 @@ impl Sweep {
         tables.reservations.sweep(self.reservation..to, now_ms);
         self.reservation = if to >= tables.reservations.slots() { 0 } else { to };
         tables.limits.sweep(self.limit, now_ms);
-        self.limit = (self.limit + 1) % tables.limits.shards();
+        self.limit = (self.limit + 1) % tables.limits.groups();
     }
 }
 

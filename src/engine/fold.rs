@@ -322,7 +322,9 @@ pub(super) fn load(replay: &mut Replay<'_>, thing: Thing, value: Value) -> Resul
         (Thing::CustomerLimit(customer, sku_number), Value::CustomerLimit(limit)) => {
             let LimitValue { taken, from_ms, lsn } = limit;
             let restored = Restored { taken, period_from_ms: from_ms, period_lsn: lsn };
-            tables.limits.restore(Who { customer, sku_number }, restored);
+            if !tables.limits.restore(Who { customer, sku_number }, restored) {
+                return Err(Error::Limit { what: "engine.customer_limits_max" });
+            }
         }
         (Thing::Order(id), Value::Order(order)) => {
             let wrong = |_| Error::Checkpoint { reason: "an order's id is none".into() };

@@ -66,7 +66,7 @@ impl Replay<'_> {
             (Thing::Reservation(slot), Effect::Turned(turned)) => self.turn(lsn, slot, &turned)?,
             (Thing::Key(hash), Effect::Done(done)) => self.done(hash, &done)?,
             (Thing::CustomerLimit(customer, sku_number), effect) => {
-                self.limit(Who { customer, sku_number }, &effect);
+                self.limit(Who { customer, sku_number }, &effect)?;
             }
             (Thing::Order(id), Effect::Placed { data, reservations, lsn }) => {
                 let id = id
@@ -212,16 +212,19 @@ impl Replay<'_> {
             .is_ok_and(|seen| !closed.contains(&seen.state) || seen.deadline_ms > self.time_ms)
     }
 
-    fn limit(&self, who: Who, effect: &Effect) {
-        match *effect {
+    fn limit(&self, who: Who, effect: &Effect) -> Result<(), Error> {
+        let limits = &self.tables.limits;
+        let fits = match *effect {
             Effect::LimitTaken { quantity, at_ms, lsn } => {
-                self.tables.limits.restore_take(who, quantity, at_ms, lsn);
+                limits.restore_take(who, quantity, at_ms, lsn)
             }
             Effect::LimitGiven { quantity, granted } => {
-                self.tables.limits.give(who, quantity, granted);
+                limits.give(who, quantity, granted);
+                true
             }
-            _ => {}
-        }
+            _ => true,
+        };
+        if fits { Ok(()) } else { Err(beyond("engine.customer_limits_max")) }
     }
 }
 

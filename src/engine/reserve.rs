@@ -123,6 +123,9 @@ impl<S: Storage> Core<S> {
         if cart.is_short(&self.tables.positions) {
             return Err(Refusal::InsufficientStock { lines: cart.short(&self.tables.positions) });
         }
+        let customer = self.text_hash(reserve.customer.as_ref().map(|c| c.as_str()));
+        self.tables.keys.warm(key);
+        cart.warm_limits(&self.tables, customer);
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) => return Ok(self.granted_again(&done)),
@@ -133,7 +136,6 @@ impl<S: Storage> Core<S> {
         let closing = closing_bytes(cart.lines_max);
         let ticket = self.ticket(RoomClass::New, bytes, closing)?;
         let now_ms = self.now_ms();
-        let customer = self.text_hash(reserve.customer.as_ref().map(|c| c.as_str()));
         let order = self.text_hash(reserve.order_id.as_ref().map(|o| o.as_str()));
         let taker = Taker { customer, now_ms, tail: self.log.appended().0, instead_of: (&[], 0) };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;

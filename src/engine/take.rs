@@ -7,7 +7,7 @@
 
 use crate::{
     ledger::{
-        limits::{Allowed, Credit, Who},
+        limits::{Allowed, Credit, Pending, Who},
         positions::{Position, Positions},
         sync::Backoff,
         word::Taken,
@@ -167,6 +167,13 @@ impl<'a> Cart<'a> {
         (kept, given, self)
     }
 
+    /// Begins to fetch what limits will touch; see [`crate::ledger::keys::Keys::warm`].
+    pub(super) fn warm_limits(&self, tables: &Tables, customer: u64) {
+        for want in self.wants.iter().filter(|w| tables.positions.limit(w.sku_number).is_some()) {
+            tables.limits.warm(Who { customer, sku_number: want.sku_number });
+        }
+    }
+
     /// Units of each SKU that has a limit per customer.
     fn limited(&self, positions: &Positions) -> Vec<(&'a Sku, u32, u32, u32)> {
         let mut limited: Vec<(&Sku, u32, u32, u32)> = Vec::new();
@@ -321,7 +328,7 @@ pub(super) struct Takes<'a> {
     tables: &'a Tables,
     /// What was taken where.
     pub(super) lines: Vec<Line>,
-    limited: Vec<(Who, u32)>,
+    limited: Vec<Pending>,
 }
 
 enum Attempt {
@@ -339,7 +346,7 @@ impl<'a> Takes<'a> {
         wait_ms_max: u64,
     ) -> Result<Self, Refusal> {
         let mut backoff = Backoff::default();
-        let began = std::time::Instant::now();
+        let mut began = None;
         loop {
             let mut takes =
                 Self { tables, lines: Vec::with_capacity(cart.lines_max), limited: Vec::new() };
@@ -358,6 +365,7 @@ impl<'a> Takes<'a> {
                 }
                 Attempt::Wait => drop(takes),
             }
+            let began = began.get_or_insert_with(std::time::Instant::now);
             if began.elapsed().as_millis() as u64 > wait_ms_max {
                 return Err(Refusal::Overloaded {
                     what: "other carts are being decided; try again",
@@ -380,7 +388,7 @@ impl<'a> Takes<'a> {
             let credit = taker.credit(&self.tables.positions, sku_number);
             let limits = &self.tables.limits;
             match limits.take_instead(who, quantity, limit, taker.now_ms, taker.tail, credit) {
-                Allowed::Yes => self.limited.push((who, quantity)),
+                Allowed::Yes(pending) => self.limited.push(pending),
                 Allowed::Wait => return Ok(Attempt::Wait),
                 Allowed::Full => {
                     return Err(Refusal::Overloaded {
@@ -457,7 +465,7 @@ impl<'a> Takes<'a> {
 
     fn took(&mut self, number: u32, position: &Position, quantity: u32) {
         let sku_number = position.sku_number();
-        let limited = self.limited.iter().any(|(who, _)| who.sku_number == sku_number);
+        let limited = self.limited.iter().any(|l| l.who.sku_number == sku_number);
         match self.lines.iter_mut().find(|l| l.position == number) {
             Some(line) => line.quantity += quantity,
             None => self.lines.push(Line { position: number, quantity, limited }),
@@ -466,8 +474,8 @@ impl<'a> Takes<'a> {
 
     /// The record stands: what was taken is no longer pending.
     pub(super) fn settle(mut self) -> Vec<Line> {
-        for (who, quantity) in self.limited.drain(..) {
-            self.tables.limits.settle(who, quantity);
+        for pending in self.limited.drain(..) {
+            self.tables.limits.settle(pending);
         }
         let lines = std::mem::take(&mut self.lines);
         for line in &lines {
@@ -481,8 +489,8 @@ impl<'a> Takes<'a> {
 
 impl Drop for Takes<'_> {
     fn drop(&mut self) {
-        for (who, quantity) in self.limited.drain(..) {
-            self.tables.limits.undo(who, quantity);
+        for pending in self.limited.drain(..) {
+            self.tables.limits.undo(pending);
         }
         for line in self.lines.drain(..) {
             if let Some(position) = self.tables.positions.get(line.position) {

@@ -22,6 +22,7 @@
 use parking_lot::Mutex;
 
 use super::{
+    memory::filled,
     slab::{NONE, Slab},
     sync::{AtomicU32, AtomicU64, Ordering, fence},
 };
@@ -47,6 +48,7 @@ pub struct Outcome {
 }
 
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Entry {
     hash: [AtomicU64; 2],
     fingerprint: AtomicU64,
@@ -160,7 +162,7 @@ impl Keys {
     pub fn new(keys_max: u32) -> Self {
         let buckets = (keys_max as usize).next_power_of_two().max(2);
         Self {
-            heads: (0..buckets).map(|_| AtomicU64::new(head(0, NONE))).collect(),
+            heads: filled(buckets, || AtomicU64::new(head(0, NONE))),
             entries: Slab::new(keys_max),
             removing: (0..REMOVERS).map(|_| Mutex::new(())).collect(),
         }
@@ -193,6 +195,12 @@ impl Keys {
             // Whatever it is used for: it may yet be refused, and the key free again.
             _ => Found::InFlight,
         }
+    }
+
+    /// Begins to fetch what a look-up of the key will touch, so that its wait for memory passes
+    /// together with others'.
+    pub fn warm(&self, key: &KeyRef) {
+        std::hint::black_box(self.heads[self.bucket(key)].load(Ordering::Relaxed));
     }
 
     /// What is known of a key. Takes no lock and writes nothing.

@@ -6,6 +6,7 @@
 
 pub mod keys;
 pub mod limits;
+mod memory;
 pub mod names;
 pub mod orders;
 pub mod positions;

@@ -69,6 +69,7 @@ pub struct Extra {
 }
 
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot {
     word: AtomicU64,
     id: AtomicU64,

@@ -9,8 +9,36 @@ use std::sync::{
 
 use crossbeam_queue::SegQueue;
 
-/// Slots a chunk has. 4096 slots of 64 bytes are 256 KiB.
-const CHUNK: usize = 4096;
+use super::memory::block;
+
+/// Slots of the first chunk: 256 KiB of 64 bytes each. Chunks double until they have
+/// [`CHUNK_MAX`] slots, so that a small table stays small and a large one lies in large pages.
+const CHUNK_MIN: usize = 1 << 12;
+/// Slots of the largest chunks: 16 MiB of 64 bytes each.
+const CHUNK_MAX: usize = 1 << 18;
+/// Chunks until the largest: the first, and its doublings.
+const DOUBLINGS: usize = (CHUNK_MAX / CHUNK_MIN).ilog2() as usize + 1;
+
+/// The chunk of a slot, and where in it.
+fn place(slot: usize) -> (usize, usize) {
+    if slot >= CHUNK_MAX {
+        let beyond = slot - CHUNK_MAX;
+        return (DOUBLINGS + beyond / CHUNK_MAX, beyond % CHUNK_MAX);
+    }
+    match (slot / CHUNK_MIN).checked_ilog2() {
+        None => (0, slot),
+        Some(doubling) => (doubling as usize + 1, slot - (CHUNK_MIN << doubling)),
+    }
+}
+
+/// Slots of a chunk.
+fn chunk_slots(chunk: usize) -> usize {
+    match chunk {
+        0 => CHUNK_MIN,
+        1..DOUBLINGS => CHUNK_MIN << (chunk - 1),
+        _ => CHUNK_MAX,
+    }
+}
 
 /// No slot: the end of a chain.
 pub const NONE: u32 = u32::MAX;
@@ -29,8 +57,8 @@ pub struct Slab<T> {
 impl<T: Default> Slab<T> {
     /// An empty slab for at most `slots_max` slots.
     pub fn new(slots_max: u32) -> Self {
-        let slots_max = slots_max.min(NONE - CHUNK as u32);
-        let chunks = (slots_max as usize).div_ceil(CHUNK);
+        let slots_max = slots_max.min(NONE - CHUNK_MAX as u32);
+        let chunks = place(slots_max as usize).0 + 1;
         Self {
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
             slots_max,
@@ -40,15 +68,15 @@ impl<T: Default> Slab<T> {
         }
     }
 
-    fn chunk(&self, slot: u32) -> Option<&[T]> {
-        let chunk = self.chunks.get(slot as usize / CHUNK)?;
-        Some(chunk.get_or_init(|| (0..CHUNK).map(|_| T::default()).collect()))
+    fn make(&self, slot: u32) -> Option<&T> {
+        let (chunk, at) = place(slot as usize);
+        self.chunks.get(chunk)?.get_or_init(|| block(chunk_slots(chunk))).get(at)
     }
 
     /// The slot, if one of that number was ever handed out.
     pub fn get(&self, slot: u32) -> Option<&T> {
-        let chunk = self.chunks.get(slot as usize / CHUNK)?.get()?;
-        chunk.get(slot as usize % CHUNK)
+        let (chunk, at) = place(slot as usize);
+        self.chunks.get(chunk)?.get()?.get(at)
     }
 
     /// A slot for use, or `None` if all are.
@@ -62,7 +90,7 @@ impl<T: Default> Slab<T> {
             self.fresh.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        self.chunk(slot)?;
+        self.make(slot)?;
         self.used.fetch_add(1, Ordering::Relaxed);
         Some(slot)
     }
@@ -80,7 +108,7 @@ impl<T: Default> Slab<T> {
             return None;
         }
         self.fresh.fetch_max(slot + 1, Ordering::Relaxed);
-        self.chunk(slot)?.get(slot as usize % CHUNK)
+        self.make(slot)
     }
 
     /// After replay: every slot below the highest claimed one that is not in use is free.
@@ -125,6 +153,18 @@ mod tests {
         assert_eq!(slab.take(), None);
         slab.put(1);
         assert_eq!((slab.used(), slab.take(), slab.take()), (2, Some(1), None));
+    }
+
+    #[test]
+    fn chunks_follow_each_other_without_a_gap() {
+        let mut expected = (0, 0);
+        for slot in 0..3 * CHUNK_MAX {
+            assert_eq!(place(slot), expected, "{slot}");
+            expected.1 += 1;
+            if expected.1 == chunk_slots(expected.0) {
+                expected = (expected.0 + 1, 0);
+            }
+        }
     }
 
     #[test]

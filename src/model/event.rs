@@ -407,6 +407,8 @@ pub struct Acknowledge {
     pub refused: bool,
     /// The sink's name.
     pub sink: String,
+    /// What the partner said where it refused something, shortened; else empty.
+    pub answer: String,
 }
 
 #[cfg(test)]

@@ -212,7 +212,6 @@ impl<M: Memory> Core<M> {
     }
 
     /// Room for one record of at most `record` bytes and for those that will close what it opens.
-    /// May be refused wrongly while another is being refused: see [`Core::ticket_exact`].
     pub fn ticket(
         &self,
         class: RoomClass,
@@ -228,22 +227,9 @@ impl<M: Memory> Core<M> {
         Ok(CoreTicket { core: self, record, closing })
     }
 
-    /// Like [`Core::ticket`], slower, and never wrongly refused.
-    pub fn ticket_exact(
-        &self,
-        class: RoomClass,
-        record: u64,
-        closing: u64,
-    ) -> Result<CoreTicket<'_, M>, Lack> {
-        let record = record::padded(record);
-        self.may_write(record)?;
-        self.room.take_exact(class, record, closing)?;
-        Ok(CoreTicket { core: self, record, closing })
-    }
-
     /// A ticket for the log itself, which is served while it is closing; `None` if there is no room.
     pub fn own_ticket(&self, record: u64) -> Option<CoreTicket<'_, M>> {
-        self.room.take_exact(RoomClass::Delivery, record, 0).ok()?;
+        self.room.take(RoomClass::Delivery, record, 0).ok()?;
         Some(CoreTicket { core: self, record, closing: 0 })
     }
 
@@ -267,6 +253,12 @@ impl<M: Memory> Core<M> {
                 Err(now) => tail = now,
             }
         }
+    }
+
+    /// Claims and never publishes, as a thread that dies in between would.
+    #[cfg(test)]
+    pub fn leave_hole(&self, bytes: u64) -> u64 {
+        self.claim(bytes).lsn
     }
 
     /// The segment of a position that the caller has claimed and not published.
@@ -312,11 +304,12 @@ impl<M: Memory> Core<M> {
         claim.lsn
     }
 
-    /// Whether there is a published record that has not been walked over. For the thread that syncs,
-    /// before it sleeps.
-    pub fn has_unwalked(&self) -> bool {
+    /// Whether there is a published record that is not durable, walked over or not: a waiter may have
+    /// walked since the thread that syncs did. For that thread, before it sleeps.
+    pub fn has_unsynced(&self) -> bool {
         let _walk = lock(&self.walk);
-        !self.is_stopped() && self.extent_at(self.published()).is_some()
+        let published = self.published();
+        !self.is_stopped() && (published > self.durable() || self.extent_at(published).is_some())
     }
 
     /// The extent of the published record at a position at or above the published one, if it is

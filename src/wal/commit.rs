@@ -74,7 +74,7 @@ impl<S: Storage> Committer<S> {
                     return inner.poison(Poisoned::Closed);
                 }
                 let time_max = self.sleep_max();
-                inner.core.committer.sleep(time_max, || inner.core.has_unwalked());
+                inner.core.committer.sleep(time_max, || inner.core.has_unsynced());
             }
         }
     }
@@ -187,5 +187,48 @@ impl<S: Storage> Committer<S> {
             return Ok(());
         }
         Err(Poisoned::Hole { lsn: crate::model::Lsn(end), waited_ms })
+    }
+}
+
+#[cfg(all(test, not(feature = "model-check")))]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Lsn,
+        wal::{Log, Options, RoomClass, sim::SimStorage},
+    };
+
+    fn append(log: &Log<SimStorage>) -> Lsn {
+        let mut draft = Draft::new();
+        draft.begin(1, 1, 1).extend([1; 8]);
+        draft.seal();
+        log.ticket(RoomClass::New, 24, 0).unwrap().append(&draft)
+    }
+
+    #[test]
+    fn a_hole_that_stays_open_poisons_the_log_and_nothing_behind_it_is_acknowledged() {
+        let options = Options { segment_bytes: 65536, hole_ms_max: 100, ..Options::default() };
+        let log = Log::open(SimStorage::new(), options, Lsn(0)).unwrap();
+        let before = append(&log);
+        log.wait_blocking(before).unwrap();
+        let hole = log.inner().core.leave_hole(64);
+        let behind = append(&log);
+        let begun = Instant::now();
+        let poisoned = log.wait_blocking(behind).unwrap_err();
+        assert!(matches!(poisoned, Poisoned::Hole { lsn, .. } if lsn.0 <= hole), "{poisoned}");
+        assert!(begun.elapsed() >= Duration::from_millis(100));
+        assert!(log.is_acked(before) && !log.is_acked(behind));
+    }
+
+    #[test]
+    fn an_idle_log_is_marked_once() {
+        let options = Options { segment_bytes: 65536, idle_mark_ms: 1, ..Options::default() };
+        let log = Log::open(SimStorage::new(), options, Lsn(0)).unwrap();
+        log.wait_blocking(append(&log)).unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+        let marks = log.stats().marks;
+        assert_eq!(marks, 2, "one with the group and one that covers it");
+        std::thread::sleep(Duration::from_millis(150));
+        assert_eq!(log.stats().marks, marks);
     }
 }

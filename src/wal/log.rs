@@ -266,7 +266,7 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
-    fn inner(&self) -> &Arc<Inner<S>> {
+    pub(super) fn inner(&self) -> &Arc<Inner<S>> {
         &self.handle.inner
     }
 
@@ -328,7 +328,7 @@ impl<S: Storage> Log<S> {
         inner.counters.room_waits.fetch_add(1, Ordering::Relaxed);
         inner.room_waiting.fetch_add(1, Ordering::Relaxed);
         let result = loop {
-            let lack = match inner.core.ticket_exact(class, record, closing) {
+            let lack = match inner.core.ticket(class, record, closing) {
                 Ok(ticket) => break Ok(Ticket { ticket }),
                 Err(Lack::Poisoned) => break Err(NoRoom::Poisoned),
                 Err(Lack::Free) if inner.core.room.is_exhausted() => break Err(NoRoom::Full),

@@ -35,6 +35,7 @@ pub mod checkpoint;
 mod commit;
 mod counters;
 mod error;
+pub mod inspect;
 mod log;
 mod mark;
 mod options;

@@ -30,6 +30,7 @@ use super::{
 use crate::model::{Incarnation, Lsn};
 
 type Segments<S> = Vec<Arc<Segment<<S as Storage>::Segment>>>;
+type Found<S> = Vec<(Header, Segment<<S as Storage>::Segment>)>;
 
 /// What was found.
 pub struct Recovered<S: Storage> {
@@ -82,10 +83,7 @@ fn begin<S: Storage>(
 }
 
 /// All segments, oldest first, without a gap. Removes spares.
-fn find<S: Storage>(
-    storage: &S,
-    options: &Options,
-) -> Result<Vec<(Header, Segment<S::Segment>)>, Error> {
+fn find<S: Storage>(storage: &S, options: &Options) -> Result<Found<S>, Error> {
     let names = storage.list().map_err(Error::io("listing the data directory"))?;
     for spare in names.iter().filter(|name| segment::is_spare_name(name)) {
         let what = || format!("removing {}", storage.place(spare));
@@ -94,7 +92,7 @@ fn find<S: Storage>(
     let mut indices: Vec<u64> =
         names.iter().filter_map(|name| segment::index_of_name(name)).collect();
     indices.sort_unstable();
-    let mut found: Vec<(Header, Segment<S::Segment>)> = Vec::with_capacity(indices.len());
+    let mut found: Found<S> = Vec::with_capacity(indices.len());
     for index in indices {
         let (header, segment) = segment::open(storage, index, options.segment_bytes)?;
         if let Some((before, _)) = found.last() {

@@ -93,7 +93,7 @@ impl<M> Ring<M> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model-check")))]
 mod tests {
     use super::*;
 

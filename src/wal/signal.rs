@@ -53,11 +53,13 @@ impl Signal {
 
     /// Sleeps until woken, at most so long, unless there is work already.
     pub fn sleep(&self, time_max: Duration, has_work: impl FnOnce() -> bool) {
-        self.asleep.store(true, Ordering::Relaxed);
+        // Swaps rather than stores, so that each of our changes of the flag is ordered after whatever
+        // a waker made of it before, and the model checker knows it too.
+        self.asleep.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if !has_work() {
             park_timeout(time_max);
         }
-        self.asleep.store(false, Ordering::Relaxed);
+        self.asleep.swap(false, Ordering::AcqRel);
     }
 }

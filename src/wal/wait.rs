@@ -73,7 +73,7 @@ impl Waiters {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model-check")))]
 mod tests {
     use std::{
         sync::{

@@ -15,7 +15,7 @@ use std::io;
 
 pub use file::FileStorage;
 
-use super::ring::Memory;
+pub use super::ring::Memory;
 
 /// The bytes of a segment file before its payload.
 pub const SEGMENT_HEADER_BYTES: u64 = 4096;

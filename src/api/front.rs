@@ -1,0 +1,238 @@
+//! What every request goes through: its id, admission, the limits of its headers, its timing. Lean,
+//! since a lone caller's latency is counted in microseconds: one allocation, no lock.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    response::{IntoResponse, Response},
+};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::{State, codes, problem::Problem};
+use crate::telemetry::Endpoint;
+
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+/// Whether a route is one that load and shutdown may turn away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Counted against the limit, refused while shutting down.
+    Counted,
+    /// Always answered: health, status, metrics, pages.
+    Open,
+}
+
+/// Wraps the handler of one route and method.
+#[derive(Clone)]
+pub(super) struct Front {
+    state: State,
+    endpoint: Arc<Endpoint>,
+    gate: Gate,
+}
+
+impl Front {
+    pub(super) fn new(state: &State, endpoint: Arc<Endpoint>, gate: Gate) -> Self {
+        Self { state: state.clone(), endpoint, gate }
+    }
+}
+
+impl<S> Layer<S> for Front {
+    type Service = FrontService<S>;
+
+    fn layer(&self, inner: S) -> FrontService<S> {
+        FrontService { front: self.clone(), inner }
+    }
+}
+
+/// A handler behind a [`Front`].
+#[derive(Clone)]
+pub(super) struct FrontService<S> {
+    front: Front,
+    inner: S,
+}
+
+impl<S> Service<Request> for FrontService<S>
+where
+    S: Service<Request, Error = Infallible> + Clone + Send + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let Front { state, endpoint, gate } = self.front.clone();
+        let id = request_id(request.headers()).unwrap_or_else(|| state.new_request_id());
+        let trace = traceparent(request.headers());
+        let effect = is_effect(request.method());
+        let span = tracing::debug_span!(
+            "request",
+            id = id.to_str().unwrap_or_default(),
+            traceparent = trace.as_ref().and_then(|t| t.to_str().ok()),
+        );
+        let mut inner = self.inner.clone();
+        let answer = async move {
+            let admitted = match gate {
+                Gate::Open => None,
+                Gate::Counted => match state.admit() {
+                    Ok(admitted) => Some(admitted),
+                    Err(problem) => return problem.into_response(),
+                },
+            };
+            if let Err(problem) = check_headers(&request, &state) {
+                return problem.into_response();
+            }
+            let response = unpanicked(inner.call(request), effect).await;
+            drop(admitted);
+            response
+        };
+        let draining = self.front.state.clone(); // Asked when the answer is there, not before.
+        Box::pin(
+            async move {
+                let mut response = answer.await;
+                finish(response.headers_mut(), id, trace, draining.is_draining());
+                let elapsed = started.elapsed();
+                endpoint.record(response.status().as_u16(), elapsed);
+                tracing::debug!(status = response.status().as_u16(), ?elapsed, "answered");
+                Ok(response)
+            }
+            .instrument(span),
+        )
+    }
+}
+
+fn is_effect(method: &Method) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Headers that every answer has.
+fn finish(headers: &mut HeaderMap, id: HeaderValue, trace: Option<HeaderValue>, closing: bool) {
+    headers.insert(REQUEST_ID.clone(), id);
+    if let Some(trace) = trace {
+        headers.insert(TRACEPARENT.clone(), trace);
+    }
+    if closing {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+}
+
+/// The caller's id of the request, if it is one: visible ASCII, at most 128 characters.
+fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(&REQUEST_ID)?;
+    let bytes = value.as_bytes();
+    let valid =
+        (1..=REQUEST_ID_CHARS_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    valid.then(|| value.clone())
+}
+
+/// The trace that the request belongs to, if it is named as W3C Trace Context has it.
+fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(&TRACEPARENT)?;
+    is_traceparent(value.as_bytes()).then(|| value.clone())
+}
+
+fn is_traceparent(bytes: &[u8]) -> bool {
+    let parts: [&[u8]; 4] = match bytes {
+        b if b.len() == 55 => [&b[..2], &b[3..35], &b[36..52], &b[53..]],
+        _ => return false,
+    };
+    let hex = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
+    let not_zero = |part: &[u8]| part.iter().any(|b| *b != b'0');
+    [bytes[2], bytes[35], bytes[52]] == *b"---"
+        && parts.iter().all(|part| part.iter().all(hex))
+        && parts[0] != b"ff"
+        && not_zero(parts[1])
+        && not_zero(parts[2])
+}
+
+/// Refuses more headers than the options allow.
+fn check_headers(request: &Request, state: &State) -> Result<(), Problem> {
+    let headers = request.headers();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let options = state.options();
+    if headers.len() > options.headers_max
+        || target + bytes.sum::<usize>() > options.header_bytes_max
+    {
+        return Err(Problem::new(&codes::HEADERS_TOO_LARGE));
+    }
+    Ok(())
+}
+
+/// Waits for the handler; a panic in it becomes an answer. What it had begun is closed by its guards,
+/// but whether it took effect can't be told from here.
+async fn unpanicked<R: IntoResponse>(
+    handler: impl Future<Output = Result<R, Infallible>>,
+    effect: bool,
+) -> Response {
+    let mut handler = pin!(handler);
+    let polled = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
+    });
+    match polled.await {
+        Some(Ok(response)) => response.into_response(),
+        Some(Err(never)) => match never {},
+        None if effect => Problem::new(&codes::OUTCOME_UNKNOWN).into_response(),
+        None => Problem::new(&codes::INTERNAL).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_taken_over_if_it_is_one() {
+        let with = |id: &str| {
+            let value = HeaderValue::from_bytes(id.as_bytes()).unwrap();
+            request_id(&HeaderMap::from_iter([(REQUEST_ID.clone(), value)])).is_some()
+        };
+        assert!(with("abc-1") && with(&"x".repeat(128)));
+        assert!(!with("") && !with("a b") && !with("ä") && !with(&"x".repeat(129)));
+    }
+
+    #[test]
+    fn a_traceparent_is_taken_over_if_it_is_one() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_traceparent(good.as_bytes()));
+        for bad in [
+            "",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert!(!is_traceparent(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_answer() {
+        async fn broken() -> Result<Response, Infallible> {
+            panic!("a test of what a panic does")
+        }
+        assert_eq!(unpanicked(broken(), true).await.status().as_u16(), 504);
+        assert_eq!(unpanicked(broken(), false).await.status().as_u16(), 500);
+    }
+}

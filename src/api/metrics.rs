@@ -1,0 +1,153 @@
+//! `GET /metrics`: the counters of requests, engine, log and sinks as OpenMetrics.
+
+use axum::{
+    extract,
+    http::header,
+    response::{IntoResponse, Response},
+};
+
+use super::State;
+use crate::{
+    engine::{Counters, Engine, Status},
+    model::sink::SinkView,
+    telemetry::{self, Exposition, Kind},
+    wal::Stats,
+};
+
+/// Reads the metrics.
+#[utoipa::path(get, path = "/metrics", tag = "operations",
+    responses((status = 200, description = "OpenMetrics 1.0.0.", body = String,
+        content_type = "application/openmetrics-text")))]
+pub(super) async fn metrics(extract::State(state): extract::State<State>) -> Response {
+    ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text(&state)).into_response()
+}
+
+fn text(state: &State) -> String {
+    let mut text = Exposition::default();
+    state.requests().expose(&mut text);
+    text.gauge("holdfast_http_in_flight", "Requests under way.", state.in_flight());
+    text.counter("holdfast_http_shed", "Requests refused at the limit.", state.shed());
+    let ready = state.engine().ok();
+    text.gauge("holdfast_ready", "1 once requests are served.", u8::from(ready.is_some()));
+    if let Some(engine) = ready {
+        expose_engine(engine, &mut text);
+    }
+    expose_sinks(&state.sinks(), &mut text);
+    text.finish()
+}
+
+fn expose_engine(engine: &Engine, text: &mut Exposition) {
+    let status = engine.status();
+    expose_status(&status, text);
+    expose_counters(&status.counters, text);
+    expose_log(&engine.log().stats(), text);
+    let poisoned = u8::from(engine.log().poisoned().is_some());
+    text.gauge("holdfast_log_poisoned", "1 once the log could not be written.", poisoned);
+}
+
+fn expose_status(status: &Status, text: &mut Exposition) {
+    text.family("holdfast_build", Kind::Info, None, "The version and the life of the data.");
+    let labels = [("version", status.version), ("incarnation", status.incarnation.as_str())];
+    text.sample("holdfast_build_info", &labels, 1);
+    for (name, help, value) in [
+        ("holdfast_log_appended_lsn", "End of the log.", status.appended.0),
+        ("holdfast_log_durable_lsn", "All below is durable.", status.durable.0),
+        ("holdfast_log_checkpoint_lsn", "All below is in a checkpoint.", status.checkpoint.0),
+        ("holdfast_reservations_open", "Reservations held.", status.open_reservations),
+        ("holdfast_reservations", "Reservations kept.", status.reservations),
+        ("holdfast_reservations_max", "Reservations that fit.", status.reservations_max),
+        ("holdfast_idempotency_keys", "Keys kept.", status.keys),
+        ("holdfast_idempotency_keys_max", "Keys that fit.", status.keys_max),
+        ("holdfast_orders", "Orders kept.", status.orders),
+        ("holdfast_positions", "Positions known.", status.positions),
+        ("holdfast_oversold_units", "Units oversold; always 0.", status.oversold),
+        ("holdfast_shortfall_units", "Units missing after forced corrections.", status.shortfall),
+    ] {
+        text.gauge(name, help, value);
+    }
+}
+
+fn expose_counters(counters: &Counters, text: &mut Exposition) {
+    for (name, help, value) in [
+        ("holdfast_reservations_granted", "Reservations granted.", counters.granted),
+        ("holdfast_refused_stock", "Refused for lack of stock.", counters.refused_stock),
+        ("holdfast_refused_limit", "Refused at a customer's limit.", counters.refused_limit),
+        ("holdfast_refused_other", "Refused for another reason.", counters.refused_other),
+        ("holdfast_replayed", "Repeats answered with the first answer.", counters.replayed),
+        ("holdfast_reservations_committed", "Reservations committed.", counters.committed),
+        ("holdfast_reservations_released", "Reservations released.", counters.released),
+        ("holdfast_reservations_expired", "Reservations expired.", counters.expired),
+        ("holdfast_reservations_extended", "Reservations extended.", counters.extended),
+        ("holdfast_orders_placed", "Orders placed in one step.", counters.orders_placed),
+        ("holdfast_checkpoints", "Checkpoints written.", counters.checkpoints),
+    ] {
+        text.counter(name, help, value);
+    }
+}
+
+fn expose_log(log: &Stats, text: &mut Exposition) {
+    text.counter("holdfast_log_records", "Records appended.", log.records);
+    text.counter("holdfast_log_appended_bytes", "Bytes appended.", log.bytes);
+    text.counter("holdfast_log_syncs", "Syncs of the log.", log.syncs);
+    let sync_seconds = "holdfast_log_sync_seconds";
+    text.family(sync_seconds, Kind::Counter, Some("seconds"), "Time spent in syncs.");
+    text.sample("holdfast_log_sync_seconds_total", &[], log.sync_us_sum as f64 / 1e6);
+    let max = log.sync_us_max as f64 / 1e6;
+    text.gauge("holdfast_log_sync_max_seconds", "The longest sync.", max);
+    text.counter("holdfast_log_stalls", "Times the log had to be waited for.", log.stalls);
+    text.counter("holdfast_log_room_waits", "Times room had to be waited for.", log.room_waits);
+    text.counter("holdfast_log_segments_made", "Segments made.", log.segments_made);
+    text.counter("holdfast_log_segments_recycled", "Segments recycled.", log.segments_recycled);
+    text.gauge("holdfast_log_used_bytes", "Of the disk budget.", log.used_bytes);
+    text.gauge("holdfast_log_budget_bytes", "The disk budget.", log.budget_bytes);
+    text.gauge("holdfast_log_closing_bytes", "Set aside to close what is open.", log.closing_bytes);
+}
+
+/// A number of a sink: name, help, how to read it.
+type Reading = (&'static str, &'static str, fn(&SinkView) -> f64);
+
+const SINK_GAUGES: [Reading; 6] = [
+    ("holdfast_sink_running", "1 while it runs.", |s| f64::from(u8::from(s.state == "running"))),
+    ("holdfast_sink_acknowledged_lsn", "All below is with the partner.", |s| {
+        s.acknowledged_lsn.0 as f64
+    }),
+    ("holdfast_sink_lag_records", "Records not with the partner.", |s| s.lag_records as f64),
+    ("holdfast_sink_lag_seconds", "Age of the oldest of them.", |s| s.lag_ms as f64 / 1e3),
+    ("holdfast_sink_concurrency", "Requests allowed at once.", |s| s.concurrency as f64),
+    ("holdfast_sink_dead_letters", "Lines set aside.", |s| s.dead_letters as f64),
+];
+
+const SINK_COUNTERS: [Reading; 3] = [
+    ("holdfast_sink_batches_delivered", "Batches taken.", |s| s.batches_delivered as f64),
+    ("holdfast_sink_events_delivered", "Records in them.", |s| s.events_delivered as f64),
+    ("holdfast_sink_retries", "Attempts after the first.", |s| s.retries as f64),
+];
+
+fn expose_sinks(sinks: &[SinkView], text: &mut Exposition) {
+    for (name, help, read) in SINK_GAUGES {
+        let unit = name.ends_with("seconds").then_some("seconds");
+        text.family(name, Kind::Gauge, unit, help);
+        for sink in sinks {
+            text.sample(name, &labels(sink), read(sink));
+        }
+    }
+    for (name, help, read) in SINK_COUNTERS {
+        text.family(name, Kind::Counter, None, help);
+        for sink in sinks {
+            text.sample(&format!("{name}_total"), &labels(sink), read(sink));
+        }
+    }
+    expose_lanes(sinks, text);
+}
+
+fn labels(sink: &SinkView) -> [(&str, &str); 2] {
+    [("sink", &sink.name), ("domain", &sink.domain)]
+}
+
+fn expose_lanes(sinks: &[SinkView], text: &mut Exposition) {
+    text.family("holdfast_sink_lane_depth", Kind::Gauge, None, "Batches that wait in a lane.");
+    for (sink, lane) in sinks.iter().flat_map(|sink| sink.lanes.iter().map(move |l| (sink, l))) {
+        let labels = [("sink", sink.name.as_str()), ("priority", lane.priority.as_str())];
+        text.sample("holdfast_sink_lane_depth", &labels, lane.depth);
+    }
+}

@@ -1,0 +1,47 @@
+//! The HTTP server: the contract's routes over an [`Engine`](crate::engine::Engine), version 1.
+//!
+//! Promises: every body, header, line, wait and number of requests has a limit ([`Options`]); every
+//! error is a problem of RFC 9457 with a code of [`codes`]; nothing a caller sends makes it panic or
+//! answer 5xx without a reason that lies with the server. A decision is made in one synchronous
+//! call; a caller who goes away drops only the wait for its answer, never half a decision.
+//!
+//! It speaks HTTP/1.1. What isn't HTTP at all (a head that can't be parsed) is answered with a bare
+//! 400 and the connection closed, before any of this is reached.
+//!
+//! ```no_run
+//! # async fn run(engine: holdfast::engine::Engine) -> Result<(), holdfast::api::Error> {
+//! let options = holdfast::api::Options::default();
+//! let listener = tokio::net::TcpListener::bind(options.listen).await.expect("the port is free");
+//! let state = holdfast::api::State::new(options);
+//! state.ready(engine, std::sync::Arc::new(holdfast::api::NoSinks));
+//! holdfast::api::serve(listener, state, std::future::pending()).await
+//! # }
+//! ```
+
+mod answer;
+mod batch;
+pub mod codes;
+mod front;
+mod import;
+mod json;
+mod metrics;
+mod openapi;
+mod operations;
+mod options;
+mod orders;
+mod pages;
+mod problem;
+mod request;
+mod reservations;
+mod router;
+mod server;
+mod state;
+mod stock;
+mod strict;
+
+pub use openapi::document as openapi;
+pub use options::Options;
+pub use problem::Problem;
+pub use router::{router, served};
+pub use server::{Error, serve};
+pub use state::{NoSinks, Sinks, State};

@@ -1,0 +1,105 @@
+//! The OpenAPI 3.1 document, made from the handlers and the types that they take and give.
+
+use axum::{body::Bytes, http::StatusCode, response::Response};
+use std::sync::OnceLock;
+use utoipa::{
+    Modify, OpenApi, ToSchema,
+    openapi::{
+        Content, Ref, RefOr, ResponseBuilder,
+        path::{Operation, PathItem},
+    },
+};
+
+use super::answer;
+
+/// An error, RFC 9457.
+#[derive(ToSchema)]
+#[allow(dead_code)] // A schema: problems are written by hand.
+pub(super) struct ProblemView {
+    /// A page about it: `/problems/` and the code.
+    r#type: String,
+    /// One line for people.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// This very case in words.
+    detail: String,
+    /// What programs should look at.
+    code: String,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Holdfast", description = "Reserves stock under a flash sale: durable, never oversold."),
+    paths(
+        super::stock::set,
+        super::stock::adjust,
+        super::stock::get,
+        super::stock::list,
+        super::import::import,
+        super::reservations::reserve,
+        super::batch::reserve,
+        super::reservations::get,
+        super::reservations::list,
+        super::reservations::release,
+        super::reservations::extend,
+        super::reservations::commit,
+        super::reservations::change_lines,
+        super::orders::place,
+        super::orders::get,
+        super::orders::find,
+        super::operations::status,
+        super::operations::sinks,
+        super::operations::livez,
+        super::operations::readyz,
+        super::metrics::metrics,
+        super::pages::index,
+        super::pages::problems,
+        super::pages::problem,
+        serve,
+    ),
+    components(schemas(ProblemView, crate::model::view::StockView)),
+    modifiers(&Problems)
+)]
+struct Document;
+
+/// Every operation can answer with a problem.
+struct Problems;
+
+impl Modify for Problems {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for item in document.paths.paths.values_mut() {
+            for operation in operations(item) {
+                let problem = ResponseBuilder::new()
+                    .description("A problem; `code` says which.")
+                    .content(
+                        "application/problem+json",
+                        Content::new(Some(RefOr::Ref(Ref::from_schema_name("ProblemView")))),
+                    )
+                    .build();
+                operation.responses.responses.insert("default".to_owned(), problem.into());
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+}
+
+/// The document as JSON.
+pub fn document() -> &'static Bytes {
+    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let mut json = Vec::new();
+        answer::write(&mut json, &Document::openapi());
+        json.into()
+    })
+}
+
+/// Reads this document.
+#[utoipa::path(get, path = "/openapi.json", tag = "operations",
+    responses((status = 200, description = "OpenAPI 3.1.", body = Object)))]
+pub(super) async fn serve() -> Response {
+    answer::json_bytes(StatusCode::OK, document().clone())
+}

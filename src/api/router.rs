@@ -1,0 +1,130 @@
+//! The table of routes.
+
+use axum::{
+    Router,
+    handler::Handler,
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, any, on},
+};
+
+use super::{
+    State, batch, codes,
+    front::{Front, Gate},
+    import, metrics, openapi, operations, orders, pages,
+    problem::Problem,
+    reservations, stock,
+};
+
+/// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
+/// the limits of connections.
+pub fn router(state: State) -> Router {
+    build(&state).router.with_state(state)
+}
+
+/// Method and path of every route.
+pub fn served() -> Vec<(Method, &'static str)> {
+    build(&State::new(Default::default())).served
+}
+
+fn build(state: &State) -> Routes<'_> {
+    use Gate::{Counted, Open};
+    Routes::new(state)
+        .put("/v1/stock/{sku}/{location}", Counted, stock::set)
+        .post("/v1/stock/adjustments", Counted, stock::adjust)
+        .post("/v1/stock/import", Counted, import::import)
+        .get("/v1/stock/{sku}", Counted, stock::get)
+        .get("/v1/stock", Counted, stock::list)
+        .post("/v1/reservations", Counted, reservations::reserve)
+        .get("/v1/reservations", Counted, reservations::list)
+        .post("/v1/reservations/batch", Counted, batch::reserve)
+        .get("/v1/reservations/{id}", Counted, reservations::get)
+        .post("/v1/reservations/{id}/release", Counted, reservations::release)
+        .post("/v1/reservations/{id}/extend", Counted, reservations::extend)
+        .post("/v1/reservations/{id}/commit", Counted, reservations::commit)
+        .put("/v1/reservations/{id}/lines", Counted, reservations::change_lines)
+        .post("/v1/orders", Counted, orders::place)
+        .get("/v1/orders", Counted, orders::find)
+        .get("/v1/orders/{order_id}", Counted, orders::get)
+        .get("/v1/sinks", Open, operations::sinks)
+        .get("/v1/status", Open, operations::status)
+        .get("/livez", Open, operations::livez)
+        .get("/readyz", Open, operations::readyz)
+        .get("/metrics", Open, metrics::metrics)
+        .get("/openapi.json", Open, openapi::serve)
+        .get("/problems", Open, pages::problems)
+        .get("/problems/{code}", Open, pages::problem)
+        .get("/", Open, pages::index)
+        .finish()
+}
+
+/// A router in the making, and the list of what is in it.
+struct Routes<'a> {
+    state: &'a State,
+    router: Router<State>,
+    served: Vec<(Method, &'static str)>,
+}
+
+impl<'a> Routes<'a> {
+    fn new(state: &'a State) -> Self {
+        Self { state, router: Router::new(), served: Vec::new() }
+    }
+
+    fn get<T: 'static>(self, path: &'static str, gate: Gate, h: impl Handler<T, State>) -> Self {
+        self.add(MethodFilter::GET, Method::GET, path, gate, h)
+    }
+
+    fn put<T: 'static>(self, path: &'static str, gate: Gate, h: impl Handler<T, State>) -> Self {
+        self.add(MethodFilter::PUT, Method::PUT, path, gate, h)
+    }
+
+    fn post<T: 'static>(self, path: &'static str, gate: Gate, h: impl Handler<T, State>) -> Self {
+        self.add(MethodFilter::POST, Method::POST, path, gate, h)
+    }
+
+    fn add<T: 'static>(
+        mut self,
+        filter: MethodFilter,
+        method: Method,
+        path: &'static str,
+        gate: Gate,
+        handler: impl Handler<T, State>,
+    ) -> Self {
+        let endpoint = self.state.requests().endpoint(path, name(&method));
+        let handler = handler.layer(Front::new(self.state, endpoint, gate));
+        self.router = self.router.route(path, on(filter, handler));
+        self.served.push((method, path));
+        self
+    }
+
+    /// Adds what answers for everything else.
+    fn finish(mut self) -> Self {
+        let endpoint = self.state.requests().endpoint("none", "any");
+        let front = Front::new(self.state, endpoint, Gate::Open);
+        self.router = self
+            .router
+            .method_not_allowed_fallback(method_not_allowed.layer(front.clone()))
+            .fallback_service(any(not_found.layer(front)));
+        self
+    }
+}
+
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::PUT => "PUT",
+        _ => "POST",
+    }
+}
+
+async fn not_found() -> Problem {
+    Problem::new(&codes::NOT_FOUND)
+}
+
+/// OPTIONS is answered with what is allowed; the router adds the Allow header to both.
+async fn method_not_allowed(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::NO_CONTENT.into_response();
+    }
+    Problem::new(&codes::METHOD_NOT_ALLOWED).into_response()
+}

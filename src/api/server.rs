@@ -1,0 +1,179 @@
+//! Accepts connections and serves them, with limits, until told to stop; then answers what was
+//! accepted and returns.
+//!
+//! Stopping has two steps. First the server turns new requests away with 503 `shutting_down` while
+//! those under way are answered. Then every connection is told to finish and no more are accepted;
+//! what is still open when the grace is over is cut.
+
+use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, time::Duration};
+
+use axum::{Router, body::Body, http::Request};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+use tower::Service;
+
+use super::{Options, State, router};
+
+/// After an accept that failed for want of something (descriptors, memory).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+/// New requests are turned away for so long at least, so that one that is on its way when the server
+/// stops gets an answer rather than a closed connection.
+const DRAIN_TIME_MIN: Duration = Duration::from_millis(50);
+/// How often the drain looks whether it is done.
+const DRAIN_PACE: Duration = Duration::from_millis(2);
+/// A connection's read buffer; hyper takes no less.
+const BUFFER_BYTES_MIN: usize = 8_192;
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Without API keys only this machine may be served.
+    #[error(
+        "refusing to serve on {address}: without API keys anybody who reaches it could reserve and \
+         sell stock; listen on 127.0.0.1 or [::1]"
+    )]
+    NotLoopback {
+        /// Where it was to listen.
+        address: SocketAddr,
+    },
+    /// The listener has no address.
+    #[error("the listening socket's address can't be read: {0}")]
+    Address(#[source] io::Error),
+}
+
+/// Serves until `shutdown` is done and what was accepted is answered. Limits are those that `state`
+/// was made with.
+pub async fn serve(
+    listener: TcpListener,
+    state: State,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let address = listener.local_addr().map_err(Error::Address)?;
+    if !address.ip().to_canonical().is_loopback() {
+        return Err(Error::NotLoopback { address });
+    }
+    let mut server = Server::new(listener, state);
+    server.accept_until(shutdown).await;
+    server.drain().await;
+    Ok(())
+}
+
+struct Server {
+    listener: TcpListener,
+    state: State,
+    router: Router,
+    http: http1::Builder,
+    connections: JoinSet<()>,
+    closing: watch::Sender<bool>,
+}
+
+impl Server {
+    fn new(listener: TcpListener, state: State) -> Self {
+        Self {
+            listener,
+            router: router(state.clone()),
+            http: connection_limits(state.options()),
+            state,
+            connections: JoinSet::new(),
+            closing: watch::Sender::new(false),
+        }
+    }
+
+    /// Accepts connections until `end`, as many at once as the options allow.
+    async fn accept_until(&mut self, end: impl Future<Output = ()>) {
+        let mut end = pin!(end);
+        let connections_max = self.state.options().connections_max.max(1);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut end => return,
+                Some(_) = self.connections.join_next() => {}
+                accepted = self.listener.accept(), if self.connections.len() < connections_max => {
+                    match accepted {
+                        Ok((stream, _)) => self.spawn(stream),
+                        Err(error) => {
+                            tracing::warn!(%error, "a connection was not accepted");
+                            sleep(ACCEPT_PAUSE).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, stream: TcpStream) {
+        // Small answers must not wait for the acknowledgement of the ones before.
+        let _ = stream.set_nodelay(true);
+        let router = self.router.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut router = router.clone();
+            async move {
+                let answered: Result<_, Infallible> = router.call(request.map(Body::new)).await;
+                answered
+            }
+        });
+        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let closing = self.closing.subscribe();
+        self.connections.spawn(async move {
+            let mut connection = pin!(connection);
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = told(closing) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%error, "a connection ended early");
+            }
+        });
+    }
+
+    async fn drain(mut self) {
+        let begun = Instant::now();
+        let end = begun + Duration::from_millis(self.state.options().shutdown_grace_ms);
+        let state = self.state.clone();
+        state.drain();
+        let answered = async move {
+            sleep_until((begun + DRAIN_TIME_MIN).min(end)).await;
+            while state.in_flight() > 0 && Instant::now() < end {
+                sleep(DRAIN_PACE).await;
+            }
+        };
+        self.accept_until(answered).await;
+        let Self { listener, mut connections, closing, .. } = self;
+        drop(listener);
+        closing.send_replace(true);
+        let finished = async { while connections.join_next().await.is_some() {} };
+        tokio::select! {
+            () = finished => {}
+            () = sleep_until(end) => tracing::warn!("connections were cut at the end of the grace"),
+        }
+    }
+}
+
+/// Waits until the connection shall finish.
+async fn told(mut closing: watch::Receiver<bool>) {
+    // An error means that the server is gone, and then the connection shall finish too.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+/// The limits that only the connection can keep. Those on headers are kept with a problem further
+/// in; here they are twice as wide, and what is beyond gets a bare 431.
+fn connection_limits(options: &Options) -> http1::Builder {
+    let header_bytes_max = options.header_bytes_max.saturating_mul(2).max(BUFFER_BYTES_MIN);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(options.header_read_timeout_ms))
+        .keep_alive(options.keep_alive)
+        .max_headers(options.headers_max.saturating_mul(2).max(8))
+        .max_buf_size(header_bytes_max.max(64 << 10))
+        .max_header_size(header_bytes_max);
+    http
+}

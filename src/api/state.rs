@@ -1,0 +1,163 @@
+//! What all requests share: the engine once it is open, the sinks' view, the options, the counters.
+
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+};
+
+use axum::http::HeaderValue;
+use tokio::sync::Semaphore;
+
+use super::{Options, codes, problem::Problem};
+use crate::{engine::Engine, model::sink::SinkView, telemetry::Requests};
+
+/// What the far end shows of itself.
+pub trait Sinks: Send + Sync {
+    /// Every sink as it stands now, in the order of the configuration. Must not wait.
+    fn snapshot(&self) -> Vec<SinkView>;
+}
+
+/// The far end of a server that has none.
+pub struct NoSinks;
+
+impl Sinks for NoSinks {
+    fn snapshot(&self) -> Vec<SinkView> {
+        Vec::new()
+    }
+}
+
+/// The state of a server; clones are the same one.
+#[derive(Clone)]
+pub struct State(Arc<Shared>);
+
+struct Shared {
+    options: Options,
+    ready: OnceLock<Ready>,
+    draining: AtomicBool,
+    in_flight: AtomicUsize,
+    shed: AtomicU64,
+    requests: Requests,
+    request_ids: RequestIds,
+    scans: Arc<Semaphore>,
+}
+
+struct Ready {
+    engine: Engine,
+    sinks: Arc<dyn Sinks>,
+}
+
+impl State {
+    /// A state without an engine yet: requests get 503 `starting` until [`State::ready`].
+    pub fn new(options: Options) -> Self {
+        Self(Arc::new(Shared {
+            options,
+            ready: OnceLock::new(),
+            draining: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            shed: AtomicU64::new(0),
+            requests: Requests::default(),
+            request_ids: RequestIds::new(),
+            scans: Arc::new(Semaphore::new(1)),
+        }))
+    }
+
+    /// From here on requests are served. A second call changes nothing.
+    pub fn ready(&self, engine: Engine, sinks: Arc<dyn Sinks>) {
+        let _ = self.0.ready.set(Ready { engine, sinks });
+    }
+
+    /// From here on new requests get 503 `shutting_down`; those under way go on.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`State::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::SeqCst)
+    }
+
+    /// The limits.
+    pub fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    /// Requests under way that count against the limit.
+    pub fn in_flight(&self) -> usize {
+        self.0.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Requests refused since too many were under way.
+    pub(super) fn shed(&self) -> u64 {
+        self.0.shed.load(Ordering::Relaxed)
+    }
+
+    /// The engine, or why there is none.
+    pub(super) fn engine(&self) -> Result<&Engine, Problem> {
+        let ready = self.0.ready.get().ok_or_else(|| Problem::new(&codes::STARTING))?;
+        Ok(&ready.engine)
+    }
+
+    /// The sinks as they stand; none before the start is done.
+    pub(super) fn sinks(&self) -> Vec<SinkView> {
+        self.0.ready.get().map(|ready| ready.sinks.snapshot()).unwrap_or_default()
+    }
+
+    pub(super) fn requests(&self) -> &Requests {
+        &self.0.requests
+    }
+
+    /// The one permit to scan the reservation table.
+    pub(super) fn scans(&self) -> Arc<Semaphore> {
+        self.0.scans.clone()
+    }
+
+    /// An id for a request that came without one.
+    pub(super) fn new_request_id(&self) -> HeaderValue {
+        self.0.request_ids.next()
+    }
+
+    /// Takes a request in, or says why not.
+    pub(super) fn admit(&self) -> Result<InFlight, Problem> {
+        // Counted before the look at the flag: who drains sets the flag and then looks at the count,
+        // so that it sees this request or this request sees the flag.
+        let before = self.0.in_flight.fetch_add(1, Ordering::SeqCst);
+        let admitted = InFlight(self.0.clone());
+        if self.is_draining() {
+            return Err(Problem::new(&codes::SHUTTING_DOWN));
+        }
+        if before >= self.0.options.in_flight_max {
+            self.0.shed.fetch_add(1, Ordering::Relaxed);
+            let detail = "too many requests are under way; nothing was changed";
+            return Err(Problem::detailed(&codes::OVERLOADED, detail));
+        }
+        Ok(admitted)
+    }
+}
+
+/// A request under way, until dropped.
+pub(super) struct InFlight(Arc<Shared>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Ids for requests: random of this process, and a count.
+struct RequestIds {
+    process: u64,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> Self {
+        // Without randomness the ids are unique in this process only, which is what they must be.
+        Self { process: getrandom::u64().unwrap_or_default(), count: AtomicU64::new(0) }
+    }
+
+    fn next(&self) -> HeaderValue {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        HeaderValue::try_from(format!("{:016x}-{count:x}", self.process))
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+    }
+}

@@ -1,0 +1,120 @@
+//! Stock: positions set, adjusted and read.
+
+use axum::{
+    extract,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    State,
+    answer::{self, Effect},
+    problem::Problem,
+    request::{Json, Keyed, PathParams, QueryParams},
+};
+use crate::{
+    engine::Refusal,
+    model::{
+        Invalid, Sku,
+        command::{AdjustStock, SetStock},
+        view::{PositionView, StockView},
+    },
+};
+
+/// The stock of many SKUs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StockList {
+    /// Those known, in the order asked for.
+    pub stock: Vec<StockView>,
+    /// SKUs asked for that have no stock.
+    #[schema(value_type = Vec<String>)]
+    pub unknown_skus: Vec<Sku>,
+}
+
+/// Sets a position.
+#[utoipa::path(put, path = "/v1/stock/{sku}/{location}", tag = "stock",
+    params(
+        ("sku" = Sku, Path, description = "The SKU, percent-encoded."),
+        ("location" = crate::model::Location, Path, description = "The location, percent-encoded."),
+    ),
+    request_body = SetStock,
+    responses((status = 200, description = "The position as it stands.", body = PositionView)))]
+pub(super) async fn set(
+    extract::State(state): extract::State<State>,
+    path: PathParams,
+    Json(set): Json<SetStock>,
+) -> Result<Response, Problem> {
+    let decision = state.engine()?.set_stock(&path.id("sku")?, &path.id("location")?, &set);
+    answer::done(&state, decision, Effect::Change).await
+}
+
+/// Moves a position's stock.
+#[utoipa::path(post, path = "/v1/stock/adjustments", tag = "stock",
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+    request_body = AdjustStock,
+    responses((status = 201, description = "The position as it stands.", body = PositionView)))]
+pub(super) async fn adjust(
+    extract::State(state): extract::State<State>,
+    keyed: Keyed,
+    Json(adjust): Json<AdjustStock>,
+) -> Result<Response, Problem> {
+    let decision = state.engine()?.adjust_stock(keyed.key(), &adjust);
+    answer::made(&state, decision).await
+}
+
+/// Reads the stock of a SKU.
+#[utoipa::path(get, path = "/v1/stock/{sku}", tag = "stock",
+    params(("sku" = Sku, Path, description = "The SKU, percent-encoded.")),
+    responses((status = 200, description = "The stock over all locations.", body = StockView)))]
+pub(super) async fn get(
+    extract::State(state): extract::State<State>,
+    path: PathParams,
+) -> Result<Response, Problem> {
+    let stock = state.engine()?.stock(&path.id("sku")?)?;
+    Ok(fresh(&stock))
+}
+
+/// Reads the stock of one SKU or of many.
+#[utoipa::path(get, path = "/v1/stock", tag = "stock",
+    params(
+        ("sku" = Option<Sku>, Query, description = "One SKU; answers as `/v1/stock/{sku}` does."),
+        ("skus" = Option<String>, Query, description = "SKUs with commas between them; answers a list."),
+    ),
+    responses((status = 200, description = "The stock: a `StockView` for `sku`.", body = StockList)))]
+pub(super) async fn list(
+    extract::State(state): extract::State<State>,
+    query: QueryParams,
+) -> Result<Response, Problem> {
+    query.only(&["sku", "skus"])?;
+    match (query.get::<Sku>("sku")?, query.text("skus")) {
+        (Some(sku), None) => Ok(fresh(&state.engine()?.stock(&sku)?)),
+        (None, Some(skus)) => many(&state, skus),
+        (None, None) => Err(Problem::malformed("sku", "or `skus` must be given")),
+        (Some(_), Some(_)) => Err(Problem::malformed("sku", "and `skus` exclude each other")),
+    }
+}
+
+fn many(state: &State, skus: &str) -> Result<Response, Problem> {
+    let limit = state.options().skus_max;
+    if skus.split(',').nth(limit).is_some() {
+        return Err(Problem::malformed("skus", &format!("must be at most {limit}")));
+    }
+    let engine = state.engine()?;
+    let mut list = StockList { stock: Vec::new(), unknown_skus: Vec::new() };
+    for text in skus.split(',') {
+        let sku: Sku = text.parse().map_err(|e: Invalid| Problem::malformed("skus", e.0))?;
+        match engine.stock(&sku) {
+            Ok(stock) => list.stock.push(stock),
+            Err(Refusal::UnknownSku { .. }) => list.unknown_skus.push(sku),
+            Err(refusal) => return Err(refusal.into()),
+        }
+    }
+    Ok(fresh(&list))
+}
+
+/// An answer that nobody between may keep: availability is true for a moment.
+fn fresh(value: &impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], answer::json(StatusCode::OK, value)).into_response()
+}

@@ -1,0 +1,146 @@
+//! The command line: one file a subcommand. What the subcommands promise together:
+//!
+//! - Results go to the standard output, everything else (the log of what happens, errors) to the
+//!   standard error.
+//! - The exit code tells what became of it: see [`Outcome`] and [`Error`].
+
+mod check_config;
+mod demo;
+mod error;
+mod logging;
+mod options;
+mod server;
+mod stock;
+mod wal;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use error::Error;
+use holdfast::config::{Config, Overrides};
+
+/// The help's last lines.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  done, and something is wrong: refused lines, damage in the log, books that do not reconcile
+  2  the arguments or the configuration are wrong
+  3  it could not be done: the data directory, the server or a file is not usable
+  4  the log was poisoned (a failed sync, say): the server stopped rather than promise falsely";
+
+/// Reserves stock under a flash sale: durable, final answers in under a millisecond, never
+/// oversold; behind it ERP and finance get the aggregated result.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    /// How the log of what happens is written to the standard error; what is in it: RUST_LOG.
+    #[arg(long, global = true, value_enum, default_value_t = logging::Format::Text)]
+    log_format: logging::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API and deliver to the configured sinks, until SIGTERM or SIGINT.
+    Serve(server::Serve),
+    /// A flash sale over HTTP against a server of its own, with receivers that stand in for ERP and
+    /// finance; ends with a report and exits with 1 unless everything reconciles.
+    Demo(demo::Demo),
+    /// Print the effective configuration, or what is wrong with it.
+    CheckConfig(Source),
+    /// Stock in files.
+    #[command(subcommand)]
+    Stock(stock::Stock),
+    /// Look into the log of a stopped server; nothing is changed.
+    #[command(subcommand)]
+    Wal(wal::Wal),
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default, Args)]
+struct Source {
+    /// The configuration, TOML; without it the defaults hold. HOLDFAST__SECTION__KEY in the
+    /// environment overrides its keys.
+    #[arg(long, value_name = "FILE", env = "HOLDFAST_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Source {
+    fn load(&self, overrides: &Overrides) -> Result<Config, Error> {
+        Ok(Config::load(self.config.as_deref(), overrides)?)
+    }
+}
+
+/// The data directory of commands that work without a server.
+#[derive(Debug, Clone, Args)]
+struct DataDir {
+    #[command(flatten)]
+    source: Source,
+    /// The data directory; without it the configured one.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl DataDir {
+    fn load(&self) -> Result<Config, Error> {
+        self.source.load(&Overrides { data: self.data.clone(), listen: None })
+    }
+}
+
+/// How a command ended that could be carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Nothing is wrong.
+    Good,
+    /// It was carried out, and what it found is not good.
+    Bad,
+}
+
+/// Parses the arguments, runs the command, tells the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log_format);
+    match run(cli.command) {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Bad) => ExitCode::from(1),
+        Err(Error::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            // Whoever read the output has seen enough.
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("holdfast: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Outcome, Error> {
+    match command {
+        Command::Serve(serve) => serve.run(),
+        Command::Demo(demo) => demo.run(),
+        Command::CheckConfig(source) => check_config::run(&source),
+        Command::Stock(stock) => stock.run(),
+        Command::Wal(wal) => wal.run(),
+    }
+}
+
+/// A runtime of `threads` workers; 0: one a core.
+fn runtime(threads: u32) -> Result<tokio::runtime::Runtime, Error> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads as usize);
+    }
+    builder.enable_all().build().map_err(Error::Runtime)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

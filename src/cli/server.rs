@@ -1,0 +1,207 @@
+//! `holdfast serve`: the engine, the HTTP server before it and the sinks behind it, in one process.
+//!
+//! It listens at once and answers 503 `starting` until the log is recovered; then it prints one line
+//! with its address. SIGTERM or SIGINT: no new requests, what was accepted is answered, deliveries
+//! under way are ended, the log is closed. A second signal leaves at once, which loses nothing that
+//! was acknowledged. A poisoned log ends it with exit code 4, since nothing can be promised any more.
+
+use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use clap::Args;
+use holdfast::{
+    api,
+    config::{Config, Overrides},
+    delivery,
+    engine::Engine,
+    model::sink::SinkView,
+    sinks, wal,
+};
+use parking_lot::Mutex;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    task::{JoinHandle, spawn_blocking},
+};
+
+use super::{Error, Outcome, Source, options, runtime};
+
+/// Serve until told to stop.
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    source: Source,
+    /// The data directory; without it the configured one.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The address to listen on; without it the configured one.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+}
+
+impl Serve {
+    /// Runs it.
+    pub fn run(self) -> Result<Outcome, Error> {
+        let overrides = Overrides { data: self.data, listen: self.listen };
+        let config = self.source.load(&overrides)?;
+        let runtime = runtime(config.server.threads)?;
+        let served = runtime.block_on(serve(&config));
+        // Whatever still runs after a poisoned log must not hold up the exit.
+        runtime.shutdown_background();
+        served.map(|()| Outcome::Good)
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), Error> {
+    let mut signals = Signals::new()?;
+    let running = tokio::select! {
+        running = Running::start(config) => running?,
+        name = signals.next() => return Err(Error::Part {
+            what: "the start",
+            reason: format!("{name} came before it was done; nothing is lost"),
+        }),
+    };
+    announce(&running, config).map_err(Error::Output)?;
+    let name = tokio::select! {
+        name = signals.next() => name,
+        poisoned = running.poisoned() => return Err(Error::Poisoned(poisoned)),
+    };
+    tracing::info!("{name}: answering what was accepted, then stopping");
+    tokio::select! {
+        stopped = running.stop() => stopped,
+        name = signals.next() => {
+            tracing::warn!("{name} again: leaving at once; what was acknowledged is in the log");
+            Err(Error::Part { what: "the shutdown", reason: "it was cut short".to_owned() })
+        }
+    }
+}
+
+fn announce(running: &Running, config: &Config) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    let data = config.server.data.display();
+    writeln!(out, "listening on {} (data in {data})", running.url())?;
+    out.flush()
+}
+
+/// The signals that end a server.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on they do not kill the process.
+    pub fn new() -> Result<Self, Error> {
+        let on = |kind| signal(kind).map_err(Error::Runtime);
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// The far end as the API shows it; empty once it is stopped.
+pub struct FarEnd(Mutex<Option<Arc<delivery::Handle>>>);
+
+impl api::Sinks for FarEnd {
+    fn snapshot(&self) -> Vec<SinkView> {
+        self.0.lock().as_ref().map(|handle| handle.snapshot()).unwrap_or_default()
+    }
+}
+
+/// A server that runs.
+pub struct Running {
+    address: SocketAddr,
+    data: PathBuf,
+    grace: Duration,
+    engine: Engine,
+    far_end: Arc<FarEnd>,
+    stop: oneshot::Sender<()>,
+    http: JoinHandle<Result<(), api::Error>>,
+}
+
+impl Running {
+    /// Listens, opens the engine, starts the sinks; done once requests are served.
+    pub async fn start(config: &Config) -> Result<Self, Error> {
+        let server = &config.server;
+        let failed = |source| Error::Listen { address: server.listen, source };
+        let listener = TcpListener::bind(server.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let state = api::State::new(options::api(server));
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async { drop(stopped.await) };
+        let http = tokio::spawn(api::serve(listener, state.clone(), shutdown));
+        let engine = open(config).await?;
+        let far_end = Arc::new(FarEnd(Mutex::new(Some(Arc::new(start_sinks(config, &engine)?)))));
+        state.ready(engine.clone(), far_end.clone());
+        let grace = Duration::from_millis(server.shutdown_grace_ms);
+        Ok(Self { address, data: server.data.clone(), grace, engine, far_end, stop, http })
+    }
+
+    /// Where it can be reached.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns when the log can't be trusted any more, or the HTTP server has ended by itself.
+    pub async fn poisoned(&self) -> wal::Poisoned {
+        self.engine.log().wait_poisoned().await
+    }
+
+    /// Waits until every sink has everything that is durable now.
+    pub async fn drain(&self, timeout: Duration) -> Result<(), Error> {
+        let Some(handle) = self.far_end.0.lock().clone() else { return Ok(()) };
+        let drained = handle.drain(timeout).await;
+        drained.map_err(|e| Error::Part { what: "the sinks", reason: e.to_string() })
+    }
+
+    /// Answers what was accepted, ends deliveries under way, closes the log.
+    pub async fn stop(self) -> Result<(), Error> {
+        // An error means that the server has ended already; its result says why.
+        let _ = self.stop.send(());
+        let served = self.http.await;
+        // Nobody drains any more, so that this is the only one.
+        let handle = self.far_end.0.lock().take().and_then(Arc::into_inner);
+        if let Some(handle) = handle
+            && let Err(error) = handle.shutdown(self.grace).await
+        {
+            tracing::warn!(%error, "deliveries were cut; they are repeated after the next start");
+        }
+        close(self.engine, self.data).await?;
+        let failed = |reason: String| Error::Part { what: "the HTTP server", reason };
+        served.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))
+    }
+}
+
+async fn open(config: &Config) -> Result<Engine, Error> {
+    let path = config.server.data.clone();
+    let options = options::engine(config);
+    let opened = spawn_blocking(move || {
+        Engine::open(&path, options).map_err(|source| Error::Engine { path, source })
+    });
+    opened.await.unwrap_or_else(|e| Err(panicked("opening the log", &e)))
+}
+
+async fn close(engine: Engine, path: PathBuf) -> Result<(), Error> {
+    let closed =
+        spawn_blocking(move || engine.close().map_err(|source| Error::Engine { path, source }));
+    closed.await.unwrap_or_else(|e| Err(panicked("closing the log", &e)))
+}
+
+fn panicked(what: &'static str, error: &tokio::task::JoinError) -> Error {
+    Error::Part { what, reason: error.to_string() }
+}
+
+fn start_sinks(config: &Config, engine: &Engine) -> Result<delivery::Handle, Error> {
+    let failed = |reason: String| Error::Part { what: "the sinks", reason };
+    let runtime = tokio::runtime::Handle::current();
+    sinks::start(engine, config.sinks.clone(), &runtime).map_err(|e| failed(e.to_string()))
+}

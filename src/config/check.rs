@@ -1,0 +1,191 @@
+//! What one value alone can't tell: rules between keys, and values that have the right form but
+//! can't be used.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, Error, SinkConfig};
+
+/// Where each key was set, so that an error can name the place.
+#[derive(Debug, Clone)]
+pub struct Source {
+    path: PathBuf,
+    text: String,
+    overridden: HashMap<String, String>,
+}
+
+impl Source {
+    /// The file and its text.
+    pub fn new(path: &Path, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned(), overridden: HashMap::new() }
+    }
+
+    /// A key is no longer what the file says.
+    pub fn overridden(&mut self, key: &str, by: String) {
+        self.overridden.insert(key.to_owned(), by);
+    }
+
+    /// Where a key (`section.key`, `sinks.0.key`) is set.
+    fn place(&self, key: &str) -> String {
+        if let Some(by) = self.overridden.get(key) {
+            return by.clone();
+        }
+        match self.line(key) {
+            Some(line) => format!("{}:{line}", self.path.display()),
+            None => format!("{} (by default)", self.path.display()),
+        }
+    }
+
+    /// The line of a key in the file; of a sink's key that is absent, the line of the sink.
+    fn line(&self, key: &str) -> Option<usize> {
+        let table = DeTable::parse(&self.text).ok()?;
+        let mut at = None;
+        let mut node = DeValue::Table(table.into_inner());
+        for part in key.split('.') {
+            match step(node, part) {
+                Some((offset, found)) => (at, node) = (Some(offset), found),
+                None if key.starts_with("sinks.") => break,
+                None => return None,
+            }
+        }
+        at.map(|offset| 1 + self.text.get(..offset).unwrap_or("").matches('\n').count())
+    }
+
+    fn unusable(&self, key: &str, reason: impl Into<String>) -> Error {
+        Error::Unusable { place: self.place(key), key: key.to_owned(), reason: reason.into() }
+    }
+}
+
+/// Where a part of a key begins in the text, and what it holds.
+fn step<'t>(node: DeValue<'t>, part: &str) -> Option<(usize, DeValue<'t>)> {
+    let (offset, found) = match node {
+        DeValue::Table(mut table) => {
+            let name = table.keys().find(|k| k.get_ref().as_ref() == part)?.clone();
+            (name.span().start, table.remove(&name)?)
+        }
+        DeValue::Array(array) => {
+            let item = array.into_iter().nth(part.parse().ok()?)?;
+            (item.span().start, item)
+        }
+        _ => return None,
+    };
+    Some((offset, found.into_inner()))
+}
+
+/// Checks what can be checked without opening anything.
+pub(super) fn check(config: &Config, source: &Source) -> Result<(), Error> {
+    check_server(config, source)?;
+    check_log(config, source)?;
+    check_engine(config, source)?;
+    check_sinks(&config.sinks, source)
+}
+
+fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
+    let server = &config.server;
+    if !server.listen.ip().is_loopback() {
+        let reason = format!(
+            "is {}, which others can reach, and there are no API keys to keep them out: \
+             use a loopback address such as 127.0.0.1:7411, behind a proxy if need be",
+            server.listen
+        );
+        return Err(source.unusable("server.listen", reason));
+    }
+    for (key, value) in [
+        ("server.body_bytes_max", server.body_bytes_max.bytes()),
+        ("server.import_bytes_max", server.import_bytes_max.bytes()),
+        ("server.import_line_bytes_max", server.import_line_bytes_max.bytes()),
+        ("server.import_timeout_ms", server.import_timeout_ms),
+        ("server.headers_max", server.headers_max.into()),
+        ("server.header_read_timeout_ms", server.header_read_timeout_ms),
+        ("server.request_timeout_ms", server.request_timeout_ms),
+        ("server.connections_max", server.connections_max.into()),
+        ("server.in_flight_max", server.in_flight_max.into()),
+        ("server.batch_max", server.batch_max.into()),
+        ("server.skus_max", server.skus_max.into()),
+        ("server.page_max", server.page_max.into()),
+    ] {
+        above_zero(source, key, value)?;
+    }
+    if server.header_bytes_max.bytes() < 8 << 10 {
+        return Err(source.unusable("server.header_bytes_max", "must be at least 8 KiB"));
+    }
+    Ok(())
+}
+
+fn check_log(config: &Config, source: &Source) -> Result<(), Error> {
+    let log = &config.log;
+    let segment = log.segment_bytes.bytes();
+    if !segment.is_power_of_two() || !(16 << 10..=1 << 30).contains(&segment) {
+        let reason = "must be a power of two from 16 KiB to 1 GiB";
+        return Err(source.unusable("log.segment_bytes", reason));
+    }
+    // Each segment's file has a header of its own, so that four times the size is not enough.
+    if log.budget_bytes.bytes() / 4 <= segment {
+        return Err(source.unusable("log.budget_bytes", "must be more than four segments"));
+    }
+    if !(1..=64).contains(&log.ready_segments) {
+        return Err(source.unusable("log.ready_segments", "must be 1 to 64"));
+    }
+    let record = log.record_bytes_max.bytes();
+    if !(64..=u64::from(u32::MAX)).contains(&record) {
+        return Err(source.unusable("log.record_bytes_max", "must be 64 B to 4 GiB"));
+    }
+    let least = 4 * record.min(segment / 4);
+    if !(least..=16 << 30).contains(&log.unsynced_bytes_max.bytes()) {
+        let reason = format!("must be from four of the largest records ({least} B) to 16 GiB");
+        return Err(source.unusable("log.unsynced_bytes_max", reason));
+    }
+    above_zero(source, "log.idle_mark_ms", log.idle_mark_ms)?;
+    above_zero(source, "log.hole_ms_max", log.hole_ms_max)
+}
+
+fn check_engine(config: &Config, source: &Source) -> Result<(), Error> {
+    let engine = &config.engine;
+    for (key, value) in [
+        ("engine.positions_max", u64::from(engine.positions_max)),
+        ("engine.reservations_max", engine.reservations_max.into()),
+        ("engine.keys_max", engine.keys_max.into()),
+        ("engine.orders_max", engine.orders_max.into()),
+        ("engine.customer_limits_max", engine.customer_limits_max.into()),
+        ("engine.lines_max", engine.lines_max.into()),
+        ("engine.ttl_default_ms", engine.ttl_default_ms),
+        ("engine.limit_period_ms", engine.limit_period_ms),
+        ("engine.checkpoint_bytes", engine.checkpoint_bytes.bytes()),
+    ] {
+        above_zero(source, key, value)?;
+    }
+    if engine.ttl_default_ms > engine.ttl_max_ms {
+        let reason = format!("must not be above `engine.ttl_max_ms` ({})", engine.ttl_max_ms);
+        return Err(source.unusable("engine.ttl_default_ms", reason));
+    }
+    let mut seen = HashSet::new();
+    match engine.sourcing.iter().find(|location| !seen.insert(*location)) {
+        Some(twice) => Err(source.unusable("engine.sourcing", format!("names `{twice}` twice"))),
+        None => Ok(()),
+    }
+}
+
+fn check_sinks(sinks: &[SinkConfig], source: &Source) -> Result<(), Error> {
+    let mut seen = HashSet::new();
+    for (i, sink) in sinks.iter().enumerate() {
+        let key = |name: &str| format!("sinks.{i}.{name}");
+        if let Err(wrong) = sink.validate() {
+            // The field's name comes first.
+            let (field, reason) = wrong.split_once(": ").unwrap_or(("name", &wrong));
+            return Err(source.unusable(&key(field), reason));
+        }
+        if !seen.insert(&sink.name) {
+            let reason = format!("is `{}`, which an earlier sink has", sink.name);
+            return Err(source.unusable(&key("name"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn above_zero(source: &Source, key: &str, value: u64) -> Result<(), Error> {
+    if value == 0 { Err(source.unusable(key, "must be above 0")) } else { Ok(()) }
+}

@@ -1,0 +1,425 @@
+//! The configuration of one sink: which partner gets what, how wide its batches grow, and how they
+//! are delivered.
+//!
+//! It promises that every default and unit is written at its field, that an unknown key is refused,
+//! that [`SinkConfig::validate`] names the field that is wrong, and that no secret is printed.
+
+use std::{collections::BTreeMap, fmt};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The most characters a sink's name may have.
+pub const SINK_NAME_CHARS_MAX: usize = 32;
+/// The most bytes that a batch's body may have: a seal is one record of the log, and a record has a
+/// limit (256 KiB by default) that also has to carry the seal's own fields.
+pub const BATCH_BYTES_LIMIT: u64 = 256 * 1024 - 4096;
+/// The least that `batch_bytes_max` may be: the largest single order must fit.
+pub const BATCH_BYTES_MIN: u64 = 96 * 1024;
+/// The longest time of any setting here, in milliseconds: a day.
+const MS_MAX: u64 = 86_400_000;
+
+/// What a sink's partner is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Domain {
+    /// Net stock movements per position: an ERP.
+    Inventory,
+    /// Balanced double-entry journal entries: the books.
+    Finance,
+}
+
+impl Domain {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inventory => "inventory",
+            Self::Finance => "finance",
+        }
+    }
+}
+
+/// The accounts that a finance sink posts to, by the names that its books use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Accounts {
+    /// What customers owe, tax contained. Default `receivable`.
+    pub receivable: String,
+    /// Sales of goods, without tax. Default `revenue`.
+    pub revenue: String,
+    /// Tax owed. Default `tax`.
+    pub tax: String,
+    /// Shipping fees, without tax. Default `shipping`.
+    pub shipping: String,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self {
+            receivable: "receivable".into(),
+            revenue: "revenue".into(),
+            tax: "tax".into(),
+            shipping: "shipping".into(),
+        }
+    }
+}
+
+/// One sink. `name`, `domain` and `url` must be given; the rest has defaults.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SinkConfig {
+    /// Its name: 1 to 32 lower-case letters, digits, `-` and `_`. It is part of every batch's
+    /// identity, so that a renamed sink is a new one.
+    pub name: String,
+    /// What it gets: `inventory` (net stock movements) or `finance` (journal entries).
+    pub domain: Domain,
+    /// Where batches are posted to: an `http://` URL.
+    pub url: String,
+    /// A window is large enough with so many records. Default 10,000.
+    #[serde(default = "window_events_max")]
+    pub window_events_max: u64,
+    /// A window is old enough after so many milliseconds. Default 1,000.
+    #[serde(default = "window_ms_max")]
+    pub window_ms_max: u64,
+    /// The most lines of a batch (postings of a finance sink). Default 5,000.
+    #[serde(default = "lines_max")]
+    pub lines_max: u64,
+    /// The most bytes of a batch's body, 98,304 to 258,048. What does not fit into one window waits
+    /// in the log, not in memory. Default 245,760.
+    #[serde(default = "batch_bytes_max")]
+    pub batch_bytes_max: u64,
+    /// How long one attempt may take, in milliseconds. Default 10,000.
+    #[serde(default = "timeout_ms")]
+    pub timeout_ms: u64,
+    /// The most attempts a second, retries included; absent: no limit. Default absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<f64>,
+    /// The first wait before a repeated attempt is random, up to so many milliseconds; the bound
+    /// doubles with each attempt. Default 100.
+    #[serde(default = "retry_initial_ms")]
+    pub retry_initial_ms: u64,
+    /// The longest of these waits, in milliseconds. Default 30,000.
+    #[serde(default = "retry_max_ms")]
+    pub retry_max_ms: u64,
+    /// Signs what is sent (Standard Webhooks): `whsec_` and 24 to 64 bytes in base64. Default
+    /// absent: unsigned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_secret: Option<String>,
+    /// Headers sent along, by name; their values are kept out of logs. Default none.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The accounts of a finance sink.
+    #[serde(default)]
+    pub accounts: Accounts,
+}
+
+const fn window_events_max() -> u64 {
+    10_000
+}
+const fn window_ms_max() -> u64 {
+    1_000
+}
+const fn lines_max() -> u64 {
+    5_000
+}
+const fn batch_bytes_max() -> u64 {
+    240 * 1024
+}
+const fn timeout_ms() -> u64 {
+    10_000
+}
+const fn retry_initial_ms() -> u64 {
+    100
+}
+const fn retry_max_ms() -> u64 {
+    30_000
+}
+
+impl Default for SinkConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            domain: Domain::Inventory,
+            url: String::new(),
+            window_events_max: window_events_max(),
+            window_ms_max: window_ms_max(),
+            lines_max: lines_max(),
+            batch_bytes_max: batch_bytes_max(),
+            timeout_ms: timeout_ms(),
+            rate_per_s: None,
+            retry_initial_ms: retry_initial_ms(),
+            retry_max_ms: retry_max_ms(),
+            signing_secret: None,
+            headers: BTreeMap::new(),
+            accounts: Accounts::default(),
+        }
+    }
+}
+
+impl fmt::Debug for SinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.clone().without_secrets();
+        f.debug_struct("SinkConfig")
+            .field("name", &shown.name)
+            .field("domain", &shown.domain)
+            .field("url", &shown.url)
+            .field("window_events_max", &shown.window_events_max)
+            .field("window_ms_max", &shown.window_ms_max)
+            .field("lines_max", &shown.lines_max)
+            .field("batch_bytes_max", &shown.batch_bytes_max)
+            .field("timeout_ms", &shown.timeout_ms)
+            .field("rate_per_s", &shown.rate_per_s)
+            .field("retry_initial_ms", &shown.retry_initial_ms)
+            .field("retry_max_ms", &shown.retry_max_ms)
+            .field("signing_secret", &shown.signing_secret)
+            .field("headers", &shown.headers)
+            .field("accounts", &shown.accounts)
+            .finish()
+    }
+}
+
+impl SinkConfig {
+    /// A sink with every default.
+    pub fn new(name: impl Into<String>, domain: Domain, url: impl Into<String>) -> Self {
+        Self { name: name.into(), domain, url: url.into(), ..Self::default() }
+    }
+
+    /// The same without what must not be shown: header values, the signing secret, and a password
+    /// in the URL.
+    pub fn without_secrets(mut self) -> Self {
+        const HIDDEN: &str = "(hidden)";
+        for value in self.headers.values_mut() {
+            HIDDEN.clone_into(value);
+        }
+        if let Some(secret) = &mut self.signing_secret {
+            HIDDEN.clone_into(secret);
+        }
+        if let Ok(mut url) = reqwest::Url::parse(&self.url)
+            && url.password().is_some()
+            && url.set_password(Some("hidden")).is_ok()
+        {
+            self.url = url.into();
+        }
+        self
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// What is wrong, beginning with the field's name.
+    pub fn validate(&self) -> Result<(), String> {
+        self.check_name()?;
+        self.check_url()?;
+        self.check_headers()?;
+        self.check_window()?;
+        self.check_retry()?;
+        if let Some(secret) = &self.signing_secret {
+            signing_key(secret)?;
+        }
+        self.check_accounts()
+    }
+
+    /// The version of what renders a batch, as its seal records it: a digest of the settings that
+    /// shape the body, so that two seals of one version were rendered alike.
+    pub fn render_version(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        let Accounts { receivable, revenue, tax, shipping } = &self.accounts;
+        for part in ["1", &self.name, self.domain.as_str(), receivable, revenue, tax, shipping] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+
+    fn check_name(&self) -> Result<(), String> {
+        let allowed =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        let length = self.name.len();
+        if !(1..=SINK_NAME_CHARS_MAX).contains(&length) || !self.name.bytes().all(allowed) {
+            return Err("name: must be 1 to 32 lower-case letters, digits, `-` or `_`".into());
+        }
+        Ok(())
+    }
+
+    fn check_url(&self) -> Result<(), String> {
+        let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url: {e}"))?;
+        match url.scheme() {
+            "http" => Ok(()),
+            "https" => Err("url: https is not supported yet; put a local proxy that speaks TLS \
+                            in front of the partner and give its http:// address"
+                .into()),
+            _ => Err("url: must begin with http://".into()),
+        }
+    }
+
+    fn check_headers(&self) -> Result<(), String> {
+        for (name, value) in &self.headers {
+            let wrong = |what: &str| format!("headers.{name}: {what}");
+            reqwest::header::HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| wrong("is not the name of a header"))?;
+            reqwest::header::HeaderValue::from_str(value)
+                .map_err(|_| wrong("its value is not visible ASCII"))?;
+            if OWN_HEADERS.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+                return Err(wrong("is set by Holdfast itself"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_window(&self) -> Result<(), String> {
+        between("window_events_max", self.window_events_max, 1, 10_000_000)?;
+        between("window_ms_max", self.window_ms_max, 1, MS_MAX)?;
+        between("lines_max", self.lines_max, 1, 1_000_000)?;
+        between("batch_bytes_max", self.batch_bytes_max, BATCH_BYTES_MIN, BATCH_BYTES_LIMIT)
+    }
+
+    fn check_retry(&self) -> Result<(), String> {
+        between("timeout_ms", self.timeout_ms, 1, MS_MAX)?;
+        between("retry_initial_ms", self.retry_initial_ms, 1, MS_MAX)?;
+        between("retry_max_ms", self.retry_max_ms, self.retry_initial_ms, MS_MAX)?;
+        match self.rate_per_s {
+            Some(rate) if !(0.001..=100_000.0).contains(&rate) => {
+                Err("rate_per_s: must be 0.001 to 100000".into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_accounts(&self) -> Result<(), String> {
+        let Accounts { receivable, revenue, tax, shipping } = &self.accounts;
+        let named = [
+            ("receivable", receivable),
+            ("revenue", revenue),
+            ("tax", tax),
+            ("shipping", shipping),
+        ];
+        for (field, name) in named {
+            let printable = name.bytes().all(|b| (0x20..=0x7e).contains(&b));
+            if name.is_empty() || name.len() > 64 || !printable {
+                return Err(format!(
+                    "accounts.{field}: must be 1 to 64 printable ASCII characters"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Headers that every batch carries and no configuration may set.
+const OWN_HEADERS: [&str; 7] = [
+    "content-type",
+    "content-length",
+    "host",
+    "idempotency-key",
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+];
+
+/// The key in a `whsec_` secret.
+///
+/// # Errors
+/// What is wrong, without the secret.
+pub fn signing_key(secret: &str) -> Result<Vec<u8>, String> {
+    let wrong = || "signing_secret: must be `whsec_` and 24 to 64 bytes in base64".to_owned();
+    let text = secret.strip_prefix("whsec_").ok_or_else(wrong)?;
+    let key = STANDARD.decode(text).map_err(|_| wrong())?;
+    if (24..=64).contains(&key.len()) { Ok(key) } else { Err(wrong()) }
+}
+
+fn between(field: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{field}: must be {least} to {most}, is {value}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> SinkConfig {
+        SinkConfig::new("erp", Domain::Inventory, "http://127.0.0.1:9/in")
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        assert_eq!(good().validate(), Ok(()));
+        let secret = |text: &str| Some(text.to_owned());
+        let cases = [
+            ("name", SinkConfig { name: "Erp".into(), ..good() }),
+            ("name", SinkConfig { name: "x".repeat(33), ..good() }),
+            ("url", SinkConfig { url: "https://example.com".into(), ..good() }),
+            ("url", SinkConfig { url: "erp".into(), ..good() }),
+            ("window_events_max", SinkConfig { window_events_max: 0, ..good() }),
+            ("window_ms_max", SinkConfig { window_ms_max: 0, ..good() }),
+            ("lines_max", SinkConfig { lines_max: 0, ..good() }),
+            ("batch_bytes_max", SinkConfig { batch_bytes_max: 1 << 20, ..good() }),
+            ("timeout_ms", SinkConfig { timeout_ms: 0, ..good() }),
+            ("rate_per_s", SinkConfig { rate_per_s: Some(f64::NAN), ..good() }),
+            ("rate_per_s", SinkConfig { rate_per_s: Some(0.0), ..good() }),
+            ("retry_max_ms", SinkConfig { retry_max_ms: 99, ..good() }),
+            ("signing_secret", SinkConfig { signing_secret: secret("whsec_AAAA"), ..good() }),
+            ("signing_secret", SinkConfig { signing_secret: secret("secret"), ..good() }),
+            (
+                "headers.webhook-id",
+                SinkConfig { headers: [("webhook-id".to_owned(), "x".into())].into(), ..good() },
+            ),
+            (
+                "accounts.tax",
+                SinkConfig {
+                    accounts: Accounts { tax: String::new(), ..Accounts::default() },
+                    ..good()
+                },
+            ),
+        ];
+        for (field, config) in cases {
+            let error = config.validate().unwrap_err();
+            assert!(error.starts_with(&format!("{field}:")), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn reads_from_toml_with_defaults_and_refuses_what_it_does_not_know() {
+        let text = "name = \"books\"\ndomain = \"finance\"\nurl = \"http://127.0.0.1:9/\"\n\
+                    rate_per_s = 2.5\n[accounts]\ntax = \"1776\"";
+        let config: SinkConfig = toml::from_str(text).unwrap();
+        assert_eq!(config.domain, Domain::Finance);
+        assert_eq!(config.accounts.tax, "1776");
+        assert_eq!(config.accounts.receivable, "receivable");
+        assert_eq!(config.window_events_max, 10_000);
+        assert_eq!(config.rate_per_s, Some(2.5));
+        assert_eq!(config.validate(), Ok(()));
+        assert_eq!(
+            toml::from_str::<SinkConfig>(&toml::to_string(&config).unwrap()).unwrap(),
+            config
+        );
+        assert!(toml::from_str::<SinkConfig>(&format!("colour = 1\n{text}")).is_err());
+        assert!(toml::from_str::<SinkConfig>(&text.replace("domain", "#")).is_err());
+        assert!(toml::from_str::<SinkConfig>(&text.replace("\"finance\"", "\"x\"")).is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let mut config = good();
+        config.url = "http://me:swordfish@127.0.0.1/".into();
+        config.signing_secret = Some("whsec_swordfish".into());
+        config.headers.insert("authorization".into(), "Bearer swordfish".into());
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("swordfish"), "{printed}");
+        assert!(printed.contains("authorization"));
+    }
+
+    #[test]
+    fn the_render_version_follows_what_shapes_the_body() {
+        let mut other = good();
+        other.timeout_ms = 1;
+        assert_eq!(good().render_version(), other.render_version());
+        other.accounts.tax = "1776".into();
+        assert_ne!(good().render_version(), other.render_version());
+    }
+}

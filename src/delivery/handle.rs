@@ -1,0 +1,174 @@
+//! Starting all sinks, watching them, draining and stopping them.
+
+use std::{collections::HashSet, sync::Arc, thread, time::Duration};
+
+use tokio::{
+    runtime,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::{Error, Partner, worker};
+use crate::{
+    config::SinkConfig,
+    engine::Engine,
+    feed::{self, Progress, SetAside},
+    model::{Lsn, Timestamp, sink::SinkView},
+    wal::Storage,
+};
+
+/// How often a drain looks whether it is done.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+/// All sinks. Dropping it stops them without waiting.
+pub struct Handle {
+    sinks: Vec<Arc<Progress>>,
+    threads: Vec<thread::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    durable: Box<dyn Fn() -> Lsn + Send + Sync>,
+}
+
+/// Starts a thread and a task for each sink.
+///
+/// # Errors
+/// Two sinks of one name; a sink whose place in the log is gone; no thread to be had. Nothing runs
+/// then.
+pub fn start<S: Storage>(
+    engine: &Engine<S>,
+    sinks: Vec<(SinkConfig, Box<dyn Partner>)>,
+    runtime: &runtime::Handle,
+) -> Result<Handle, Error> {
+    let mut names = HashSet::new();
+    if let Some((twice, _)) = sinks.iter().find(|(sink, _)| !names.insert(sink.name.clone())) {
+        return Err(Error::Twice(twice.name.clone()));
+    }
+    let (clock, log) = (engine.clone(), engine.clone());
+    let mut handle = Handle {
+        sinks: Vec::new(),
+        threads: Vec::new(),
+        tasks: Vec::new(),
+        stop: watch::Sender::new(false),
+        now: Box::new(move || clock.now()),
+        durable: Box::new(move || log.log().durable()),
+    };
+    let mut states = engine.sink_states();
+    for (config, partner) in sinks {
+        let state = states.remove(&config.name).unwrap_or_default();
+        let progress = Arc::new(Progress::new(&config.name, config.domain, state));
+        handle.add(engine, config, partner, progress, runtime)?;
+    }
+    Ok(handle)
+}
+
+impl Handle {
+    fn add<S: Storage>(
+        &mut self,
+        engine: &Engine<S>,
+        config: SinkConfig,
+        partner: Box<dyn Partner>,
+        progress: Arc<Progress>,
+        runtime: &runtime::Handle,
+    ) -> Result<(), Error> {
+        let sink = config.name.clone();
+        let (out, inbox) = mpsc::channel(1);
+        let feed = feed::worker::Worker::new(engine.clone(), config.clone(), progress.clone(), out)
+            .map_err(|source| Error::Feed { sink: sink.clone(), source })?;
+        let thread = thread::Builder::new()
+            .name(format!("feed-{sink}"))
+            .spawn(move || feed.run())
+            .map_err(|source| Error::Thread { sink, source })?;
+        let stop = self.stop.subscribe();
+        let delivery = worker::Worker { config, partner, progress: progress.clone(), inbox, stop };
+        self.sinks.push(progress);
+        self.threads.push(thread);
+        self.tasks.push(runtime.spawn(delivery.run()));
+        Ok(())
+    }
+
+    /// Each sink as an operator sees it.
+    pub fn snapshot(&self) -> Vec<SinkView> {
+        let now_ms = (self.now)().millis();
+        self.sinks.iter().map(|sink| sink.view(now_ms)).collect()
+    }
+
+    /// What partners refused, by sink; the last thousand each, oldest first.
+    pub fn set_aside(&self) -> Vec<(String, Vec<SetAside>)> {
+        self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.set_aside())).collect()
+    }
+
+    /// Closes windows at once and waits until every sink has everything that is durable now.
+    ///
+    /// # Errors
+    /// The sinks that have not after `timeout`, and how they are.
+    pub async fn drain(&self, timeout: Duration) -> Result<(), Error> {
+        let target = (self.durable)();
+        let deadline = Instant::now() + timeout;
+        let _draining = Draining::new(&self.sinks);
+        loop {
+            let behind: Vec<_> =
+                self.sinks.iter().filter(|sink| sink.acknowledged_lsn() < target).collect();
+            if behind.is_empty() {
+                return Ok(());
+            }
+            let broken =
+                |sink: &Arc<Progress>| matches!(sink.condition(), feed::Condition::Broken(_));
+            if Instant::now() >= deadline || behind.iter().all(|sink| broken(sink)) {
+                let told =
+                    |sink: &&Arc<Progress>| format!("{} ({:?})", sink.name(), sink.condition());
+                return Err(Error::Timeout(behind.iter().map(told).collect()));
+            }
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    }
+
+    /// Makes no new attempts, lets those under way finish for up to `timeout`, writes down what
+    /// became of them, and ends. What is not delivered is sent after the next start.
+    ///
+    /// # Errors
+    /// Attempts that had to be given up: their batches are sent again.
+    pub async fn shutdown(mut self, timeout: Duration) -> Result<(), Error> {
+        self.stop.send_replace(true);
+        let in_time = worker::join(std::mem::take(&mut self.tasks), timeout).await;
+        self.stop_feeds();
+        let threads = std::mem::take(&mut self.threads);
+        // Each ends within one pause, or the time that its last append waits for room.
+        let joined = tokio::task::spawn_blocking(|| {
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+        });
+        let ended = joined.await.is_ok();
+        if in_time && ended {
+            return Ok(());
+        }
+        Err(Error::Timeout(self.sinks.iter().map(|sink| sink.name().to_owned()).collect()))
+    }
+
+    fn stop_feeds(&self) {
+        self.sinks.iter().for_each(|sink| sink.stop());
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.stop_feeds();
+    }
+}
+
+/// Windows close at once while this lives.
+struct Draining<'a>(&'a [Arc<Progress>]);
+
+impl<'a> Draining<'a> {
+    fn new(sinks: &'a [Arc<Progress>]) -> Self {
+        sinks.iter().for_each(|sink| sink.set_draining(true));
+        Self(sinks)
+    }
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|sink| sink.set_draining(false));
+    }
+}

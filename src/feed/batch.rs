@@ -1,0 +1,80 @@
+//! A sealed batch and its name.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::model::{Incarnation, Lsn, Timestamp};
+
+/// A batch's identity: sink, incarnation of the log, seal number. Written `erp-3f9c-000123`. Log
+/// positions are no part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchId(String);
+
+impl BatchId {
+    /// The name of a sink's batch.
+    pub fn new(sink: &str, incarnation: Incarnation, number: u64) -> Self {
+        let life = incarnation.to_string();
+        Self(format!("{sink}-{}-{number:06}", &life[..4]))
+    }
+
+    /// The text of it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of its `n`th line or entry, from 1.
+    pub fn part(&self, n: usize) -> String {
+        format!("{}.{n}", self.0)
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A batch whose seal is durable.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Its identity.
+    pub id: BatchId,
+    /// Its number at its sink.
+    pub number: u64,
+    /// The position of its seal.
+    pub seal_lsn: Lsn,
+    /// The first record summed up.
+    pub first_lsn: Lsn,
+    /// When that was written; of a batch that was sealed in an earlier life, when it was sealed.
+    pub oldest: Timestamp,
+    /// Records summed up.
+    pub events: u64,
+    /// The bytes that are sent.
+    pub body: Bytes,
+}
+
+/// A line that the partner refused.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub struct Rejected {
+    /// Which.
+    pub line_id: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_named_by_sink_incarnation_and_number() {
+        let life = Incarnation(0x3f9c_0000_0000_0001);
+        let id = BatchId::new("erp", life, 123);
+        assert_eq!(id.as_str(), "erp-3f9c-000123");
+        assert_eq!(id.part(7), "erp-3f9c-000123.7");
+        assert_eq!(BatchId::new("erp", life, 12_345_678).as_str(), "erp-3f9c-12345678");
+    }
+}

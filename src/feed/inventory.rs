@@ -1,0 +1,253 @@
+//! Net stock movements per position and kind of movement, for an ERP.
+//!
+//! - `sold`: what orders took, from the order's record. Holds never show.
+//! - `receipt`: adjustments with the reason receipt. `adjustment`: all others, and the change that a
+//!   stock count made.
+//! - `quantity` carries the sign of its effect on what the movement changes: a sale of 17 is 17
+//!   `sold`, a loss of 3 is an `adjustment` of -3. `events` counts records.
+//! - A line whose quantity nets to zero is left out, since it moves nothing and an ERP would refuse
+//!   it; its records are counted in the batch's own `events`.
+//! - Lines stand in the order of SKU, location and movement.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use super::{
+    Error,
+    render::{self, Head, Rendered, Stamp},
+};
+use crate::{
+    model::{
+        Location, Lsn, Sku,
+        command::AdjustmentReason,
+        event::{self, Event},
+    },
+    wal::Record,
+};
+
+/// Gives a position its name.
+pub(super) type Names<'a> = &'a dyn Fn(u32) -> Option<(Sku, Location)>;
+
+/// What a line changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Movement {
+    Sold,
+    Receipt,
+    Adjustment,
+}
+
+type Key = (u32, Movement);
+
+#[derive(Debug)]
+struct Line {
+    sku: Sku,
+    location: Location,
+    quantity: i64,
+    events: u64,
+}
+
+/// The sums of an open window.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    lines: HashMap<Key, Line>,
+    bytes: u64,
+    /// The deltas of the record at hand, kept for its memory.
+    deltas: Vec<(Key, i64)>,
+}
+
+/// A line that a window has not yet, and the most bytes that it takes.
+type NewLine = (Key, Line, u64);
+
+/// The limits of a window.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub lines: u64,
+    pub bytes: u64,
+}
+
+/// What became of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absorbed {
+    /// It says nothing to this domain.
+    Nothing,
+    /// It is summed up.
+    Taken,
+    /// It does not fit; nothing was changed.
+    Full,
+}
+
+impl Inventory {
+    /// Adds a record, unless the window would grow beyond its limits.
+    pub fn absorb(
+        &mut self,
+        record: &Record<'_>,
+        sink: &str,
+        limits: Limits,
+        names: Names<'_>,
+    ) -> Result<Absorbed, Error> {
+        let mut deltas = std::mem::take(&mut self.deltas);
+        deltas.clear();
+        let result = read_deltas(record, &mut deltas)
+            .and_then(|()| self.add(record.lsn, &mut deltas, sink, limits, names));
+        self.deltas = deltas;
+        result
+    }
+
+    fn add(
+        &mut self,
+        lsn: Lsn,
+        deltas: &mut Vec<(Key, i64)>,
+        sink: &str,
+        limits: Limits,
+        names: Names<'_>,
+    ) -> Result<Absorbed, Error> {
+        merge(deltas);
+        if deltas.is_empty() {
+            return Ok(Absorbed::Nothing);
+        }
+        let Some(new) = self.fit(lsn, deltas, sink, limits, names)? else {
+            return Ok(Absorbed::Full);
+        };
+        for (key, line, bytes) in new {
+            self.lines.insert(key, line);
+            self.bytes += bytes;
+        }
+        for (key, delta) in deltas {
+            if let Some(line) = self.lines.get_mut(key) {
+                line.quantity += *delta;
+                line.events += 1;
+            }
+        }
+        Ok(Absorbed::Taken)
+    }
+
+    /// The lines that the deltas need and the window has not, if all fits.
+    fn fit(
+        &self,
+        lsn: Lsn,
+        deltas: &[(Key, i64)],
+        sink: &str,
+        limits: Limits,
+        names: Names<'_>,
+    ) -> Result<Option<Vec<NewLine>>, Error> {
+        let mut new = Vec::new();
+        let mut bytes = self.bytes;
+        for &(key, delta) in deltas {
+            let Some(line) = self.lines.get(&key) else {
+                let position = key.0;
+                let (sku, location) =
+                    names(position).ok_or(Error::UnknownPosition { lsn, position })?;
+                let line = Line { sku, location, quantity: 0, events: 0 };
+                let size = line_bytes(sink, &line);
+                bytes += size;
+                new.push((key, line, size));
+                continue;
+            };
+            if line.quantity.checked_add(delta).is_none() {
+                return Ok(None);
+            }
+        }
+        let lines = (self.lines.len() + new.len()) as u64;
+        let fits = lines <= limits.lines && bytes + render::head_bytes(sink) <= limits.bytes;
+        Ok((fits || self.lines.is_empty()).then_some(new))
+    }
+
+    /// The batch's body.
+    pub fn render(&self, head: Head<'_>, stamp: Stamp<'_>) -> Result<Rendered, Error> {
+        let mut sums: Vec<_> = self.lines.iter().filter(|(_, line)| line.quantity != 0).collect();
+        if sums.is_empty() {
+            return Ok(Rendered { body: Vec::new(), chain: stamp.chain });
+        }
+        sums.sort_unstable_by_key(|(key, line)| (&line.sku, &line.location, key.1));
+        let lines = sums
+            .into_iter()
+            .enumerate()
+            .map(|(i, (key, line))| LineBody {
+                line_id: stamp.id.part(i + 1),
+                sku: &line.sku,
+                location: &line.location,
+                movement: key.1,
+                quantity: line.quantity,
+                events: line.events,
+            })
+            .collect();
+        let body = serde_json::to_vec(&Body { head, lines })?;
+        Ok(Rendered { body, chain: stamp.chain })
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    lines: Vec<LineBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct LineBody<'a> {
+    line_id: String,
+    sku: &'a Sku,
+    location: &'a Location,
+    movement: Movement,
+    quantity: i64,
+    events: u64,
+}
+
+/// The most bytes that a line takes in a body: its names, two numbers of up to 20 digits, and 85 of
+/// punctuation and field names.
+fn line_bytes(sink: &str, line: &Line) -> u64 {
+    render::part_id_bytes(sink)
+        + render::json_bytes(line.sku.as_str())
+        + render::json_bytes(line.location.as_str())
+        + 2 * 20
+        + 85
+}
+
+/// What a record moves.
+fn read_deltas(record: &Record<'_>, deltas: &mut Vec<(Key, i64)>) -> Result<(), Error> {
+    let (lsn, kind, version, body) = (record.lsn, record.kind, record.version, record.body);
+    match kind {
+        event::Placed::KIND => {
+            let placed = event::decode::<event::Placed>(lsn, kind, version, body)?;
+            let sold = placed.order.allocations.iter().map(|line| {
+                ((line.position.to_native(), Movement::Sold), i64::from(line.quantity.to_native()))
+            });
+            deltas.extend(sold);
+        }
+        event::Adjust::KIND => {
+            let adjust = event::decode::<event::Adjust>(lsn, kind, version, body)?;
+            let movement = movement_of(adjust.reason);
+            deltas.push(((adjust.position.to_native(), movement), adjust.delta.to_native()));
+        }
+        event::Stock::KIND => {
+            let stock = event::decode::<event::Stock>(lsn, kind, version, body)?;
+            let delta = stock.on_hand.to_native();
+            deltas.push(((stock.position.to_native(), Movement::Adjustment), delta));
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn movement_of(reason: u8) -> Movement {
+    if reason == AdjustmentReason::Receipt as u8 { Movement::Receipt } else { Movement::Adjustment }
+}
+
+/// One delta for each key, none of zero: a record counts once on a line.
+fn merge(deltas: &mut Vec<(Key, i64)>) {
+    deltas.sort_unstable_by_key(|(key, _)| *key);
+    deltas.dedup_by(|later, first| {
+        let same = later.0 == first.0;
+        if same {
+            first.1 = first.1.saturating_add(later.1);
+        }
+        same
+    });
+    deltas.retain(|(_, delta)| *delta != 0);
+}
+
+#[cfg(test)]
+#[path = "inventory_tests.rs"]
+mod tests;

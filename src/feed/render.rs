@@ -1,0 +1,61 @@
+//! The bodies that partners receive, as the HTTP contract has them; and how many bytes a part of
+//! one takes at most, so that a window is closed before its batch outgrows a record of the log.
+
+use serde::Serialize;
+
+use super::BatchId;
+use crate::model::{Lsn, Timestamp};
+
+/// What every batch says of itself.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Head<'a> {
+    pub batch_id: &'a str,
+    pub sink: &'a str,
+    pub domain: &'a str,
+    pub priority: &'a str,
+    pub first_lsn: Lsn,
+    pub last_lsn: Lsn,
+    pub sealed_at: Timestamp,
+    /// Records summed up, those whose sum is zero included.
+    pub events: u64,
+}
+
+/// What a window needs to know of the batch that it becomes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp<'a> {
+    pub id: &'a BatchId,
+    pub sink: &'a str,
+    pub sealed_at: Timestamp,
+    /// Digest of the last entry before.
+    pub chain: [u8; 32],
+}
+
+/// A rendered window.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    /// The bytes to send; empty where every sum is zero, and then there is nothing to send.
+    pub body: Vec<u8>,
+    /// Digest of the last entry; as it was where there is none.
+    pub chain: [u8; 32],
+}
+
+/// The most bytes of a batch without its lines or entries.
+pub(super) fn head_bytes(sink: &str) -> u64 {
+    400 + 2 * sink.len() as u64
+}
+
+/// The most bytes of the name of a line: sink, `-`, four digits, `-`, twenty digits, `.`, ten digits.
+pub(super) fn part_id_bytes(sink: &str) -> u64 {
+    sink.len() as u64 + 37
+}
+
+/// The bytes of a printable ASCII text inside a JSON string.
+pub(super) fn json_bytes(text: &str) -> u64 {
+    let escaped = text.bytes().filter(|b| matches!(b, b'"' | b'\\')).count();
+    (text.len() + escaped) as u64
+}
+
+/// Lower-case hexadecimal digits.
+pub(super) fn hex(bytes: &[u8; 32]) -> String {
+    blake3::Hash::from_bytes(*bytes).to_hex().to_string()
+}

@@ -1,0 +1,97 @@
+//! Records as the log gives them, for this module's tests.
+
+use rkyv::util::AlignedVec;
+
+use crate::{
+    model::{
+        Lsn,
+        event::{self, Adjust, Event, KeyRef, Line, OrderData, Placed, Priced, Stock},
+    },
+    wal::Record,
+};
+
+/// A record's body and header.
+#[derive(Debug, Clone)]
+pub struct Written {
+    pub lsn: Lsn,
+    pub kind: u8,
+    pub body: AlignedVec<8>,
+}
+
+impl Written {
+    pub fn record(&self) -> Record<'_> {
+        let end = Lsn(self.lsn.0 + 16 + self.body.len() as u64);
+        Record { lsn: self.lsn, end, kind: self.kind, version: 1, time_ms: 1_000, body: &self.body }
+    }
+}
+
+macro_rules! written {
+    ($lsn:expr, $event:expr, $kind:ty) => {{
+        let mut bytes = Vec::new();
+        event::encode($event, &mut bytes);
+        let mut body = AlignedVec::new();
+        body.extend_from_slice(&bytes);
+        Written { lsn: Lsn($lsn), kind: <$kind>::KIND, body }
+    }};
+}
+
+pub fn placed(lsn: u64, order: OrderData) -> Written {
+    let event = Placed {
+        key: KeyRef::default(),
+        customer_hash: 0,
+        order_hash: 1,
+        taken_slot: Some(0),
+        reservations: Vec::new(),
+        order,
+    };
+    written!(lsn, &event, Placed)
+}
+
+pub fn adjust(lsn: u64, position: u32, delta: i64, reason: u8) -> Written {
+    let (reference, answer) = (String::new(), String::new());
+    let event = Adjust {
+        key: KeyRef::default(),
+        delta,
+        position,
+        forced: false,
+        reason,
+        reference,
+        answer,
+    };
+    written!(lsn, &event, Adjust)
+}
+
+pub fn stock(lsn: u64, position: u32, on_hand: i64) -> Written {
+    let event = Stock {
+        on_hand,
+        safety_stock: 5,
+        backorder_limit: 0,
+        source_version: None,
+        per_customer_limit: None,
+        position,
+        forced: false,
+    };
+    written!(lsn, &event, Stock)
+}
+
+/// An order of `lines` (position, quantity), without money.
+pub fn order(lines: &[(u32, u32)]) -> OrderData {
+    let line = |&(position, quantity): &(u32, u32)| Line { position, quantity, limited: false };
+    OrderData {
+        shipping: 0,
+        shipping_tax: 0,
+        promised_ship_at_ms: 0,
+        committed_at_ms: 1_000,
+        order_id: "O-1".into(),
+        customer: String::new(),
+        prices: Vec::new(),
+        allocations: lines.iter().map(line).collect(),
+        currency: *b"EUR",
+        net: false,
+        priority: 1,
+    }
+}
+
+pub fn priced(unit_price: i64, quantity: u32, tax: i64, discount: i64, tax_code: &str) -> Priced {
+    Priced { unit_price, tax, discount, sku_number: 0, quantity, tax_code: tax_code.into() }
+}

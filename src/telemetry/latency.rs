@@ -1,0 +1,114 @@
+//! A histogram of durations with fixed bounds, recorded from many threads without a lock.
+//!
+//! Each thread adds to one of a few stripes, each on cache lines of its own, so that threads seldom
+//! write the same line; a reader sums the stripes up.
+
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
+
+use crossbeam_utils::CachePadded;
+
+/// Upper bounds of the buckets in microseconds, inclusive; one more bucket takes what lies beyond.
+pub const BOUNDS_US: [u64; 24] = [
+    25, 50, 100, 150, 200, 300, 400, 500, 750, 1_000, 1_500, 2_000, 3_000, 5_000, 7_500, 10_000,
+    25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000,
+];
+
+const BUCKETS: usize = BOUNDS_US.len() + 1;
+const STRIPES: usize = 4;
+
+/// The stripe of this thread, the same for every histogram.
+pub(super) fn stripe() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MINE: usize = NEXT.fetch_add(1, Relaxed) % STRIPES;
+    }
+    MINE.with(|mine| *mine)
+}
+
+#[derive(Default)]
+struct Stripe {
+    buckets: [AtomicU64; BUCKETS],
+    sum_ns: AtomicU64,
+}
+
+/// A histogram of durations.
+#[derive(Default)]
+pub struct Latency {
+    stripes: [CachePadded<Stripe>; STRIPES],
+}
+
+impl Latency {
+    /// Adds a duration.
+    pub fn record(&self, elapsed: Duration) {
+        let ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let us = ns.div_ceil(1_000);
+        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
+        let stripe = &self.stripes[stripe()];
+        stripe.buckets[bucket].fetch_add(1, Relaxed);
+        stripe.sum_ns.fetch_add(ns, Relaxed);
+    }
+
+    /// What was recorded so far.
+    pub fn counts(&self) -> LatencyCounts {
+        let mut counts = LatencyCounts::default();
+        for stripe in &self.stripes {
+            for (sum, bucket) in counts.buckets.iter_mut().zip(&stripe.buckets) {
+                *sum += bucket.load(Relaxed);
+            }
+            counts.sum_ns = counts.sum_ns.wrapping_add(stripe.sum_ns.load(Relaxed));
+        }
+        counts
+    }
+}
+
+/// A histogram, read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LatencyCounts {
+    /// Durations in each bucket (not cumulated); the last lies beyond every bound.
+    pub buckets: [u64; BUCKETS],
+    /// The sum of all durations, in nanoseconds.
+    pub sum_ns: u64,
+}
+
+impl LatencyCounts {
+    /// How many durations were recorded.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_falls_into_the_bucket_whose_bound_includes_it() {
+        let latency = Latency::default();
+        latency.record(Duration::ZERO);
+        latency.record(Duration::from_micros(25));
+        latency.record(Duration::from_nanos(25_001));
+        latency.record(Duration::from_secs(10));
+        latency.record(Duration::from_secs(11));
+        let counts = latency.counts();
+        assert_eq!(counts.buckets[0], 2);
+        assert_eq!(counts.buckets[1], 1);
+        assert_eq!(counts.buckets[BUCKETS - 2], 1);
+        assert_eq!(counts.buckets[BUCKETS - 1], 1);
+        assert_eq!(counts.count(), 5);
+        assert_eq!(counts.sum_ns, 25_000 + 25_001 + 21_000_000_000);
+    }
+
+    #[test]
+    fn nothing_is_lost_between_threads() {
+        let latency = Latency::default();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..1_000).for_each(|us| latency.record(Duration::from_micros(us))));
+            }
+        });
+        assert_eq!(latency.counts().count(), 8_000);
+    }
+}

@@ -1,0 +1,52 @@
+//! The README's shell examples do what it says when they are pasted.
+
+mod cli;
+
+use std::process::Command;
+
+use cli::{Server, get};
+use serde_json::json;
+
+const README: &str = include_str!("../README.md");
+
+/// The content of the README's code blocks of one language.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let begin = format!("```{language}\n");
+    README.split(&begin).skip(1).filter_map(|rest| rest.split_once("```")).map(|b| b.0).collect()
+}
+
+#[test]
+fn the_curl_examples_reserve_and_sell() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let blocks = blocks("sh");
+    assert_eq!(blocks.len(), 2, "the README's examples");
+    let script = blocks.join("\n").replace("http://127.0.0.1:7411", &server.url);
+    let pasted = Command::new("sh").args(["-e", "-c", &script]).output().expect("a shell");
+    let out = String::from_utf8_lossy(&pasted.stdout);
+    assert!(pasted.status.success(), "{out}{}", String::from_utf8_lossy(&pasted.stderr));
+    assert!(!out.contains("/problems/"), "{out}");
+    let stock = get(&format!("{}/v1/stock/TEE-M", server.url));
+    assert_eq!((&stock["committed"], &stock["available"]), (&json!(2), &json!(98)), "{out}");
+    let order = get(&format!("{}/v1/orders/O-1", server.url));
+    assert_eq!((&order["state"], &order["total"]), (&json!("committed"), &json!(3998)), "{out}");
+}
+
+#[test]
+fn every_command_that_it_names_is_there() {
+    let commands = README.lines().filter_map(|line| line.strip_prefix("| `holdfast "));
+    let mut count = 0;
+    for line in commands {
+        let words: Vec<_> = line
+            .split(['`', ' '])
+            .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+            .filter(|word| !word.is_empty())
+            .collect();
+        let help = cli::run(cli::holdfast().args(&words).arg("--help")).with(0).out;
+        for flag in line.split([' ', '[', '|', '\\', ']']).filter(|word| word.starts_with("--")) {
+            assert!(help.contains(flag), "no {flag} in the help of {words:?}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 6);
+}

@@ -1,0 +1,14 @@
+//! The HTTP contract, rule by rule, against a real server on a loopback port over a real engine in a
+//! temporary directory. Each test is named for the rule that it holds the server to.
+
+mod bodies;
+mod common_rules;
+mod hostile;
+mod idempotency;
+mod limits;
+mod operations;
+mod orders;
+mod reservations;
+mod stock;
+mod stock_import;
+mod support;
