@@ -746,6 +746,21 @@ fn a_log_with_more_keys_than_the_table_ever_held_at_once_opens() {
 }
 
 #[test]
+fn a_log_with_more_customers_than_the_table_ever_held_at_once_opens() {
+    let storage = SimStorage::new();
+    let options = Options { limit_period_ms: 20, customer_limits_max: 64, ..small() };
+    let shop = shop(&storage, &options);
+    shop.set("A", "BER", &limited(1_000, 2)).unwrap();
+    let ask = |n| Reserve { customer: Some(id(&format!("c{n}"))), ..one("A", 1) };
+    for n in 0..68 {
+        let asked = || shop.reserve(&format!("r{n}"), &ask(n)).is_ok();
+        wait_until("a period that is over to be forgotten", asked);
+    }
+    let shop = reopened(shop, &storage, &options);
+    assert_eq!(shop.available("A"), 1_000 - 68);
+}
+
+#[test]
 fn limits_times_and_answers_survive_a_checkpoint_and_a_restart() {
     let storage = SimStorage::new();
     let options = Options { sourcing: vec![id("MUC"), id("BER")], ..small() };

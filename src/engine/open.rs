@@ -41,6 +41,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         secret: None,
         time_ms: 0,
         keys_swept: Cell::new(0),
+        limits_swept: Cell::new(0),
     };
     let mut snapshot_bytes = 0;
     if let Some(snapshot) = &snapshot {

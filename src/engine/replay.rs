@@ -31,7 +31,12 @@ pub(super) struct Replay<'a> {
     pub(super) time_ms: u64,
     /// Where sweeping the table of keys has got to.
     pub(super) keys_swept: Cell<u32>,
+    /// Where sweeping the table of customers' limits has got to.
+    pub(super) limits_swept: Cell<usize>,
 }
+
+/// A decision takes that much later than its record says, at most.
+const DECISION_MS: u64 = 1_000;
 
 /// Slots of the table of keys that are swept at a time.
 const SWEEP_SLOTS: u32 = 1 << 12;
@@ -212,11 +217,28 @@ impl Replay<'_> {
             .is_ok_and(|seen| !closed.contains(&seen.state) || seen.deadline_ms > self.time_ms)
     }
 
+    /// Forgets some counts whose period was over at the present record; see [`Self::done`]. False
+    /// if there are none.
+    fn forget_limits(&self) -> bool {
+        let limits = &self.tables.limits;
+        let before = limits.len();
+        for _ in 0..limits.groups() {
+            let group = self.limits_swept.get() % limits.groups();
+            self.limits_swept.set(group + 1);
+            limits.sweep(group, self.time_ms + DECISION_MS);
+            if limits.len() < before {
+                return true;
+            }
+        }
+        false
+    }
+
     fn limit(&self, who: Who, effect: &Effect) -> Result<(), Error> {
         let limits = &self.tables.limits;
         let fits = match *effect {
             Effect::LimitTaken { quantity, at_ms, lsn } => {
-                limits.restore_take(who, quantity, at_ms, lsn)
+                let restore = || limits.restore_take(who, quantity, at_ms, lsn);
+                restore() || (self.forget_limits() && restore())
             }
             Effect::LimitGiven { quantity, granted } => {
                 limits.give(who, quantity, granted);

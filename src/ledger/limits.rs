@@ -90,7 +90,8 @@ impl Count {
     /// back. A reservation may be older than the period, where its cart was changed since; then
     /// units of an earlier period that are held by a reservation in between come off it as well.
     fn covers(&self, lsn: u64) {
-        self.period_lsn.fetch_min(lsn, Ordering::Relaxed);
+        let from = self.period_lsn.load(Ordering::Relaxed);
+        self.period_lsn.store(from.min(lsn), Ordering::Relaxed);
     }
 
     fn is_over(&self, now_ms: u64, period_ms: u64) -> bool {
@@ -221,10 +222,10 @@ impl Limits {
         if count.is_over(now_ms, self.period_ms) {
             count.begin_period(now_ms, tail);
         }
+        let (taken, pending) = (get(&count.taken), get(&count.pending));
         // Units of an earlier period are not in the count, so they don't come off it.
         let in_period = credit.granted >= count.period_lsn.load(Ordering::Relaxed);
-        let limit = u64::from(limit) + u64::from(if in_period { credit.units } else { 0 });
-        let (taken, pending) = (get(&count.taken), get(&count.pending));
+        let limit = u64::from(limit) + if in_period { u64::from(credit.units) } else { 0 };
         let beyond = |taken: u32| u64::from(taken) + u64::from(quantity) > limit;
         if beyond(taken - pending) {
             return Allowed::Beyond { taken: taken - pending };
