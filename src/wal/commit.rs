@@ -61,6 +61,7 @@ impl<S: Storage> Committer<S> {
         let inner = self.inner.clone();
         inner.core.committer.belongs_to_me();
         loop {
+            let closing = inner.core.is_closing();
             let end = inner.core.walk(&mut self.scratch);
             if inner.core.is_stopped() {
                 return;
@@ -70,11 +71,13 @@ impl<S: Storage> Committer<S> {
                 Err(poisoned) => return inner.poison(poisoned),
             };
             if !worked {
-                if inner.core.is_closing() && inner.core.tail() == inner.core.durable() {
+                if closing && inner.core.tail() == inner.core.durable() {
                     return inner.poison(Poisoned::Closed);
                 }
-                let time_max = self.sleep_max();
-                inner.core.committer.sleep(time_max, || inner.core.has_unsynced());
+                let core = &inner.core;
+                let news =
+                    || core.has_unsynced() || core.is_stopped() || core.is_closing() != closing;
+                core.committer.sleep(self.sleep_max(), news);
             }
         }
     }
@@ -114,7 +117,8 @@ impl<S: Storage> Committer<S> {
             return HOLE_LOOK;
         }
         if self.has_to_mark() {
-            return self.idle_time().saturating_sub(self.last_group.elapsed()).max(HOLE_LOOK);
+            let left = self.idle_time().saturating_sub(self.last_group.elapsed());
+            return left.clamp(HOLE_LOOK, SLEEP_MAX);
         }
         SLEEP_MAX
     }
