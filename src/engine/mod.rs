@@ -240,6 +240,18 @@ impl<S: Storage> Engine<S> {
         self.core().release_log();
     }
 
+    /// Says that a reader needs the log no longer.
+    pub fn release_hold(&self, reader: &str) {
+        self.core().holds.lock().remove(reader);
+        self.core().release_log();
+    }
+
+    /// The name under which a sink holds the log; its hold is there from the moment the engine is
+    /// opened, so that nothing it needs is recycled before it begins.
+    pub fn sink_reader(sink: &str) -> String {
+        open::sink_reader(sink)
+    }
+
     /// Makes a checkpoint now rather than when one is due.
     ///
     /// # Errors

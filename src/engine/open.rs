@@ -14,6 +14,7 @@ use crate::{
     model::{
         Lsn,
         event::{self, Event, Genesis},
+        sink::SinkState,
         view::ReservationState,
     },
     wal::{Draft, Log, RoomClass, Storage, checkpoint},
@@ -29,6 +30,11 @@ use super::{
     hash::Hasher,
     replay::Replay,
 };
+
+/// The name under which a sink holds the log, from the moment it is opened.
+pub(crate) fn sink_reader(sink: &str) -> String {
+    format!("sink/{sink}")
+}
 
 pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, Error> {
     let snapshot = checkpoint::newest(&storage)?;
@@ -57,6 +63,8 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
     };
     let clock = Clock::new(replay.time_ms);
     let (now_ms, sinks) = (clock.now_ms(), replay.sinks);
+    let needs = |(name, sink): (&String, &SinkState)| (sink_reader(name), Lsn(sink.needs_from()));
+    let holds = sinks.iter().map(needs).collect();
     let mut core = Core {
         hasher: Hasher::new(secret),
         wheel: Wheel::new(now_ms),
@@ -69,7 +77,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         counters: Counting::default(),
         defining: Mutex::new(()),
         sinks,
-        holds: Mutex::default(),
+        holds: Mutex::new(holds),
         checkpoint: AtomicU64::new(covers.0),
         checkpoint_before: AtomicU64::new(0),
         checkpoint_bytes: AtomicU64::new(snapshot_bytes),

@@ -79,7 +79,7 @@ impl<S: Storage> Worker<S> {
         let recovered = state.pending.iter().map(|&(n, lsn)| (n, Lsn(lsn))).collect();
         let skip_bytes = SKIP_BYTES.min(engine.log().stats().budget_bytes / 16);
         let window = Window::new(config.domain);
-        engine.hold_log(&reader_name(&config.name), Lsn(state.needs_from()));
+        engine.hold_log(&Engine::<S>::sink_reader(&config.name), Lsn(state.needs_from()));
         Ok(Self {
             engine,
             config,
@@ -253,7 +253,7 @@ impl<S: Storage> Worker<S> {
     /// Lets the log recycle what the sink is past, as far as that is durable.
     fn hold_log(&self) {
         if let Some(from) = self.progress.needs_from(self.engine.log().durable()) {
-            self.engine.hold_log(&reader_name(&self.config.name), from);
+            self.engine.hold_log(&Engine::<S>::sink_reader(&self.config.name), from);
         }
     }
 
@@ -284,11 +284,6 @@ impl<S: Storage> Worker<S> {
         }
         Ok(())
     }
-}
-
-/// The name under which a sink's feed keeps the log from being recycled.
-fn reader_name(sink: &str) -> String {
-    format!("sink/{sink}")
 }
 
 /// Where the sink goes on: where its last seal says, or, for a sink that has none, where the log

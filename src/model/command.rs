@@ -99,20 +99,20 @@ impl ImportStock {
     }
 }
 
-/// Why stock moved.
+/// Why stock moved. The numbers are those of the log's records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdjustmentReason {
     /// Goods came in.
-    Receipt,
+    Receipt = 0,
     /// Goods were lost or broken.
-    Shrinkage,
+    Shrinkage = 1,
     /// A count found another number.
-    Count,
+    Count = 2,
     /// Goods moved between locations.
-    Transfer,
+    Transfer = 3,
     /// An earlier number was wrong.
-    Correction,
+    Correction = 4,
 }
 
 /// Moves a position's stock, `POST /v1/stock/adjustments`.

@@ -30,6 +30,10 @@ pub fn start<S: Storage>(
     runtime: &runtime::Handle,
 ) -> Result<Handle, Error> {
     let mut partners = Vec::with_capacity(sinks.len());
+    for gone in engine.sink_states().keys().filter(|name| sinks.iter().all(|s| s.name != **name)) {
+        tracing::warn!(sink = %gone, "this sink is configured no longer; the log isn't kept for it");
+        engine.release_hold(&Engine::<S>::sink_reader(gone));
+    }
     for config in sinks {
         let wrong = |reason| Error::Config { sink: config.name.clone(), reason };
         config.validate().map_err(wrong)?;

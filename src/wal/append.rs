@@ -228,8 +228,13 @@ impl<M: Memory> Core<M> {
     }
 
     /// A ticket for the log itself, which is served while it is closing; `None` if there is no room.
-    pub fn own_ticket(&self, record: u64) -> Option<CoreTicket<'_, M>> {
-        self.room.take(RoomClass::Delivery, record, 0).ok()?;
+    /// The `last` mark of an idle or closing log has room kept for it.
+    pub fn own_ticket(&self, record: u64, last: bool) -> Option<CoreTicket<'_, M>> {
+        if last {
+            self.room.take_last(record).ok()?;
+        } else {
+            self.room.take(RoomClass::Delivery, record, 0).ok()?;
+        }
         Some(CoreTicket { core: self, record, closing: 0 })
     }
 

@@ -83,12 +83,12 @@ impl<S: Storage> Committer<S> {
         self.look_for_hole(end)?;
         let core = &self.inner.core;
         if end > core.durable() {
-            let mark = self.append_mark();
+            let mark = self.append_mark(false);
             self.group(mark).map_err(|error| Poisoned::Sync(error.to_string()))?;
             return Ok(true);
         }
         if self.mark_is_due()
-            && let Some(mark) = self.append_mark()
+            && let Some(mark) = self.append_mark(true)
         {
             self.group(Some(mark)).map_err(|error| Poisoned::Sync(error.to_string()))?;
             return Ok(true);
@@ -120,10 +120,10 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Writes a mark that names what is durable now; none if there is no room even for that.
-    fn append_mark(&mut self) -> Option<(u64, Mark)> {
+    fn append_mark(&mut self, last: bool) -> Option<(u64, Mark)> {
         let core = &self.inner.core;
         let mark = Mark { durable: core.durable(), oldest: self.inner.released_floor() };
-        let ticket = core.own_ticket(MARK_BYTES)?;
+        let ticket = core.own_ticket(MARK_BYTES, last)?;
         mark.draft(&mut self.draft, self.inner.mark_key, super::now_ms());
         let lsn = ticket.append(&self.draft);
         self.inner.counters.own_records.fetch_add(1, Ordering::Relaxed);

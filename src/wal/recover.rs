@@ -29,8 +29,8 @@ use super::{
 };
 use crate::model::{Incarnation, Lsn};
 
-type Segments<S> = Vec<Arc<Segment<<S as Storage>::Segment>>>;
 type Found<S> = Vec<(Header, Segment<<S as Storage>::Segment>)>;
+type Segments<S> = Vec<Arc<Segment<<S as Storage>::Segment>>>;
 
 /// What was found.
 pub struct Recovered<S: Storage> {

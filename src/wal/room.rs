@@ -9,6 +9,9 @@
 //!   fall below zero; delivery may take it down to minus its reserve; what closes an open reservation
 //!   is never refused for it, because its room was set aside when the reservation was opened.
 //!
+//! A little of both is kept for the log's own last word: the mark that an idle or closing log writes
+//! must not fail for room, or its last group would be covered by none ([`Room::take_last`]).
+//!
 //! A segment brings its payload less the largest padding that its end can need; whoever turns to the
 //! next segment settles the difference ([`Room::settle`]).
 
@@ -28,6 +31,9 @@ pub enum RoomClass {
     /// An operator's stock commands: like new work.
     Upkeep,
 }
+
+/// What only [`Room::take_last`] may use.
+pub const LAST_BYTES: u64 = 4096;
 
 /// What a ticket lacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +81,12 @@ pub struct Room {
 impl Room {
     /// No room yet.
     pub fn new(delivery_reserve: u64, padding_max: u64) -> Self {
-        let delivery_reserve = delivery_reserve as i64;
-        let credits = Credits { near: AtomicI64::new(0), free: AtomicI64::new(-delivery_reserve) };
+        let (delivery_reserve, last) = (delivery_reserve as i64, LAST_BYTES as i64);
+        let free = -delivery_reserve - last;
+        let credits = Credits { near: AtomicI64::new(-last), free: AtomicI64::new(free) };
         Self {
             credits: CachePadded::new(credits),
-            granted: CachePadded::new(AtomicI64::new(-delivery_reserve)),
+            granted: CachePadded::new(AtomicI64::new(free)),
             wanted: AtomicI64::new(0),
             delivery_reserve,
             padding_max: padding_max as i64,
@@ -107,6 +114,20 @@ impl Room {
             return Err(Lack::Near);
         }
         take_down_to(free, all, floor).ok_or_else(|| {
+            near.fetch_add(record, Ordering::AcqRel);
+            Lack::Free
+        })
+    }
+
+    /// Takes room for a mark that has to be written even where there is room for nothing else.
+    pub fn take_last(&self, record: u64) -> Result<(), Lack> {
+        let (record, last) = (record as i64, LAST_BYTES as i64);
+        let Credits { near, free } = &*self.credits;
+        if take_down_to(near, record, -last).is_none() {
+            return Err(Lack::Near);
+        }
+        let taken = take_down_to(free, record, -self.delivery_reserve - last);
+        taken.map(drop).ok_or_else(|| {
             near.fetch_add(record, Ordering::AcqRel);
             Lack::Free
         })
@@ -192,8 +213,8 @@ mod tests {
     #[test]
     fn new_work_is_refused_before_closing_and_delivery() {
         let room = Room::new(100, 0);
-        room.add_blocks(1000);
-        room.add_ready(1000);
+        room.add_blocks(1000 + LAST_BYTES);
+        room.add_ready(1000 + LAST_BYTES);
         assert_eq!(room.take(RoomClass::New, 100, 700), Ok(100));
         assert_eq!(room.free(), 100);
         assert_eq!(room.take(RoomClass::New, 60, 60), Err(Lack::Free));
@@ -210,12 +231,16 @@ mod tests {
     #[test]
     fn ready_room_bounds_everyone() {
         let room = Room::new(0, 10);
-        room.add_blocks(1000);
-        room.add_ready(110);
+        room.add_blocks(1000 + LAST_BYTES);
+        room.add_ready(110 + LAST_BYTES);
         assert_eq!(room.take(RoomClass::Closing, 101, 0), Err(Lack::Near));
         assert_eq!(room.take(RoomClass::Closing, 101, 0), Err(Lack::Near));
         assert_eq!(room.take(RoomClass::Closing, 100, 0), Ok(890));
         room.settle(4);
         assert_eq!((room.near(), room.free()), (6, 896));
+        assert_eq!(room.take(RoomClass::Delivery, 8, 0), Err(Lack::Near));
+        assert_eq!(room.take_last(40), Ok(()));
+        assert_eq!(room.take_last(LAST_BYTES), Err(Lack::Near));
+        assert_eq!((room.near(), room.free()), (-34, 856));
     }
 }
