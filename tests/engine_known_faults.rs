@@ -388,7 +388,8 @@ fn a_cart_that_fails_on_its_last_line_never_turns_the_buyer_of_the_last_unit_awa
     let failed = AtomicU64::new(0);
     let bought = threads(3, |t| {
         if t > 0 {
-            while !done.load(Ordering::Relaxed) {
+            let until = Instant::now() + Duration::from_secs(10);
+            while !done.load(Ordering::Relaxed) && Instant::now() < until {
                 let key = id(&format!("d{t}"));
                 let decision = shop.0.place_order(Key { partner: "", key: &key }, &doomed);
                 match shop.settle(decision) {

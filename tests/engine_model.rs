@@ -187,7 +187,10 @@ impl Position {
 }
 
 /// Units by SKU and place in the sourcing order, and whether they count against the limit.
-type Units = Vec<((usize, usize), u32, bool)>;
+type Units = Vec<(At, u32, bool)>;
+
+/// A SKU and a place in the sourcing order.
+type At = (usize, usize);
 
 #[derive(Debug, Clone)]
 struct Reservation {
@@ -268,10 +271,10 @@ impl Model {
     }
 
     /// Where each line is taken, or that it can't be.
-    fn source(&self, wants: &[Line]) -> Result<Vec<((usize, usize), u32)>, Refused> {
+    fn source(&self, wants: &[Line]) -> Result<Vec<(At, u32)>, Refused> {
         let mut left: BTreeMap<_, _> =
             self.positions.iter().map(|(at, p)| (*at, p.available().max(0))).collect();
-        let mut taken: Vec<((usize, usize), u32)> = Vec::new();
+        let mut taken: Vec<(At, u32)> = Vec::new();
         for want in wants {
             let mut quantity = i64::from(want.quantity);
             let fits: Vec<_> = left
@@ -735,7 +738,7 @@ impl Both {
         if let Some(line) = commit.lines.first_mut().filter(|_| bad_tax) {
             line.tax = Amount::new(1_000_000_000).unwrap();
         }
-        let sound = fits && !(bad_tax && !commit.lines.is_empty());
+        let sound = fits && (!bad_tax || commit.lines.is_empty());
         let said = self.first_with(key, Request::Commit(of, commit.clone()));
         let said_code = said.as_ref().err().map_or("ok", Refusal::code);
         let expected = if r.order.as_ref().is_some_and(|given| *given != order_id) {
