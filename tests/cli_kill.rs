@@ -35,8 +35,11 @@ const KILLS: u64 = 24;
 /// Clients at a time.
 const CLIENTS: u64 = 12;
 /// SKUs, units of each at the beginning, and units that come in after each kill, so that there is
-/// something to sell to the end and never enough.
+/// something to sell to the end. The first SKU has next to nothing, so that there are refusals however
+/// slow the machine is.
 const SKUS: u64 = 12;
+const SCARCE_SKU: u64 = 0;
+const SCARCE_UNITS: i64 = 5;
 const UNITS: i64 = 150;
 const RECEIPT: i64 = 20;
 /// Of what earlier rounds left, one in so many is looked at after each kill; all at the end.
@@ -183,11 +186,16 @@ struct Books {
     purchases: Vec<Purchase>,
     /// Purchases of rounds before the last.
     audited: usize,
-    /// Units of each SKU that there are or were.
-    stocked: i64,
+    /// Receipts of each SKU but the scarce one.
+    receipts: i64,
 }
 
 impl Books {
+    /// Units of a SKU that there are or were.
+    fn stocked(&self, sku: u64) -> i64 {
+        if sku == SCARCE_SKU { SCARCE_UNITS } else { UNITS + RECEIPT * self.receipts }
+    }
+
     fn sums(&self, state: &str) -> BTreeMap<u64, i64> {
         let mut sums: BTreeMap<u64, i64> = (0..SKUS).map(|sku| (sku, 0)).collect();
         let counted = self.purchases.iter().filter(|p| !p.refused && p.state() == state);
@@ -332,7 +340,11 @@ async fn compare(url: &str, books: &Books) {
         let figure = |name: &str| stock[name].as_i64().expect("a number");
         assert_eq!(figure("held"), held[&sku], "held of {sku}: {stock}");
         assert_eq!(figure("committed"), committed[&sku], "committed of {sku}: {stock}");
-        assert_eq!(figure("available"), books.stocked - held[&sku] - committed[&sku], "{stock}");
+        assert_eq!(
+            figure("available"),
+            books.stocked(sku) - held[&sku] - committed[&sku],
+            "{stock}"
+        );
         assert!(figure("available") >= 0, "{stock}");
     }
     let status = read(&client, &format!("{url}/v1/status")).await;
@@ -345,7 +357,7 @@ async fn compare(url: &str, books: &Books) {
 /// Goods come in; asked for twice, they come once.
 async fn receive_goods(url: &str, books: &mut Books, round: u64) {
     let client = client();
-    for sku in 0..SKUS {
+    for sku in (0..SKUS).filter(|sku| *sku != SCARCE_SKU) {
         let body = json!({"sku": sku_name(sku), "location": "BER", "delta": RECEIPT,
             "reason": "receipt", "reference": format!("GR-{round}")});
         for _ in 0..2 {
@@ -355,7 +367,7 @@ async fn receive_goods(url: &str, books: &mut Books, round: u64) {
             assert_eq!(answer.status(), 201, "{:?}", answer.text().await);
         }
     }
-    books.stocked += RECEIPT;
+    books.receipts += 1;
 }
 
 fn configuration(dir: &Path, erp: &Receiver, finance: &Receiver) -> PathBuf {
@@ -390,12 +402,13 @@ fn twenty_four_kills_lose_and_invent_nothing() {
     let start = || Server::start_with(&data, &mut command(&configuration));
 
     let mut server = start();
-    let stock: String = (0..SKUS).map(|sku| format!("{},BER,{UNITS}\n", sku_name(sku))).collect();
+    let line = |sku| format!("{},BER,{}\n", sku_name(sku), Books::default().stocked(sku));
+    let stock: String = (0..SKUS).map(line).collect();
     let csv = dir.path().join("stock.csv");
     fs::write(&csv, format!("sku,location,on_hand\n{stock}")).unwrap();
     cli::run(holdfast().args(["stock", "import", "--url", &server.url]).arg(&csv)).with(0);
 
-    let mut books = Books { stocked: UNITS, ..Books::default() };
+    let mut books = Books::default();
     let mut open = 0;
     for kill in 0..KILLS {
         // From a kill in the middle of the first requests to a second of load.
