@@ -1,3 +1,5 @@
+//! The worker of one sink: order, retries, refusals, pauses, on a clock of the tests.
+
 use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::Mutex;
