@@ -1,3 +1,5 @@
+//! The HTTP connector against partners that answer in every way.
+
 use std::time::Instant;
 
 use tokio::{
