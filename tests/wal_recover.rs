@@ -274,3 +274,24 @@ fn a_reader_that_meets_rot_says_where() {
     assert!(matches!(error, Some(Error::Rotted { lsn, .. }) if lsn == second), "{error:?}");
     assert!(matches!(log.read_at(second), Err(Error::NoRecord { .. })));
 }
+
+#[test]
+fn a_replay_that_begins_behind_the_last_mark_finds_nothing_missing() {
+    let storage = SimStorage::new();
+    let log = Log::open(storage.clone(), idle_mark(), Lsn(0)).unwrap();
+    let mut last = Lsn(0);
+    while last.0 < 3 * SEGMENT_BYTES {
+        last = append(&log, &[5; 100]);
+    }
+    log.wait_blocking(last).unwrap();
+    log.release_before(log.durable());
+    while log.oldest() == Lsn(0) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    thread::sleep(Duration::from_millis(100));
+    let end = log.appended();
+    assert_eq!(end, log.durable());
+    let again = Log::open(storage.kill(), no_idle_mark(), end).unwrap();
+    assert_eq!(again.appended(), end);
+    assert_eq!(bodies(&again, end).len(), 0);
+}

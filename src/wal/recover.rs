@@ -128,15 +128,16 @@ impl<S: Storage> Recovery<'_, S> {
         self.check_reach(replay_from)?;
         let (end, before) = self.scan(replay_from);
         let behind = self.newest_mark_behind(end);
-        let known = match (before, behind) {
-            (Some(a), Some(b)) => {
-                Mark { durable: a.durable.max(b.durable), oldest: a.oldest.max(b.oldest) }
-            }
-            (a, b) => a.or(b).unwrap_or_default(),
-        };
+        // Without any mark: nothing is known to be durable beyond where replay begins, and what is
+        // there is all that is needed.
+        let none = Mark { durable: replay_from, oldest: self.first_base() };
+        let known = before.into_iter().chain(behind).fold(none, |known, mark| Mark {
+            durable: known.durable.max(mark.durable),
+            oldest: mark.oldest,
+        });
         self.check_rot(end, known)?;
         self.cut(end)?;
-        self.make_durable(known.durable.max(replay_from).min(end), end)?;
+        self.make_durable(known.durable.min(end), end)?;
         Ok(Recovered {
             incarnation: self.incarnation,
             mark_key: self.mark_key,
