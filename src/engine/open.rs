@@ -149,7 +149,7 @@ fn resume<S: Storage>(core: &Core<S>) -> u64 {
     table.rebuild();
     let (mut held, mut aside) = (0, 0);
     for slot in 0..table.slots() {
-        let Some(seen) = table.read_any(slot) else { continue };
+        let Ok(seen) = table.read_any(slot) else { continue };
         if seen.state == ReservationState::Held {
             held += 1;
             aside += closing_bytes(seen.lines.len());

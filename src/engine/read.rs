@@ -93,7 +93,7 @@ impl<S: Storage> Engine<S> {
         let mut page = Page { reservations: Vec::new(), next: None };
         for slot in after.map_or(0, |slot| slot.saturating_add(1))..core.tables.reservations.slots()
         {
-            let Some(seen) = core.tables.reservations.read_any(slot) else { continue };
+            let Ok(seen) = core.tables.reservations.read_any(slot) else { continue };
             let wanted = if order != 0 { seen.order == order } else { seen.customer == customer };
             if !wanted {
                 continue;

@@ -347,7 +347,13 @@ impl<S: Storage> Core<S> {
     /// Expires a reservation whose time is up; what the timer wheel calls. Returns when to look
     /// again, if ever.
     pub(super) fn expire(&self, slot: u32, now_ms: u64) -> Option<u64> {
-        let seen = self.tables.reservations.read_any(slot)?;
+        let again = Some(now_ms + RETRY_MS);
+        let seen = match self.tables.reservations.read_any(slot) {
+            Ok(seen) => seen,
+            // Whoever is at it may leave it held, and then this was its only timer.
+            Err(NotBegun::Busy) => return again,
+            Err(_) => return None,
+        };
         if seen.state != ReservationState::Held {
             return None;
         }
@@ -355,7 +361,6 @@ impl<S: Storage> Core<S> {
         if due_ms > now_ms {
             return Some(due_ms);
         }
-        let again = Some(now_ms + RETRY_MS);
         let bytes = archived_lines(seen.lines.len()) + fixed_bytes::<event::Expire>();
         let Ok(ticket) = self.ticket(RoomClass::Closing, Draft::bytes_for(bytes), 0) else {
             return again;

@@ -19,12 +19,10 @@
 //! Keys are kept as keyed 128-bit hashes of (partner, key) with a keyed 64-bit fingerprint of route
 //! and body.
 
-use parking_lot::Mutex;
-
 use super::{
     memory::filled,
     slab::{NONE, Slab},
-    sync::{AtomicU32, AtomicU64, Ordering, fence},
+    sync::{AtomicU32, AtomicU64, KEY_REMOVERS as REMOVERS, Mutex, Ordering, fence},
 };
 use crate::model::event::KeyRef;
 
@@ -145,9 +143,6 @@ fn head(tag: u32, slot: u32) -> u64 {
 fn tag_of(head: u64) -> u32 {
     (head >> 32) as u32
 }
-
-/// Locks for removing; a power of two.
-const REMOVERS: usize = 256;
 
 /// The table of keys.
 #[derive(Debug)]

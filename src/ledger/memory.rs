@@ -36,7 +36,7 @@ fn advise<T>(block: &mut Vec<T>) {
     let _ = unsafe { rustix::mm::madvise(begin.wrapping_add(skip).cast(), whole, advice) };
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model-check")))]
 mod tests {
     #[test]
     fn a_block_has_its_values_whatever_its_size() {

@@ -15,18 +15,15 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::{
     slab::Slab,
-    sync::{AtomicU32, AtomicU64, Backoff, Ordering, fence},
+    sync::{AtomicU32, AtomicU64, Backoff, Mutex, Ordering, fence},
 };
 use crate::model::{Lsn, OrderId, ReservationId, event::Line, view::ReservationState};
 
 /// The chain link of a slot that is in no list of the timer wheel.
 pub const NOT_TIMED: u32 = u32::MAX - 1;
 
-const VACANT: u64 = 0;
 const BUSY: u64 = 1 << 3;
 const VERSION_ONE: u64 = 1 << 4;
 const VERSION_MASK: u64 = 0xfff << 4;
@@ -86,7 +83,7 @@ struct Slot {
 impl Default for Slot {
     fn default() -> Self {
         Self {
-            word: AtomicU64::new(VACANT),
+            word: AtomicU64::new(0),
             id: AtomicU64::new(0),
             last: AtomicU64::new(0),
             line: AtomicU64::new(0),
@@ -286,7 +283,10 @@ impl Reservations {
                 self.set_extra(entry, Extra { lines: lines.into(), granted: None, order_id });
             }
         }
-        let word = state_bits(opening.state) | (opening.deadline_ms << DEADLINE_SHIFT);
+        // The version goes on from the slot's last life, so that who holds a word of that one can't
+        // take this one for it, even with the same state and deadline.
+        let version = entry.word.load(Ordering::Relaxed) & VERSION_MASK;
+        let word = state_bits(opening.state) | version | (opening.deadline_ms << DEADLINE_SHIFT);
         entry.word.store(word, Ordering::Release);
     }
 
@@ -360,7 +360,7 @@ impl Reservations {
         let mut backoff = Backoff::default();
         for _ in 0..ROUNDS_MAX {
             let word = entry.word.load(Ordering::Acquire);
-            if word == VACANT {
+            if state_of(word).is_none() {
                 return Err(NotBegun::Unknown);
             }
             if word & BUSY == 0 {
@@ -384,8 +384,8 @@ impl Reservations {
     }
 
     /// Whatever is in the slot.
-    pub fn read_any(&self, slot: u32) -> Option<Snapshot> {
-        self.read_slot(slot, None).ok()
+    pub fn read_any(&self, slot: u32) -> Result<Snapshot, NotBegun> {
+        self.read_slot(slot, None)
     }
 
     /// Begins a transition out of one of the states `from`.
@@ -431,6 +431,8 @@ impl Reservations {
     fn set_busy(&self, entry: &Slot, word: u64) -> bool {
         let busy =
             entry.word.compare_exchange(word, word | BUSY, Ordering::AcqRel, Ordering::Relaxed);
+        // A reader that sees any of the stores that follow sees the word changed.
+        fence(Ordering::Release);
         busy.is_ok()
     }
 
@@ -443,7 +445,8 @@ impl Reservations {
     }
 
     fn clear(&self, entry: &Slot) {
-        entry.word.store(VACANT, Ordering::Release);
+        let version = entry.word.load(Ordering::Relaxed).wrapping_add(VERSION_ONE) & VERSION_MASK;
+        entry.word.store(version, Ordering::Release);
         if let Some(number) = entry.extra.swap(0, Ordering::Relaxed).checked_sub(1) {
             if let Some(cell) = self.extras.get(number) {
                 *cell.lock() = None;
@@ -454,7 +457,7 @@ impl Reservations {
 
     /// After replay: slots that are not in use may be handed out.
     pub fn rebuild(&self) {
-        self.slots.rebuild(|slot| slot.word.load(Ordering::Relaxed) != VACANT);
+        self.slots.rebuild(|slot| state_of(slot.word.load(Ordering::Relaxed)).is_some());
     }
 
     /// Frees closed reservations whose time is over, among the slots of the range. Returns how many.

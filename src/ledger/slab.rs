@@ -7,15 +7,11 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use crossbeam_queue::SegQueue;
+use super::{
+    memory::block,
+    sync::{CHUNK_MAX, CHUNK_MIN, Queue},
+};
 
-use super::memory::block;
-
-/// Slots of the first chunk: 256 KiB of 64 bytes each. Chunks double until they have
-/// [`CHUNK_MAX`] slots, so that a small table stays small and a large one lies in large pages.
-const CHUNK_MIN: usize = 1 << 12;
-/// Slots of the largest chunks: 16 MiB of 64 bytes each.
-const CHUNK_MAX: usize = 1 << 18;
 /// Chunks until the largest: the first, and its doublings.
 const DOUBLINGS: usize = (CHUNK_MAX / CHUNK_MIN).ilog2() as usize + 1;
 
@@ -50,7 +46,7 @@ pub struct Slab<T> {
     slots_max: u32,
     /// Slots below it have been handed out at least once.
     fresh: AtomicU32,
-    free: SegQueue<u32>,
+    free: Queue<u32>,
     used: AtomicU32,
 }
 
@@ -63,7 +59,7 @@ impl<T: Default> Slab<T> {
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
             slots_max,
             fresh: AtomicU32::new(0),
-            free: SegQueue::new(),
+            free: Queue::new(),
             used: AtomicU32::new(0),
         }
     }
@@ -141,7 +137,7 @@ impl<T: Default> Slab<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model-check")))]
 mod tests {
     use super::*;
 

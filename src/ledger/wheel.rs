@@ -11,17 +11,14 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use parking_lot::Mutex;
-
 use super::{
     reservations::{NOT_TIMED, Reservations},
     slab::NONE,
-    sync::{AtomicU32, AtomicU64, Ordering},
+    sync::{AtomicU32, AtomicU64, Mutex, Ordering, WHEEL_TICKS as TICKS},
 };
 
 /// Length of a tick in milliseconds.
 pub const TICK_MS: u64 = 64;
-const TICKS: usize = 16_384;
 /// Deadlines that may be brought forward at a time.
 const HASTENED_MAX: usize = 1 << 20;
 
@@ -64,7 +61,8 @@ impl Wheel {
                 Err(now) => first = now,
             }
         }
-        // Its tick was turned meanwhile: the list comes up again only a whole turn later.
+        // Its tick was turned meanwhile: the list comes up again only a whole turn later. Who turns moves
+        // the tick before he empties the list, so who comes after that sees it moved.
         if self.tick.load(Ordering::Acquire) > tick {
             self.hasten(slot, deadline_ms);
         }
