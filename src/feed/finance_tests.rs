@@ -1,3 +1,5 @@
+//! Journal entries: balanced, aggregated, chained.
+
 use proptest::prelude::*;
 use serde_json::Value;
 

@@ -1,3 +1,5 @@
+//! Stock movements: summed by position and movement.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
