@@ -239,9 +239,10 @@ fn records_further_away_than_the_window_are_rot_without_any_mark() {
 fn recovery_that_fails_half_way_finds_the_same_the_next_time() {
     let (storage, places) = one_group(50);
     storage.flip(FIRST, places[20].0 + 17, 4);
-    // Opening removes the segments behind, syncs what it cut, what it rewrote, and the directory.
+    // Opening syncs the directory, removes the segments behind one by one, syncs what it cut, what it
+    // rewrote, and the directory.
     let segments = storage.list().unwrap().iter().filter(|name| name.ends_with(".log")).count();
-    let syncs = segments as u64 - 1 + 3;
+    let syncs = 1 + segments as u64 - 1 + 3;
     for fails_at in 0..syncs + 3 {
         for seed in 0..20 {
             let image = storage.kill();

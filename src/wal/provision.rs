@@ -187,6 +187,8 @@ impl<S: Storage> Provisioner<S> {
         if self.inner.core.room.free() > plenty as i64 {
             drop(segment);
             storage.remove(&name)?;
+            // One after the other, or a loss of power could leave a gap.
+            storage.sync_dir()?;
         } else {
             let spare = segment::spare_name(self.spares_made);
             self.spares_made += 1;

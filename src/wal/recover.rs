@@ -1,6 +1,7 @@
 //! Opening a log that may have been left in any state.
 //!
-//! 1. Every segment that is there must be whole: a valid header under its name, no gap between two.
+//! 1. The directory is synced, so that what is seen of it stays. Every segment that is there must be
+//!    whole: a valid header under its name, no gap between two.
 //! 2. From the position of the newest checkpoint on, every record is read up to the first that is
 //!    absent or bad: the damage.
 //! 3. Behind the damage, marks are looked for at every aligned place as far as anything may have been
@@ -84,6 +85,8 @@ fn begin<S: Storage>(
 
 /// All segments, oldest first, without a gap. Removes spares.
 fn find<S: Storage>(storage: &S, options: &Options) -> Result<Found<S>, Error> {
+    // Names that are seen and not on the disk could go in any order later, and leave a gap.
+    storage.sync_dir().map_err(Error::io("syncing the data directory"))?;
     let names = storage.list().map_err(Error::io("listing the data directory"))?;
     for spare in names.iter().filter(|name| segment::is_spare_name(name)) {
         let what = || format!("removing {}", storage.place(spare));
