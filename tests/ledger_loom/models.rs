@@ -256,6 +256,7 @@ fn opening(lsn: u64, lines: &[Line]) -> Opening<'_> {
         lines,
         customer: lsn,
         order: 0,
+        order_id: None,
     }
 }
 
@@ -336,13 +337,12 @@ pub fn a_reservation_is_read_whole_while_it_changes() {
         let table = table.clone();
         spawn(move || {
             let transition = table.begin(id, HELD).unwrap();
-            transition.set_order(77);
             transition.finish(ReservationState::Committed, 0, Lsn(16));
         })
     };
     let seen = table.read(id).unwrap();
-    let now = (seen.state, seen.deadline_ms, seen.last.0, seen.order);
-    let whole = [(ReservationState::Held, 1000, 8, 0), (ReservationState::Committed, 0, 16, 77)];
+    let now = (seen.state, seen.deadline_ms, seen.last.0);
+    let whole = [(ReservationState::Held, 1000, 8), COMMITTED];
     assert!(whole.contains(&now), "what is read is of one moment, not {now:?}");
     assert_eq!(seen.lines[0], LINE);
     writer.join().unwrap();
@@ -356,13 +356,16 @@ pub fn the_lines_of_a_reservation_are_read_with_its_state() {
         spawn(move || {
             let transition = table.begin(id, HELD).unwrap();
             transition.set_lines(&[less]);
+            transition.set_order(77, &"O-1".parse().unwrap());
             transition.finish(ReservationState::Held, 1000, Lsn(16));
         })
     };
     let seen = table.read(id).unwrap();
     let line = if seen.last == Lsn(8) { LINE } else { less };
     assert_eq!(seen.lines[0], line, "what is read is of one moment");
-    assert_eq!(seen.granted.is_some(), seen.last == Lsn(16));
+    let changed = (seen.granted.is_some(), seen.order, seen.order_id.is_some());
+    let whole = if seen.last == Lsn(8) { (false, 0, false) } else { (true, 77, true) };
+    assert_eq!(changed, whole, "what is read is of one moment");
     writer.join().unwrap();
 }
 
