@@ -224,6 +224,64 @@ fn report() {
     }
 }
 
+/// How fast a log is opened, replayed, and how fast a checkpoint is written, checked and read.
+fn report_recovery() {
+    const RECORDS: u64 = 3_000_000;
+    let bench = Bench::new(options(Ack::Disk));
+    let mut draft = Draft::new();
+    let mut last = Lsn(0);
+    for _ in 0..RECORDS {
+        last = append(&bench.log, &mut draft, &[7; 64]);
+    }
+    bench.log.wait_blocking(last).expect("acknowledged");
+    let dir = bench.dir.clone();
+    bench.log.close().expect("closed");
+    let rate = |count: u64, begun: Instant| count as f64 / begun.elapsed().as_secs_f64();
+    let mut reader = bench.log.reader(Lsn(0)).expect("readable");
+    let begun = Instant::now();
+    while let Some(record) = reader.next().expect("whole") {
+        black_box(record.body);
+    }
+    println!("{:<40}{:>12.0} records/s", "read, each record checked", rate(RECORDS, begun));
+    drop(reader);
+    // The lock goes with the last handle, so the files move to where they can be opened again.
+    let moved = dir.with_extension("moved");
+    let _ = fs::remove_dir_all(&moved);
+    fs::rename(&dir, &moved).expect("renamed");
+    drop(bench);
+    let storage = FileStorage::new(&moved).expect("unlocked");
+    let begun = Instant::now();
+    let log = Log::open(storage, options(Ack::Disk), Lsn(0)).expect("whole");
+    println!("{:<40}{:>12.0} records/s", "opened, each record checked", rate(RECORDS, begun));
+    drop(log);
+    let _ = fs::remove_dir_all(&moved);
+    report_checkpoint(&dir, rate);
+}
+
+fn report_checkpoint(dir: &std::path::Path, rate: impl Fn(u64, Instant) -> f64) {
+    use holdfast::{model::Incarnation, wal::checkpoint};
+    const ENTRIES: u64 = 5_000_000;
+    let storage = FileStorage::new(&dir.join("checkpoint")).expect("a directory for the bench");
+    let begun = Instant::now();
+    let mut writer =
+        checkpoint::Writer::create(&storage, Incarnation(1), Lsn(8)).expect("a checkpoint");
+    for number in 0..ENTRIES {
+        writer.push(&number.to_be_bytes(), &[7; 48]).expect("written");
+    }
+    writer.finish().expect("finished");
+    println!("{:<40}{:>12.0} entries/s", "checkpoint written and synced", rate(ENTRIES, begun));
+    let begun = Instant::now();
+    let snapshot = checkpoint::newest(&storage).expect("readable").expect("there");
+    println!("{:<40}{:>12.0} entries/s", "checkpoint verified", rate(ENTRIES, begun));
+    let begun = Instant::now();
+    let mut entries = snapshot.iter().expect("readable");
+    while let Some(entry) = entries.next().expect("whole") {
+        black_box(entry);
+    }
+    println!("{:<40}{:>12.0} entries/s", "checkpoint read", rate(ENTRIES, begun));
+    let _ = fs::remove_dir_all(dir);
+}
+
 fn main() {
     if !std::env::args().any(|argument| argument == "report") {
         let mut criterion = Criterion::default().configure_from_args();
@@ -232,5 +290,6 @@ fn main() {
     }
     if !std::env::args().any(|argument| argument == "--test") {
         report();
+        report_recovery();
     }
 }
