@@ -77,7 +77,8 @@ impl<S: Storage> Core<S> {
         }
         let full = Refusal::Overloaded { what: "the table of positions is full" };
         let number = positions.len();
-        if number >= positions.positions_max() {
+        // Before the record: one that memory can't follow would leave a log that can't be opened.
+        if !positions.has_room(location) {
             return Err(full);
         }
         let sku_number = positions.sku_number(sku).unwrap_or(positions.skus_len());

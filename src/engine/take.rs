@@ -355,6 +355,12 @@ impl<'a> Takes<'a> {
                 other => other,
             };
             match attempt {
+                // A location that was defined meanwhile may make more lines than there is room for.
+                Attempt::Taken if takes.lines.len() > cart.lines_max => {
+                    return Err(Refusal::Overloaded {
+                        what: "a location was just added; try again",
+                    });
+                }
                 Attempt::Taken => return Ok(takes),
                 Attempt::Short => {
                     drop(takes);

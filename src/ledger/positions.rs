@@ -192,6 +192,7 @@ impl Position {
 pub struct Positions {
     skus: Names<SkuName>,
     locations: Names<LocationName>,
+    locations_max: u32,
     sku_entries: Slab<SkuEntry>,
     positions: Slab<Position>,
 }
@@ -200,9 +201,12 @@ impl Positions {
     /// Room for at most `positions_max` positions, and as many SKUs; the locations of the sourcing
     /// order get the lowest numbers, in that order.
     pub fn new(positions_max: u32, sourcing: &[Location]) -> Self {
+        let named = u32::try_from(sourcing.len()).unwrap_or(u32::MAX);
+        let locations_max = positions_max.min(1 << 16).saturating_add(named);
         let positions = Self {
             skus: Names::new(positions_max),
-            locations: Names::new(positions_max.min(1 << 16)),
+            locations: Names::new(locations_max),
+            locations_max,
             sku_entries: Slab::new(positions_max),
             positions: Slab::new(positions_max),
         };
@@ -284,6 +288,12 @@ impl Positions {
         }
     }
 
+    /// Whether there is room for one more position at a location, and for its SKU if that is new.
+    pub fn has_room(&self, location: &Location) -> bool {
+        let known = self.locations.find(location.as_str()).is_some();
+        self.len() < self.positions_max() && (known || self.locations.len() < self.locations_max)
+    }
+
     /// Makes a position under the given numbers, which the caller has found free and keeps others
     /// from using. `None`: a limit is reached, or the numbers don't follow the last ones.
     pub fn define(
@@ -351,6 +361,24 @@ mod tests {
         positions.set_limit(0, Some(0));
         assert_eq!(positions.limit(0), Some(0));
         assert!(positions.define(7, 1, &text("B"), &text("BER")).is_none());
+    }
+
+    /// A definition was logged before it was known that no more locations could be kept: the log
+    /// could not be opened any more.
+    #[test]
+    fn one_location_too_many_is_known_before_anything_is_written() {
+        let positions = Positions::new(100_000, &[text("BER")]);
+        let mut number = 0;
+        loop {
+            let location = text(&format!("L{number}"));
+            let defined = positions.has_room(&location);
+            if !defined {
+                assert!(positions.has_room(&text("BER")) && positions.has_room(&text("L0")));
+                return assert_eq!(number, 1 << 16);
+            }
+            positions.define(number, number, &text(&format!("S{number}")), &location).unwrap();
+            number += 1;
+        }
     }
 
     #[test]

@@ -153,7 +153,8 @@ impl<S: Storage> Pinned<S> {
             return Err(Error::Archived { lsn, oldest: Lsn(oldest) });
         }
         let none = || Error::NoRecord { lsn };
-        if !lsn.0.is_multiple_of(8) || lsn.0 >= core.tail() {
+        // Beyond what was walked a record may still be written, and a slice over it would be a race.
+        if !lsn.0.is_multiple_of(8) || lsn.0 >= core.published() {
             return Err(none());
         }
         let segment = inner.segment_of(lsn.0).ok_or_else(none)?;
