@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("feed", &["model", "wal", "engine", "config"]),
     ("delivery", &["model", "wal", "engine", "feed", "config", "telemetry"]),
     ("sinks", &["model", "wal", "engine", "feed", "delivery", "config", "telemetry"]),
-    ("telemetry", &["model", "wal", "engine"]),
+    ("telemetry", &["model"]),
     ("api", &["model", "wal", "engine", "telemetry"]),
 ];
 
@@ -121,8 +121,9 @@ fn this_test_sees_an_import_whatever_its_form() {
 #[test]
 fn unsafe_code_stays_where_it_is_justified() {
     for (file, text) in sources() {
-        let has =
-            text.lines().any(|l| code(l).contains("unsafe {") || code(l).contains("unsafe impl"));
+        let has = text
+            .lines()
+            .any(|l| ["unsafe {", "unsafe impl", "unsafe fn"].iter().any(|u| code(l).contains(u)));
         assert!(!has || UNSAFE_IN.iter().any(|place| file.starts_with(place)), "{file}");
     }
 }

@@ -142,7 +142,7 @@ impl<S: Storage> Engine<S> {
         let core = self.core();
         let key = core.hasher.request(key, "orders", place);
         let decision = core.place(&key, place).unwrap_or_else(|refusal| {
-            core.unless_known(&key, refusal, |done| core.placed_again(&place.order_id, done))
+            core.unless_known(&key, refusal, |_| core.placed_again(&place.order_id))
         });
         core.count(decision)
     }
@@ -350,7 +350,7 @@ impl<S: Storage> Core<S> {
         }
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
-            KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
+            KeyClaim::Done(_) => return Ok(self.placed_again(&place.order_id)),
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order_hash = self.hasher.text(place.order_id.as_str());
@@ -395,7 +395,7 @@ impl<S: Storage> Core<S> {
         }
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
-            KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
+            KeyClaim::Done(_) => return Ok(self.placed_again(&place.order_id)),
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order_claim = match self.claim_order(&place.order_id)? {
@@ -573,7 +573,7 @@ impl<S: Storage> Core<S> {
         Ok(if same { Decision::made(self.order_view(order), true, order.last) } else { exists })
     }
 
-    fn placed_again(&self, id: &OrderId, _done: &Outcome) -> Decision<OrderView> {
+    fn placed_again(&self, id: &OrderId) -> Decision<OrderView> {
         match self.tables.orders.get(id) {
             Some(order) => {
                 let moved_on = (order.state != ReservationState::Committed).then_some(order.state);
