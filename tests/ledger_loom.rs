@@ -32,11 +32,15 @@ macro_rules! ledger {
         mod $name {
             pub(crate) use crate::names::$name as sync;
             pub mod keys;
+            #[path = "../../tests/ledger_loom/limit_models.rs"]
+            pub mod limit_models;
+            pub mod limits;
             pub mod memory;
             #[path = "../../tests/ledger_loom/models.rs"]
             pub mod models;
             pub mod reservations;
             pub mod slab;
+            pub mod stripe;
             pub mod wheel;
             pub mod word;
         }
@@ -175,3 +179,25 @@ model!(an_effect_is_logged_after_its_cause(Breach::None));
 model!(a_reservation_that_is_seen_before_the_log_is_caught:
     an_effect_is_logged_after_its_cause(Breach::OpenBeforeLog) fails with "prefix of the log");
 model!(units_of_an_expired_reservation_are_sold_again(Breach::None));
+
+macro_rules! limit_model {
+    ($name:ident) => {
+        #[test]
+        fn $name() {
+            check(SWITCHES, sound::limit_models::$name);
+        }
+    };
+    ($test:ident: $name:ident fails with $why:literal) => {
+        #[test]
+        #[should_panic(expected = $why)]
+        fn $test() {
+            check(SWITCHES, weak::limit_models::$name);
+        }
+    };
+}
+
+limit_model!(a_customer_gets_the_limit_once);
+limit_model!(a_bucket_locked_without_acquire_is_caught:
+    a_customer_gets_the_limit_once fails with "beyond the limit");
+limit_model!(a_customer_is_not_turned_away_for_a_request_that_fails);
+limit_model!(a_count_is_not_forgotten_while_units_are_taken);

@@ -8,6 +8,7 @@ pub fn engine(config: &Config) -> engine::Options {
     let config::Engine {
         positions_max,
         reservations_max,
+        reservations_prepared,
         keys_max,
         orders_max,
         customer_limits_max,
@@ -25,6 +26,7 @@ pub fn engine(config: &Config) -> engine::Options {
         wal: log(&config.log),
         positions_max,
         reservations_max,
+        reservations_prepared,
         keys_max,
         orders_max,
         customer_limits_max,
@@ -54,6 +56,7 @@ fn log(log: &config::Log) -> wal::Options {
             config::Ack::Disk => wal::Ack::Disk,
             config::Ack::Memory => wal::Ack::Memory,
         },
+        group_us: log.group_us,
         idle_mark_ms: log.idle_mark_ms,
         room_wait_ms_max: log.room_wait_ms_max,
         hole_ms_max: log.hole_ms_max,

@@ -139,6 +139,9 @@ fn check_log(config: &Config, source: &Source) -> Result<(), Error> {
         let reason = format!("must be from four of the largest records ({least} B) to 16 GiB");
         return Err(source.unusable("log.unsynced_bytes_max", reason));
     }
+    if log.group_us > 10_000 {
+        return Err(source.unusable("log.group_us", "must be at most 10000"));
+    }
     above_zero(source, "log.idle_mark_ms", log.idle_mark_ms)?;
     above_zero(source, "log.hole_ms_max", log.hole_ms_max)
 }

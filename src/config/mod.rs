@@ -150,6 +150,8 @@ pub struct Log {
     pub record_bytes_max: ByteSize,
     /// The most that may wait for a sync.
     pub unsynced_bytes_max: ByteSize,
+    /// Under load, groups of records are synced so far apart at least.
+    pub group_us: u64,
     /// An idle log writes its mark after so long.
     pub idle_mark_ms: u64,
     /// How long a request waits for room in the log.
@@ -168,6 +170,7 @@ impl Default for Log {
             ready_segments: 3,
             record_bytes_max: ByteSize(256 << 10),
             unsynced_bytes_max: ByteSize::mib(64),
+            group_us: 1_000,
             idle_mark_ms: 50,
             room_wait_ms_max: 200,
             hole_ms_max: 5_000,
@@ -183,6 +186,8 @@ pub struct Engine {
     pub positions_max: u32,
     /// Reservations, open and retained.
     pub reservations_max: u32,
+    /// Memory for so many reservations is made at the start.
+    pub reservations_prepared: u32,
     /// Idempotency keys.
     pub keys_max: u32,
     /// Orders, open and retained.
@@ -214,6 +219,7 @@ impl Default for Engine {
         Self {
             positions_max: 1 << 20,
             reservations_max: 4_000_000,
+            reservations_prepared: 0,
             keys_max: 8_000_000,
             orders_max: 4_000_000,
             customer_limits_max: 4_000_000,

@@ -134,6 +134,7 @@ fn a_value_that_cannot_be_used_names_its_place() {
         ("[log]\nrecord_bytes_max = 63", "shop.toml:2", "log.record_bytes_max"),
         ("[log]\n\nunsynced_bytes_max = 64", "shop.toml:3", "log.unsynced_bytes_max"),
         ("[log]\nready_segments = 65", "shop.toml:2", "log.ready_segments"),
+        ("[log]\ngroup_us = 10001", "shop.toml:2", "log.group_us"),
     ] {
         let error = error(text, &[]);
         assert!(error.starts_with(&format!("{place}: `{key}` ")), "{error}");

@@ -1,5 +1,6 @@
-//! The engine's own threads: the one that turns the timer wheel and sweeps what may be forgotten,
-//! and the one that makes checkpoints. Both hold the core and end when the engine stops.
+//! The engine's own threads: the one that turns the timer wheel, sweeps what may be forgotten and makes
+//! memory ahead of who needs it, and the one that makes checkpoints. Both hold the core and end when
+//! the engine stops.
 
 use std::{
     sync::Arc,
@@ -53,6 +54,7 @@ fn keep_time<S: Storage>(core: &Core<S>) {
         let now_ms = core.now_ms();
         core.wheel.turn(&core.tables.reservations, now_ms, |slot| core.expire(slot, now_ms));
         sweep.step(core, now_ms);
+        core.tables.make_ahead(0);
         sleep(core, Duration::from_millis(TICK_MS / 2));
     }
 }

@@ -57,6 +57,14 @@ impl Tables {
         }
     }
 
+    /// Makes memory for what comes next, so that no request has to; and for at least so many
+    /// reservations, their keys and limits.
+    pub(super) fn make_ahead(&self, reservations: u32) {
+        self.reservations.make_ahead(reservations);
+        self.keys.make_ahead(reservations);
+        self.limits.make_ahead(reservations);
+    }
+
     /// Gives back what a reservation held. Law 1: only after the record that says so has its place.
     pub(super) fn give_back(&self, lines: &[Line], customer: u64, granted: Lsn) {
         for line in lines {

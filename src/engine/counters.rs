@@ -1,9 +1,11 @@
 //! What the engine has done since it was opened, counted in cells of their own cache lines, one set
 //! for each of a few threads, so that counting costs no shared line on the hot path.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
+
+use crate::ledger::stripe::{STRIPES, stripe};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $kind:ident $name:ident),+ $(,)?) => {
@@ -58,24 +60,16 @@ counters! {
     Checkpoints checkpoints,
 }
 
-const STRIPES: usize = 8;
-
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Counting {
     stripes: [CachePadded<[AtomicU64; KINDS]>; STRIPES],
 }
 
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-thread_local! {
-    static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES;
-}
-
 impl Counting {
     /// Counts one.
     pub(super) fn add(&self, count: Count) {
-        let stripe = STRIPE.with(|s| *s);
-        self.stripes[stripe][count as usize].fetch_add(1, Ordering::Relaxed);
+        self.stripes[stripe()][count as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     fn sum(&self, count: Count) -> u64 {

@@ -5,9 +5,9 @@
 //! What is fed is fixed here byte by byte, since the hashes are written to the log and must be the
 //! same in every later version.
 
-use std::hash::Hasher as _;
+use std::cell::RefCell;
 
-use siphasher::sip128::{Hasher128, SipHasher13};
+use siphasher::sip128::SipHasher13;
 
 use crate::model::{
     IdempotencyKey,
@@ -30,27 +30,23 @@ pub(super) struct Hasher {
     secret: [u64; 2],
 }
 
-/// Adapts a hasher to what serde writes to.
-struct Feed(SipHasher13);
-
-impl std::io::Write for Feed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+thread_local! {
+    /// What a hash is taken of, put together first: one pass over all of it is several times faster
+    /// than a pass over each field.
+    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Feed {
+/// What is fed to a hash.
+struct Feed<'a>(&'a mut Vec<u8>);
+
+impl Feed<'_> {
     fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
-        self.0.write(text.as_bytes());
+        self.0.extend_from_slice(text.as_bytes());
     }
 
     fn number(&mut self, number: u64) {
-        self.0.write(&number.to_le_bytes());
+        self.0.extend_from_slice(&number.to_le_bytes());
     }
 
     fn optional(&mut self, text: Option<&str>) {
@@ -70,34 +66,38 @@ impl Hasher {
         Self { secret }
     }
 
-    fn feed(&self) -> Feed {
-        Feed(SipHasher13::new_with_keys(self.secret[0], self.secret[1]))
+    fn hash(&self, feed: impl FnOnce(&mut Feed<'_>)) -> [u64; 2] {
+        BYTES.with_borrow_mut(|bytes| {
+            bytes.clear();
+            feed(&mut Feed(bytes));
+            let hash = SipHasher13::new_with_keys(self.secret[0], self.secret[1]).hash(bytes);
+            [hash.h1, hash.h2]
+        })
     }
 
-    fn key(&self, key: Key<'_>) -> [u64; 2] {
-        let mut feed = self.feed();
-        feed.text(key.partner);
-        feed.text(key.key.as_str());
-        let hash = feed.0.finish128();
-        [hash.h1, hash.h2]
+    /// A key's hash: what [`KeyRef`] keeps of it.
+    pub(super) fn key(&self, key: Key<'_>) -> [u64; 2] {
+        self.hash(|feed| {
+            feed.text(key.partner);
+            feed.text(key.key.as_str());
+        })
     }
 
     /// A text's hash; never 0, which stands for no text.
     pub(super) fn text(&self, text: &str) -> u64 {
-        let mut feed = self.feed();
-        feed.text(text);
-        feed.0.finish128().h1.max(1)
+        self.hash(|feed| feed.text(text))[0].max(1)
     }
 
-    /// A reservation's key and fingerprint; the hot path, so written out.
-    pub(super) fn reserve(&self, key: Key<'_>, reserve: &Reserve) -> KeyRef {
-        let mut feed = self.feed();
-        feed.number(5);
-        reserve.lines.iter().for_each(|line| feed.line(line));
-        feed.optional(reserve.customer.as_ref().map(|c| c.as_str()));
-        feed.optional(reserve.order_id.as_ref().map(|o| o.as_str()));
-        feed.number(reserve.ttl_ms.map_or(0, |ttl| ttl.wrapping_add(1)));
-        KeyRef { hash: self.key(key), fingerprint: feed.0.finish128().h1 }
+    /// A reservation's fingerprint; the hot path, so written out.
+    pub(super) fn reserve(&self, reserve: &Reserve) -> u64 {
+        let [fingerprint, _] = self.hash(|feed| {
+            feed.number(5);
+            reserve.lines.iter().for_each(|line| feed.line(line));
+            feed.optional(reserve.customer.as_ref().map(|c| c.as_str()));
+            feed.optional(reserve.order_id.as_ref().map(|o| o.as_str()));
+            feed.number(reserve.ttl_ms.map_or(0, |ttl| ttl.wrapping_add(1)));
+        });
+        fingerprint
     }
 
     /// Any other request's key and fingerprint: over its route and its body, parsed and written
@@ -108,11 +108,12 @@ impl Hasher {
         route: &str,
         body: &impl serde::Serialize,
     ) -> KeyRef {
-        let mut feed = self.feed();
-        feed.text(route);
-        // Writing to a hasher can't fail, and commands have no maps with odd keys.
-        let _ = serde_json::to_writer(&mut feed, body);
-        KeyRef { hash: self.key(key), fingerprint: feed.0.finish128().h1 }
+        let [fingerprint, _] = self.hash(|feed| {
+            feed.text(route);
+            // Writing to memory can't fail, and commands have no maps with odd keys.
+            let _ = serde_json::to_writer(&mut *feed.0, body);
+        });
+        KeyRef { hash: self.key(key), fingerprint }
     }
 }
 
@@ -135,10 +136,8 @@ mod tests {
             r#"{"lines":[{"sku":"A","quantity":1}],"order_id":"c"}"#,
             r#"{"lines":[{"sku":"A","quantity":1}],"ttl_ms":0}"#,
         ];
-        let prints: std::collections::HashSet<_> = bodies
-            .iter()
-            .map(|b| hasher.reserve(key, &serde_json::from_str(b).unwrap()).fingerprint)
-            .collect();
+        let prints: std::collections::HashSet<_> =
+            bodies.iter().map(|b| hasher.reserve(&serde_json::from_str(b).unwrap())).collect();
         assert_eq!(prints.len(), bodies.len());
         let other = Key { partner: "q", ..key };
         assert_ne!(hasher.key(key), hasher.key(other));

@@ -41,6 +41,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
     let covers = snapshot.as_ref().map_or(Lsn(0), |s| s.covers());
     let log = Log::open(storage.clone(), options.wal.clone(), covers)?;
     let tables = Tables::new(&options);
+    tables.make_ahead(options.reservations_prepared);
     let mut replay = Replay {
         tables: &tables,
         sinks: HashMap::new(),

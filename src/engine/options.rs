@@ -12,6 +12,9 @@ pub struct Options {
     pub positions_max: u32,
     /// The most reservations, open or within their retention. Default: 4,000,000.
     pub reservations_max: u32,
+    /// Memory for so many reservations, their keys and limits is made at the start rather than as it
+    /// is needed: about 200 bytes each. Default: 0.
+    pub reservations_prepared: u32,
     /// The most idempotency keys. Default: 8,000,000.
     pub keys_max: u32,
     /// The most orders. Default: 4,000,000.
@@ -47,6 +50,7 @@ impl Default for Options {
             wal: wal::Options::default(),
             positions_max: 1 << 20,
             reservations_max: 4_000_000,
+            reservations_prepared: 0,
             keys_max: 8_000_000,
             orders_max: 4_000_000,
             customer_limits_max: 4_000_000,

@@ -407,9 +407,10 @@ impl<S: Storage> Core<S> {
         let ticket = self.ticket(RoomClass::New, money.record_bytes(cart.lines_max, 0), 0)?;
         let now_ms = self.now_ms();
         let customer = self.text_hash(place.customer.as_ref().map(|c| c.as_str()));
-        let taker = Taker { customer, now_ms, tail: self.log.appended().0, instead_of: (&[], 0) };
+        let tail = self.log.appended().0;
+        let taker = Taker { customer, now_ms, tail, decided: false, instead_of: (&[], 0) };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
-        let order = self.order_data(money, takes.lines.clone(), now_ms)?;
+        let order = self.order_data(money, takes.lines.to_vec(), now_ms)?;
         let order_hash = self.hasher.text(place.order_id.as_str());
         let record = event::Placed {
             key: *key,
@@ -538,10 +539,11 @@ impl<S: Storage> Core<S> {
             customer: before.customer,
             now_ms,
             tail: before.id.lsn.0,
+            decided: false,
             instead_of: (&[], 0),
         };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
-        let order = self.order_data(sale.money, takes.lines.clone(), now_ms)?;
+        let order = self.order_data(sale.money, takes.lines.to_vec(), now_ms)?;
         let record = event::Placed {
             key: *sale.key,
             customer_hash: before.customer,

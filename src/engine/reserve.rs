@@ -73,16 +73,42 @@ impl<S: Storage> Engine<S> {
     /// `idempotency_key_reused`, `log_full`, `overloaded`, `shutting_down`, `outcome_unknown`.
     pub fn reserve(&self, key: Key<'_>, reserve: &Reserve) -> Decision<ReservationView> {
         let core = self.core();
-        core.count(core.reserve(&core.hasher.reserve(key, reserve), reserve))
+        core.count(core.reserve(key, reserve))
     }
 }
 
+/// What a request comes to before its key counts.
+struct Wanted<'a> {
+    cart: Cart<'a>,
+    ttl_ms: u64,
+}
+
 impl<S: Storage> Core<S> {
-    fn reserve(&self, key: &KeyRef, reserve: &Reserve) -> Decision<ReservationView> {
-        match self.try_reserve(key, reserve) {
+    fn reserve(&self, key: Key<'_>, reserve: &Reserve) -> Decision<ReservationView> {
+        let hash = self.hasher.key(key);
+        self.tables.keys.warm(hash);
+        // Nearly every request of a flash sale ends here, without a lock and without the log. The
+        // key is looked up after the stock was seen gone: a cart puts its key into the table before
+        // it takes, so who sees the take sees the key.
+        let wanted = match self.wanted(reserve) {
+            Err(refusal) if !self.tables.keys.has(hash) => return refusal.into(),
+            wanted => wanted,
+        };
+        let key = KeyRef { hash, fingerprint: self.hasher.reserve(reserve) };
+        match wanted.and_then(|wanted| self.try_reserve(&key, reserve, &wanted)) {
             Ok(decision) => decision,
-            Err(refusal) => self.unless_known(key, refusal, |done| self.granted_again(done)),
+            Err(refusal) => self.unless_known(&key, refusal, |done| self.granted_again(done)),
         }
+    }
+
+    fn wanted<'a>(&'a self, reserve: &'a Reserve) -> Result<Wanted<'a>, Refusal> {
+        let positions = &self.tables.positions;
+        let cart = Cart::resolve(positions, &reserve.lines, self.options.lines_max)?;
+        let ttl_ms = self.ttl_ms(reserve.ttl_ms)?;
+        if cart.is_short(positions) {
+            return Err(Refusal::InsufficientStock { lines: cart.short(positions) });
+        }
+        Ok(Wanted { cart, ttl_ms })
     }
 
     /// A refusal, unless the request was done before: who repeats what was granted gets it, also
@@ -114,17 +140,9 @@ impl<S: Storage> Core<S> {
         &self,
         key: &KeyRef,
         reserve: &Reserve,
+        Wanted { cart, ttl_ms }: &Wanted<'_>,
     ) -> Result<Decision<ReservationView>, Refusal> {
-        let cart = Cart::resolve(&self.tables.positions, &reserve.lines, self.options.lines_max)?;
-        let ttl_ms = self.ttl_ms(reserve.ttl_ms)?;
-        // Nearly every request of a flash sale ends here, without a lock and without the log. The
-        // key is looked up after the stock was seen gone (see `reserve`): a cart puts its key into
-        // the table before it takes, so who sees the take sees the key.
-        if cart.is_short(&self.tables.positions) {
-            return Err(Refusal::InsufficientStock { lines: cart.short(&self.tables.positions) });
-        }
         let customer = self.text_hash(reserve.customer.as_ref().map(|c| c.as_str()));
-        self.tables.keys.warm(key);
         cart.warm_limits(&self.tables, customer);
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
@@ -137,8 +155,9 @@ impl<S: Storage> Core<S> {
         let ticket = self.ticket(RoomClass::New, bytes, closing)?;
         let now_ms = self.now_ms();
         let order = self.text_hash(reserve.order_id.as_ref().map(|o| o.as_str()));
-        let taker = Taker { customer, now_ms, tail: self.log.appended().0, instead_of: (&[], 0) };
-        let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
+        let tail = self.log.appended().0;
+        let taker = Taker { customer, now_ms, tail, decided: true, instead_of: (&[], 0) };
+        let takes = Takes::take(&self.tables, cart, taker, self.options.decision_wait_ms_max)?;
         let deadline_ms = now_ms + ttl_ms;
         let record = event::Reserve {
             key: *key,

@@ -5,6 +5,8 @@
 //! cart that is being decided lets go of all it has first, so that carts never wait for each other
 //! in a circle.
 
+use smallvec::SmallVec;
+
 use crate::{
     ledger::{
         limits::{Allowed, Credit, Pending, Who},
@@ -37,7 +39,7 @@ pub(super) struct Want<'a> {
 /// A cart, resolved to SKUs and positions, summed, in the global order.
 #[derive(Debug)]
 pub(super) struct Cart<'a> {
-    wants: Vec<Want<'a>>,
+    wants: SmallVec<[Want<'a>; 1]>,
     /// The most lines it can be taken in.
     pub(super) lines_max: usize,
 }
@@ -56,7 +58,7 @@ impl<'a> Cart<'a> {
             let reason = format!("must have 1 to {lines_max} lines");
             return Err(Refusal::malformed("lines", reason));
         }
-        let mut wants: Vec<Want<'a>> = Vec::with_capacity(lines.len());
+        let mut wants: SmallVec<[Want<'a>; 1]> = SmallVec::with_capacity(lines.len());
         for line in lines {
             let want = Self::want(positions, line)?;
             let same = wants.iter_mut().find(|w| {
@@ -175,8 +177,8 @@ impl<'a> Cart<'a> {
     }
 
     /// Units of each SKU that has a limit per customer.
-    fn limited(&self, positions: &Positions) -> Vec<(&'a Sku, u32, u32, u32)> {
-        let mut limited: Vec<(&Sku, u32, u32, u32)> = Vec::new();
+    fn limited(&self, positions: &Positions) -> SmallVec<[(&'a Sku, u32, u32, u32); 1]> {
+        let mut limited: SmallVec<[(&Sku, u32, u32, u32); 1]> = SmallVec::new();
         for want in &self.wants {
             let Some(limit) = positions.limit(want.sku_number) else { continue };
             match limited.iter_mut().find(|(_, number, ..)| *number == want.sku_number) {
@@ -307,6 +309,8 @@ pub(super) struct Taker<'a> {
     pub(super) now_ms: u64,
     /// Where a period that these units begin begins: the reservation's record can't come before it.
     pub(super) tail: u64,
+    /// Whether nothing after the takes can refuse the request.
+    pub(super) decided: bool,
     /// What the same record gives back, and the record that granted it: against a limit only what
     /// comes on top of it counts.
     pub(super) instead_of: (&'a [Line], u64),
@@ -322,13 +326,19 @@ impl Taker<'_> {
     }
 }
 
+/// Lines, of which there are mostly few: no allocation for those.
+pub(super) type FewLines = SmallVec<[Line; 2]>;
+
 /// What a cart has taken, pending. Dropped, it gives everything back.
 #[derive(Debug)]
 pub(super) struct Takes<'a> {
     tables: &'a Tables,
     /// What was taken where.
-    pub(super) lines: Vec<Line>,
-    limited: Vec<Pending>,
+    pub(super) lines: FewLines,
+    limited: SmallVec<[Pending; 1]>,
+    /// The last take, for good: position and units. Nothing after it can fail, so nobody has to be
+    /// told that its units may come back.
+    last: Option<(u32, u32)>,
 }
 
 enum Attempt {
@@ -349,9 +359,9 @@ impl<'a> Takes<'a> {
         let mut began = None;
         loop {
             let mut takes =
-                Self { tables, lines: Vec::with_capacity(cart.lines_max), limited: Vec::new() };
+                Self { tables, lines: FewLines::new(), limited: SmallVec::new(), last: None };
             let attempt = match takes.limits(cart, taker)? {
-                Attempt::Taken => takes.cart(cart),
+                Attempt::Taken => takes.cart(cart, taker.decided),
                 other => other,
             };
             match attempt {
@@ -416,9 +426,10 @@ impl<'a> Takes<'a> {
         }
     }
 
-    fn cart(&mut self, cart: &Cart<'_>) -> Attempt {
-        for want in &cart.wants {
-            match self.want(want) {
+    fn cart(&mut self, cart: &Cart<'_>, decided: bool) -> Attempt {
+        for (at, want) in cart.wants.iter().enumerate() {
+            let last = decided && at + 1 == cart.wants.len() && self.lines.len() < cart.lines_max;
+            match self.want(want, last) {
                 Attempt::Taken => {}
                 other => return other,
             }
@@ -426,15 +437,15 @@ impl<'a> Takes<'a> {
         Attempt::Taken
     }
 
-    fn want(&mut self, want: &Want<'_>) -> Attempt {
+    fn want(&mut self, want: &Want<'_>, last: bool) -> Attempt {
         if let Some(fixed) = want.fixed {
             let Some(position) = self.tables.positions.get(fixed) else { return Attempt::Short };
-            return self.at(fixed, position, want.quantity);
+            return self.at(fixed, position, want.quantity, last);
         }
         let tables = self.tables;
         let mut wait = false;
         for (number, position) in tables.positions.of_sku(want.sku_number) {
-            match self.at(number, position, want.quantity) {
+            match self.at(number, position, want.quantity, last) {
                 Attempt::Taken => return Attempt::Taken,
                 Attempt::Wait => wait = true,
                 Attempt::Short => {}
@@ -447,7 +458,7 @@ impl<'a> Takes<'a> {
         for (number, position) in tables.positions.of_sku(want.sku_number) {
             let (available, _) = position.word().load();
             let part = left.min(available.max(0) as u32);
-            if part > 0 && matches!(self.at(number, position, part), Attempt::Taken) {
+            if part > 0 && matches!(self.at(number, position, part, false), Attempt::Taken) {
                 left -= part;
             }
             if left == 0 {
@@ -458,15 +469,23 @@ impl<'a> Takes<'a> {
         Attempt::Short
     }
 
-    fn at(&mut self, number: u32, position: &Position, quantity: u32) -> Attempt {
-        match position.word().take_pending(quantity) {
+    fn at(&mut self, number: u32, position: &Position, quantity: u32, last: bool) -> Attempt {
+        let word = position.word();
+        match if last { word.take(quantity) } else { word.take_pending(quantity) } {
             Taken::Yes => {
                 self.took(number, position, quantity);
+                self.last = last.then_some((number, quantity));
                 Attempt::Taken
             }
             Taken::Short { .. } => Attempt::Short,
             Taken::Wait => Attempt::Wait,
         }
+    }
+
+    /// Units of a line that are pending.
+    fn pending(&self, line: &Line) -> u32 {
+        let last = self.last.filter(|(position, _)| *position == line.position);
+        line.quantity - last.map_or(0, |(_, units)| units)
     }
 
     fn took(&mut self, number: u32, position: &Position, quantity: u32) {
@@ -479,17 +498,19 @@ impl<'a> Takes<'a> {
     }
 
     /// The record stands: what was taken is no longer pending.
-    pub(super) fn settle(mut self) -> Vec<Line> {
+    pub(super) fn settle(mut self) -> FewLines {
         for pending in self.limited.drain(..) {
             self.tables.limits.settle(pending);
         }
-        let lines = std::mem::take(&mut self.lines);
-        for line in &lines {
-            if let Some(position) = self.tables.positions.get(line.position) {
-                position.word().settle(line.quantity);
+        for line in &self.lines {
+            let pending = self.pending(line);
+            if pending > 0
+                && let Some(position) = self.tables.positions.get(line.position)
+            {
+                position.word().settle(pending);
             }
         }
-        lines
+        std::mem::take(&mut self.lines)
     }
 }
 
@@ -498,10 +519,11 @@ impl Drop for Takes<'_> {
         for pending in self.limited.drain(..) {
             self.tables.limits.undo(pending);
         }
-        for line in self.lines.drain(..) {
-            if let Some(position) = self.tables.positions.get(line.position) {
-                position.word().undo(line.quantity);
-            }
+        for line in &self.lines {
+            let Some(position) = self.tables.positions.get(line.position) else { continue };
+            let pending = self.pending(line);
+            position.word().undo(pending);
+            position.word().give(line.quantity - pending);
         }
     }
 }

@@ -316,12 +316,13 @@ impl<S: Storage> Core<S> {
         // What is put into a cart later comes off the limit as what was in it from the begin does.
         let tail = id.lsn.0;
         let instead_of = (&given[..], id.lsn.0);
-        let taker = Taker { customer: before.customer, now_ms, tail, instead_of };
+        let customer = before.customer;
+        let taker = Taker { customer, now_ms, tail, decided: false, instead_of };
         let takes = Takes::take(&self.tables, &more, taker, self.options.decision_wait_ms_max)?;
         let lines = merge(&kept, &takes.lines);
         let record = event::Change {
             of: of(&before),
-            taken: takes.lines.clone(),
+            taken: takes.lines.to_vec(),
             given: given.clone(),
             lines: lines.clone(),
             customer_hash: before.customer,

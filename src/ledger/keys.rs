@@ -13,14 +13,18 @@
 //! Buckets are heads of chains through slots. A head packs a tag with the first slot; every insert
 //! and every removal changes the tag, so a compare-and-swap of the head proves that the chain that
 //! was searched is still the chain (no key twice), and a reader that finds the head unchanged knows
-//! that what it read belonged together. Inserting is lock-free; removing takes the bucket group's
+//! that what it read belonged together. (A reader would have to be put off for a multiple of 2^24
+//! changes of its very bucket to be wrong.) Inserting is lock-free; removing takes the bucket group's
 //! lock, so that there is one remover at a time.
+//!
+//! A head also has a filter of eight bits, one of which each key of the chain sets: most new keys are
+//! seen to be new without a look at the chain, each step of which waits for memory.
 //!
 //! Keys are kept as keyed 128-bit hashes of (partner, key) with a keyed 64-bit fingerprint of route
 //! and body.
 
 use super::{
-    memory::filled,
+    memory::{filled, prefetch},
     slab::{NONE, Slab},
     sync::{AtomicU32, AtomicU64, KEY_REMOVERS as REMOVERS, Mutex, Ordering, fence},
 };
@@ -60,9 +64,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn is(&self, key: &KeyRef) -> bool {
-        self.hash[0].load(Ordering::Relaxed) == key.hash[0]
-            && self.hash[1].load(Ordering::Relaxed) == key.hash[1]
+    fn is(&self, hash: [u64; 2]) -> bool {
+        self.hash[0].load(Ordering::Relaxed) == hash[0]
+            && self.hash[1].load(Ordering::Relaxed) == hash[1]
     }
 
     fn read(&self) -> (u32, u64, Outcome) {
@@ -136,12 +140,38 @@ impl Drop for Claim<'_> {
     }
 }
 
-fn head(tag: u32, slot: u32) -> u64 {
-    (u64::from(tag) << 32) | u64::from(slot)
-}
+/// `tag << 40 | filter << 32 | slot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head(u64);
 
-fn tag_of(head: u64) -> u32 {
-    (head >> 32) as u32
+impl Head {
+    const EMPTY: Self = Self(NONE as u64);
+    const TAG_ONE: u64 = 1 << 40;
+
+    fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The bit that a key sets in the filter.
+    fn bit(hash: [u64; 2]) -> u64 {
+        1 << (32 + (hash[1] >> 61))
+    }
+
+    fn may_have(self, hash: [u64; 2]) -> bool {
+        self.0 & Self::bit(hash) != 0
+    }
+
+    /// With another first slot and the next tag. The filter goes when the chain does; until then it
+    /// may keep the bits of keys that were removed.
+    fn then(self, slot: u32) -> Self {
+        let tag = self.0.wrapping_add(Self::TAG_ONE) >> 40 << 40;
+        let filter = if slot == NONE { 0 } else { self.0 & (0xff << 32) };
+        Self(tag | filter | u64::from(slot))
+    }
+
+    fn with(self, key: &KeyRef) -> Self {
+        Self(self.0 | Self::bit(key.hash))
+    }
 }
 
 /// The table of keys.
@@ -157,24 +187,43 @@ impl Keys {
     pub fn new(keys_max: u32) -> Self {
         let buckets = (keys_max as usize).next_power_of_two().max(2);
         Self {
-            heads: filled(buckets, || AtomicU64::new(head(0, NONE))),
+            heads: filled(buckets, || AtomicU64::new(Head::EMPTY.0)),
             entries: Slab::new(keys_max),
             removing: (0..REMOVERS).map(|_| Mutex::new(())).collect(),
         }
     }
 
-    fn bucket(&self, key: &KeyRef) -> usize {
-        key.hash[0] as usize & (self.heads.len() - 1)
+    fn bucket(&self, hash: [u64; 2]) -> usize {
+        hash[0] as usize & (self.heads.len() - 1)
+    }
+
+    fn load(&self, bucket: usize) -> Head {
+        Head(self.heads[bucket].load(Ordering::Acquire))
+    }
+
+    fn swap(&self, bucket: usize, before: Head, after: Head) -> bool {
+        self.heads[bucket]
+            .compare_exchange(before.0, after.0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Whether the head is still what it was when what was read since was read.
+    fn is_still(&self, bucket: usize, before: Head) -> bool {
+        fence(Ordering::Acquire);
+        self.heads[bucket].load(Ordering::Relaxed) == before.0
     }
 
     /// Searches a chain from its head on; the answer counts only if the head is still the same.
-    fn search(&self, from: u64, key: &KeyRef) -> Option<&Entry> {
-        let mut slot = from as u32;
+    fn search(&self, from: Head, hash: [u64; 2]) -> Option<&Entry> {
+        if !from.may_have(hash) {
+            return None;
+        }
+        let mut slot = from.slot();
         // A chain that changes while it is read may lead anywhere, even in a circle: the bound only
         // serves to come back to the head, which will have changed.
         for _ in 0..self.entries.slots_max() {
             let entry = self.entries.get(slot)?;
-            if entry.is(key) {
+            if entry.is(hash) {
                 return Some(entry);
             }
             slot = entry.next.load(Ordering::Acquire);
@@ -194,18 +243,30 @@ impl Keys {
 
     /// Begins to fetch what a look-up of the key will touch, so that its wait for memory passes
     /// together with others'.
-    pub fn warm(&self, key: &KeyRef) {
-        std::hint::black_box(self.heads[self.bucket(key)].load(Ordering::Relaxed));
+    pub fn warm(&self, hash: [u64; 2]) {
+        prefetch(&self.heads[self.bucket(hash)]);
+    }
+
+    /// Whether anything is known of a key. Takes no lock and writes nothing.
+    pub fn has(&self, hash: [u64; 2]) -> bool {
+        let bucket = self.bucket(hash);
+        loop {
+            let before = self.load(bucket);
+            let found = self.search(before, hash).is_some();
+            if self.is_still(bucket, before) {
+                return found;
+            }
+        }
     }
 
     /// What is known of a key. Takes no lock and writes nothing.
     pub fn find(&self, key: &KeyRef) -> Found {
-        let bucket = &self.heads[self.bucket(key)];
+        let bucket = self.bucket(key.hash);
         loop {
-            let before = bucket.load(Ordering::Acquire);
-            let found = self.search(before, key).map_or(Found::Nothing, |e| Self::verdict(e, key));
-            fence(Ordering::Acquire);
-            if bucket.load(Ordering::Relaxed) == before {
+            let before = self.load(bucket);
+            let found =
+                self.search(before, key.hash).map_or(Found::Nothing, |e| Self::verdict(e, key));
+            if self.is_still(bucket, before) {
                 return found;
             }
         }
@@ -213,14 +274,13 @@ impl Keys {
 
     /// Claims a key for a request, or says what is known of it.
     pub fn begin(&self, key: &KeyRef) -> Begin<'_> {
-        let bucket = self.bucket(key);
+        let bucket = self.bucket(key.hash);
         let mut mine = None;
         loop {
-            let before = self.heads[bucket].load(Ordering::Acquire);
-            if let Some(entry) = self.search(before, key) {
+            let before = self.load(bucket);
+            if let Some(entry) = self.search(before, key.hash) {
                 let found = Self::verdict(entry, key);
-                fence(Ordering::Acquire);
-                if self.heads[bucket].load(Ordering::Relaxed) != before {
+                if !self.is_still(bucket, before) {
                     continue;
                 }
                 if let Some(slot) = mine {
@@ -230,7 +290,7 @@ impl Keys {
             }
             let Some(slot) = mine.or_else(|| self.fill(key)) else { return Begin::Full };
             mine = Some(slot);
-            if self.push(bucket, before, slot) {
+            if self.push(bucket, before, slot, key) {
                 return Begin::Claimed(Claim { keys: self, bucket, entry: slot });
             }
         }
@@ -249,13 +309,10 @@ impl Keys {
         Some(slot)
     }
 
-    fn push(&self, bucket: usize, before: u64, slot: u32) -> bool {
+    fn push(&self, bucket: usize, before: Head, slot: u32, key: &KeyRef) -> bool {
         let Some(entry) = self.entries.get(slot) else { return false };
-        entry.next.store(before as u32, Ordering::Release);
-        let after = head(tag_of(before).wrapping_add(1), slot);
-        self.heads[bucket]
-            .compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
+        entry.next.store(before.slot(), Ordering::Release);
+        self.swap(bucket, before, before.then(slot).with(key))
     }
 
     /// Removes a slot from its chain if, seen under the lock, it is `still` the right one.
@@ -273,42 +330,29 @@ impl Keys {
     /// Takes a slot out of its chain and changes the head. Under the bucket group's lock.
     fn unlink(&self, bucket: usize, slot: u32) -> bool {
         let Some(entry) = self.entries.get(slot) else { return false };
-        let head_word = &self.heads[bucket];
         loop {
-            let before = head_word.load(Ordering::Acquire);
-            let tag = tag_of(before).wrapping_add(1);
+            let before = self.load(bucket);
             let next = entry.next.load(Ordering::Acquire);
-            let after = if before as u32 == slot {
-                head(tag, next)
-            } else {
-                if !self.bypass(before as u32, slot, next) {
-                    return false;
-                }
-                head(tag, before as u32)
-            };
-            let swapped =
-                head_word.compare_exchange(before, after, Ordering::AcqRel, Ordering::Relaxed);
-            match swapped {
-                Ok(_) => return true,
-                // Only inserts can have come between; what was bypassed stays bypassed.
-                Err(_) if before as u32 != slot => {
-                    self.retag(head_word);
+            if before.slot() == slot {
+                if self.swap(bucket, before, before.then(next)) {
                     return true;
                 }
-                Err(_) => {}
+            } else if self.bypass(before.slot(), slot, next) {
+                // Only inserts can come between now; what was bypassed stays bypassed.
+                self.retag(bucket);
+                return true;
+            } else {
+                return false;
             }
         }
     }
 
-    fn retag(&self, head_word: &AtomicU64) {
-        let mut before = head_word.load(Ordering::Relaxed);
-        while let Err(now) = head_word.compare_exchange(
-            before,
-            head(tag_of(before).wrapping_add(1), before as u32),
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        ) {
-            before = now;
+    fn retag(&self, bucket: usize) {
+        loop {
+            let before = self.load(bucket);
+            if self.swap(bucket, before, before.then(before.slot())) {
+                return;
+            }
         }
     }
 
@@ -332,8 +376,8 @@ impl Keys {
         match self.begin(key) {
             Begin::Claimed(claim) => claim.finish(outcome),
             Begin::Taken(_) => {
-                let before = self.heads[self.bucket(key)].load(Ordering::Acquire);
-                if let Some(entry) = self.search(before, key) {
+                let head = self.load(self.bucket(key.hash));
+                if let Some(entry) = self.search(head, key.hash) {
                     entry.fingerprint.store(key.fingerprint, Ordering::Relaxed);
                     entry.write(outcome);
                 }
@@ -359,9 +403,8 @@ impl Keys {
                 continue;
             }
             let hash = [0, 1].map(|i| entry.hash[i].load(Ordering::Relaxed));
-            let key = KeyRef { hash, fingerprint: 0 };
-            let still = |e: &Entry| e.is(&key) && e.phase.load(Ordering::Acquire) == DONE;
-            forgotten += u32::from(self.remove(self.bucket(&key), slot, still));
+            let still = |e: &Entry| e.is(hash) && e.phase.load(Ordering::Acquire) == DONE;
+            forgotten += u32::from(self.remove(self.bucket(hash), slot, still));
         }
         forgotten
     }
@@ -374,6 +417,11 @@ impl Keys {
     /// Keys known.
     pub fn len(&self) -> u32 {
         self.entries.used()
+    }
+
+    /// Makes memory for what comes next; see [`Slab::make_ahead`].
+    pub fn make_ahead(&self, least: u32) {
+        self.entries.make_ahead(least);
     }
 
     /// Whether none is.

@@ -12,6 +12,7 @@ pub mod orders;
 pub mod positions;
 pub mod reservations;
 pub mod slab;
+pub mod stripe;
 pub(crate) mod sync;
 pub mod wheel;
 pub mod word;

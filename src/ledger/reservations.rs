@@ -498,6 +498,11 @@ impl Reservations {
         self.slots.used()
     }
 
+    /// Makes memory for what comes next; see [`Slab::make_ahead`].
+    pub fn make_ahead(&self, least: u32) {
+        self.slots.make_ahead(least);
+    }
+
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

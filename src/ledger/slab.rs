@@ -1,16 +1,25 @@
 //! Numbered slots of one type, in chunks that are made when first needed and never move or go away:
 //! a reference stays good for the slab's life, so readers need no lock. What a slot means is its
 //! user's business (its fields are atomics).
+//!
+//! New slots are handed out from blocks, one for each stripe of threads: two threads that fill slots at
+//! the same time then write to pages of their own, and share a counter only once a block.
 
 use std::sync::{
     OnceLock,
-    atomic::{AtomicU32, Ordering},
+    atomic::{AtomicU32, AtomicU64, Ordering},
 };
+
+use crossbeam_utils::CachePadded;
 
 use super::{
     memory::block,
+    stripe::{STRIPES, stripe},
     sync::{CHUNK_MAX, CHUNK_MIN, Queue},
 };
+
+/// Slots that a stripe takes at a time: a page of slots of 64 bytes.
+const BLOCK_SLOTS: u32 = 64;
 
 /// Chunks until the largest: the first, and its doublings.
 const DOUBLINGS: usize = (CHUNK_MAX / CHUNK_MIN).ilog2() as usize + 1;
@@ -36,6 +45,18 @@ fn chunk_slots(chunk: usize) -> usize {
     }
 }
 
+const NEXT_ONE: u64 = 1 << 32;
+
+/// The next slot of a block.
+fn next_of(block: u64) -> u32 {
+    (block >> 32) as u32
+}
+
+/// The slot after a block's last.
+fn end_of(block: u64) -> u32 {
+    block as u32
+}
+
 /// No slot: the end of a chain.
 pub const NONE: u32 = u32::MAX;
 
@@ -44,10 +65,11 @@ pub const NONE: u32 = u32::MAX;
 pub struct Slab<T> {
     chunks: Box<[OnceLock<Box<[T]>>]>,
     slots_max: u32,
-    /// Slots below it have been handed out at least once.
-    fresh: AtomicU32,
+    /// Slots below it belong to a block or have been handed out.
+    fresh: CachePadded<AtomicU32>,
+    /// What is left of each stripe's block: `next << 32 | end`.
+    blocks: [CachePadded<AtomicU64>; STRIPES],
     free: Queue<u32>,
-    used: AtomicU32,
 }
 
 impl<T: Default> Slab<T> {
@@ -58,9 +80,9 @@ impl<T: Default> Slab<T> {
         Self {
             chunks: (0..chunks).map(|_| OnceLock::new()).collect(),
             slots_max,
-            fresh: AtomicU32::new(0),
+            fresh: CachePadded::default(),
+            blocks: Default::default(),
             free: Queue::new(),
-            used: AtomicU32::new(0),
         }
     }
 
@@ -77,23 +99,67 @@ impl<T: Default> Slab<T> {
 
     /// A slot for use, or `None` if all are.
     pub fn take(&self) -> Option<u32> {
-        if let Some(slot) = self.free.pop() {
-            self.used.fetch_add(1, Ordering::Relaxed);
-            return Some(slot);
-        }
-        let slot = self.fresh.fetch_add(1, Ordering::Relaxed);
-        if slot >= self.slots_max {
-            self.fresh.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
+        let slot = self.free.pop().or_else(|| self.take_fresh())?;
         self.make(slot)?;
-        self.used.fetch_add(1, Ordering::Relaxed);
         Some(slot)
+    }
+
+    fn take_fresh(&self) -> Option<u32> {
+        let mine = stripe();
+        loop {
+            if let Some(slot) = self.take_from(mine) {
+                return Some(slot);
+            }
+            if !self.refill(mine) {
+                // Others may have some left in their blocks: the last slot counts, too.
+                return (0..STRIPES).find_map(|other| self.take_from(other));
+            }
+        }
+    }
+
+    fn take_from(&self, stripe: usize) -> Option<u32> {
+        let take = |word: u64| (next_of(word) < end_of(word)).then(|| word + NEXT_ONE);
+        let taken = self.blocks[stripe].fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        taken.ok().map(next_of)
+    }
+
+    /// Gives a stripe whose block is used up the next one; `false` if there is none.
+    fn refill(&self, stripe: usize) -> bool {
+        let before = self.blocks[stripe].load(Ordering::Relaxed);
+        if next_of(before) < end_of(before) {
+            return true;
+        }
+        let more = |fresh: u32| {
+            (fresh < self.slots_max).then(|| (fresh + BLOCK_SLOTS).min(self.slots_max))
+        };
+        let Ok(begin) = self.fresh.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else {
+            return false;
+        };
+        let end = (begin + BLOCK_SLOTS).min(self.slots_max);
+        let block = (u64::from(begin) << 32) | u64::from(end);
+        let (ok, err) = (Ordering::Relaxed, Ordering::Relaxed);
+        if self.blocks[stripe].compare_exchange(before, block, ok, err).is_err() {
+            // Another thread of the stripe was first.
+            (begin..end).for_each(|slot| self.free.push(slot));
+        }
+        true
+    }
+
+    /// Makes the chunks that will be needed next, before who needs a slot has to: as many slots ahead
+    /// as were handed out, at most a large chunk's, and in any case the first `least`.
+    pub fn make_ahead(&self, least: u32) {
+        let fresh = self.fresh();
+        let ahead = fresh.saturating_add(fresh.min(CHUNK_MAX as u32)).max(least);
+        let last = ahead.min(self.slots_max.saturating_sub(1));
+        for chunk in place(fresh.min(last) as usize).0..=place(last as usize).0 {
+            if let Some(cell) = self.chunks.get(chunk) {
+                cell.get_or_init(|| block(chunk_slots(chunk)));
+            }
+        }
     }
 
     /// Gives a slot back. The caller has made sure that nothing points at it any more.
     pub fn put(&self, slot: u32) {
-        self.used.fetch_sub(1, Ordering::Relaxed);
         self.free.push(slot);
     }
 
@@ -110,25 +176,27 @@ impl<T: Default> Slab<T> {
     /// After replay: every slot below the highest claimed one that is not in use is free.
     pub fn rebuild(&self, in_use: impl Fn(&T) -> bool) {
         while self.free.pop().is_some() {}
-        let mut used = 0;
+        self.blocks.iter().for_each(|block| block.store(0, Ordering::Relaxed));
         for slot in 0..self.fresh() {
-            if self.claim(slot).is_some_and(&in_use) {
-                used += 1;
-            } else {
+            if !self.claim(slot).is_some_and(&in_use) {
                 self.free.push(slot);
             }
         }
-        self.used.store(used, Ordering::Relaxed);
     }
 
-    /// Slots below it have been handed out at least once.
+    /// Slots at or above it have never been handed out.
     pub fn fresh(&self) -> u32 {
         self.fresh.load(Ordering::Relaxed).min(self.slots_max)
     }
 
-    /// Slots in use.
+    /// Slots in use; while they are taken and given back, about so many.
     pub fn used(&self) -> u32 {
-        self.used.load(Ordering::Relaxed)
+        let left = |block: &CachePadded<AtomicU64>| {
+            let word = block.load(Ordering::Relaxed);
+            end_of(word).saturating_sub(next_of(word))
+        };
+        let unused = self.blocks.iter().map(left).sum::<u32>() + self.free.len() as u32;
+        self.fresh().saturating_sub(unused)
     }
 
     /// The most slots it can have.
@@ -149,6 +217,34 @@ mod tests {
         assert_eq!(slab.take(), None);
         slab.put(1);
         assert_eq!((slab.used(), slab.take(), slab.take()), (2, Some(1), None));
+    }
+
+    #[test]
+    fn many_threads_get_every_slot_once_and_the_last_one_too() {
+        let slab = Slab::<AtomicU32>::new(10_007);
+        let taken: Vec<u32> = std::thread::scope(|scope| {
+            let take_all = || std::iter::from_fn(|| slab.take()).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..STRIPES + 3).map(|_| scope.spawn(take_all)).collect();
+            threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
+        });
+        let each: std::collections::HashSet<_> = taken.iter().collect();
+        assert_eq!((taken.len(), each.len(), slab.used()), (10_007, 10_007, 10_007));
+        taken.iter().for_each(|slot| slab.put(*slot));
+        assert_eq!(slab.used(), 0);
+    }
+
+    #[test]
+    fn the_next_chunks_are_made_ahead_and_an_empty_slab_stays_small() {
+        let slab = Slab::<AtomicU32>::new(3 * CHUNK_MAX as u32);
+        let made = || slab.chunks.iter().filter(|c| c.get().is_some()).count();
+        slab.make_ahead(0);
+        assert_eq!(made(), 1);
+        (0..CHUNK_MAX).for_each(|_| assert!(slab.take().is_some()));
+        let before = made();
+        slab.make_ahead(0);
+        assert_eq!(made(), before + 2);
+        slab.make_ahead(u32::MAX);
+        assert_eq!(made(), DOUBLINGS + 2);
     }
 
     #[test]

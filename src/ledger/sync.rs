@@ -1,9 +1,9 @@
 //! The atomics, locks and sizes of the ledger's protocols, named in one place.
 //!
-//! `word`, `slab`, `keys`, `reservations` and `wheel` take everything that one thread can do to another
-//! from here, and import their neighbours only through `super`. `tests/ledger_loom.rs` compiles those
-//! same files against loom's versions of these names, so that the model checker runs the code that
-//! ships and not a sketch of it.
+//! `word`, `slab`, `keys`, `limits`, `reservations` and `wheel` take everything that one thread can do
+//! to another from here, and import their neighbours only through `super`. `tests/ledger_loom.rs`
+//! compiles those same files against loom's versions of these names, so that the model checker runs
+//! the code that ships and not a sketch of it.
 
 pub(crate) use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
@@ -18,6 +18,8 @@ pub(crate) use parking_lot::Mutex;
 pub(crate) const CHUNK_MIN: usize = 1 << 12;
 /// Slots of the largest chunks: 16 MiB of 64 bytes each.
 pub(crate) const CHUNK_MAX: usize = 1 << 18;
+/// Groups of customers' limits that are swept one at a time; a power of two.
+pub(crate) const LIMIT_GROUPS: usize = 1024;
 /// Locks for removing keys; a power of two.
 pub(crate) const KEY_REMOVERS: usize = 256;
 /// Lists of the timer wheel.

@@ -21,12 +21,15 @@ use super::{
     log::Inner,
     mark::{MARK_BYTES, Mark},
     record::Draft,
+    slice,
     storage::{SegmentMemory, Storage},
     sync::Ordering,
 };
 
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 const HOLE_LOOK: Duration = Duration::from_millis(1);
+/// A group of so many bytes says that the log is under load: the next one may grow.
+const BUSY_GROUP_BYTES: u64 = 16 << 10;
 
 /// What the thread that syncs knows.
 pub struct Committer<S: Storage> {
@@ -38,6 +41,8 @@ pub struct Committer<S: Storage> {
     /// The end of the last group that held more than a mark.
     worth_marking: u64,
     last_group: Instant,
+    /// Under load, when the next group may begin.
+    next_group: Option<Instant>,
     hole: Option<(u64, Instant)>,
 }
 
@@ -52,6 +57,7 @@ impl<S: Storage> Committer<S> {
             marked: Mark::default(),
             worth_marking,
             last_group: Instant::now(),
+            next_group: None,
             hole: None,
         }
     }
@@ -60,8 +66,10 @@ impl<S: Storage> Committer<S> {
     pub fn run(mut self) {
         let inner = self.inner.clone();
         inner.core.committer.belongs_to_me();
+        slice::shorten();
         loop {
             let closing = inner.core.is_closing();
+            self.let_group_grow();
             let end = inner.core.walk(&mut self.scratch);
             if inner.core.is_stopped() {
                 return;
@@ -97,6 +105,15 @@ impl<S: Storage> Committer<S> {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Under load, waits until the next group may begin: a sync costs nearly the same for many records
+    /// as for few, and more than it costs to write them.
+    fn let_group_grow(&mut self) {
+        let left = self.next_group.take().map(|at| at.saturating_duration_since(Instant::now()));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            std::thread::sleep(left);
+        }
     }
 
     fn idle_time(&self) -> Duration {
@@ -139,7 +156,11 @@ impl<S: Storage> Committer<S> {
         let inner = self.inner.clone();
         let begin = inner.core.durable();
         let end = inner.core.walk(&mut self.scratch);
+        let started = Instant::now();
         self.sync(begin, end)?;
+        if end - begin >= BUSY_GROUP_BYTES && !inner.core.is_closing() {
+            self.next_group = Some(started + Duration::from_micros(inner.options.group_us));
+        }
         if inner.core.is_stopped() {
             return Ok(());
         }

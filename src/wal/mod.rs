@@ -47,6 +47,7 @@ mod ring;
 mod room;
 mod segment;
 mod signal;
+mod slice;
 pub mod storage;
 mod sync;
 mod wait;

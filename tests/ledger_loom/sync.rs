@@ -48,6 +48,10 @@ pub mod common {
                     self.touch().fetch_add(value, order)
                 }
 
+                pub fn fetch_sub(&self, value: $of, order: Ordering) -> $of {
+                    self.touch().fetch_sub(value, order)
+                }
+
                 pub fn fetch_max(&self, value: $of, order: Ordering) -> $of {
                     self.touch().fetch_max(value, order)
                 }
@@ -80,6 +84,7 @@ pub mod common {
 
     pub const CHUNK_MIN: usize = 4;
     pub const CHUNK_MAX: usize = 8;
+    pub const LIMIT_GROUPS: usize = 1;
     pub const KEY_REMOVERS: usize = 1;
     pub const WHEEL_TICKS: usize = 4;
 
@@ -110,6 +115,10 @@ pub mod common {
 
         pub fn pop(&self) -> Option<T> {
             self.0.lock().pop_front()
+        }
+
+        pub fn len(&self) -> usize {
+            self.0.lock().len()
         }
     }
 

@@ -103,6 +103,10 @@ impl Storage for FileStorage {
         let zeros = [0u8; PAGE_BYTES as usize];
         for at in (0..bytes).step_by(zeros.len()) {
             file.write_all_at(&zeros, at)?;
+            // Little by little: the log's own syncs wait behind whatever the disk has been given.
+            if (at + PAGE_BYTES).is_multiple_of(ZEROED_BYTES_MAX) {
+                file.sync_data()?;
+            }
         }
         file.sync_all()
     }
@@ -154,6 +158,9 @@ impl Storage for FileStorage {
     }
 }
 
+/// Zeros that are given to the disk at a time.
+const ZEROED_BYTES_MAX: u64 = 2 << 20;
+
 /// A segment file, mapped shared.
 #[derive(Debug)]
 pub struct MappedSegment {
@@ -165,6 +172,26 @@ impl MappedSegment {
         let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
         let map = MmapOptions::new().len(bytes).map_raw(file)?;
         Ok(Self { map })
+    }
+
+    /// Lets go of the pages that end in `[from, to)`: nobody will write to them any more. To write a
+    /// mapped page back, the kernel has to take the right to write to it away on every processor, one
+    /// interrupt a page; this takes it away for all of them at once. What they hold stays in the page
+    /// cache, dirty, and a reader faults them in again.
+    fn unmap_full_pages(&self, from: u64, to: u64) {
+        let (from, to) = (from / PAGE_BYTES * PAGE_BYTES, to / PAGE_BYTES * PAGE_BYTES);
+        if from >= to {
+            return;
+        }
+        // SAFETY: the mapping is shared and backed by a file, so its pages' content is that of the
+        // page cache, which keeps it; the range lies within the mapping.
+        let _ = unsafe {
+            self.map.unchecked_advise_range(
+                memmap2::UncheckedAdvice::DontNeed,
+                from as usize,
+                (to - from) as usize,
+            )
+        };
     }
 
     fn words(&self) -> &[AtomicU64] {
@@ -200,7 +227,9 @@ impl SegmentMemory for MappedSegment {
         if from >= to {
             return Ok(());
         }
-        self.map.flush_range((SEGMENT_HEADER_BYTES + from) as usize, (to - from) as usize)
+        let (from, to) = (SEGMENT_HEADER_BYTES + from, SEGMENT_HEADER_BYTES + to);
+        self.unmap_full_pages(from, to);
+        self.map.flush_range(from as usize, (to - from) as usize)
     }
 
     fn rewrite(&self, from: u64, to: u64) {
