@@ -175,6 +175,7 @@ impl<S: Storage> Core<S> {
                 unit_price,
                 tax: line.tax.minor(),
                 discount,
+                unit_cost: line.unit_cost.map_or(0, Amount::minor),
                 sku_number,
                 quantity,
                 tax_code: line.tax_code.as_ref().map_or("", |t| t.as_str()).to_owned(),
@@ -650,13 +651,17 @@ fn merged_prices(place: &PlaceOrder) -> Result<Vec<PriceLine>, Refusal> {
                 tax_code: line.tax_code.clone(),
                 tax: line.tax,
                 discount: line.discount,
+                unit_cost: line.unit_cost,
             });
             continue;
         };
         if place.reservations.is_some() {
             return Err(Refusal::malformed(field("sku"), "has a line already"));
         }
-        if same.unit_price != line.unit_price || same.tax_code != line.tax_code {
+        if same.unit_price != line.unit_price
+            || same.tax_code != line.tax_code
+            || same.unit_cost != line.unit_cost
+        {
             let reason = "must be the same in every line of one SKU";
             return Err(Refusal::malformed(field("unit_price"), reason));
         }

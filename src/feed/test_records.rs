@@ -93,5 +93,13 @@ pub fn order(lines: &[(u32, u32)]) -> OrderData {
 }
 
 pub fn priced(unit_price: i64, quantity: u32, tax: i64, discount: i64, tax_code: &str) -> Priced {
-    Priced { unit_price, tax, discount, sku_number: 0, quantity, tax_code: tax_code.into() }
+    Priced {
+        unit_price,
+        tax,
+        discount,
+        unit_cost: 0,
+        sku_number: 0,
+        quantity,
+        tax_code: tax_code.into(),
+    }
 }

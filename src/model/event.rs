@@ -23,7 +23,7 @@ use rkyv::{
     with::InlineAsBox,
 };
 
-use super::Lsn;
+use super::{Lsn, fact::Fact};
 
 /// What makes a type a record of the log.
 pub trait Event: Archive {
@@ -105,11 +105,16 @@ macro_rules! events {
 }
 
 events! {
-    1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 10 Placed,
+    1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 11 Happened,
     32 Seal, 33 Acknowledge,
 }
 impl Event for Reserve<'_> {
     const KIND: u8 = 5;
+}
+impl Event for Placed {
+    const KIND: u8 = 10;
+    /// Version 2: a unit's cost.
+    const VERSION: u8 = 2;
 }
 
 /// The first record of a log: secrets of this data directory.
@@ -311,6 +316,8 @@ pub struct Priced {
     pub tax: i64,
     /// Discount on the line.
     pub discount: i64,
+    /// What one unit cost the house; 0 where it is not said.
+    pub unit_cost: i64,
     /// The SKU's number.
     pub sku_number: u32,
     /// Units.
@@ -363,6 +370,29 @@ pub struct Placed {
     pub reservations: Vec<Sold>,
     /// The order.
     pub order: OrderData,
+}
+
+/// Something happened to an order: a shipment, an invoice, a refund.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Happened {
+    /// The request's key.
+    pub key: KeyRef,
+    /// The position of the order's record before this one: lineage is a walk along it.
+    pub previous: u64,
+    /// Keyed hash of what was asked for; see [`super::life::Known::content`].
+    pub content: u64,
+    /// Keyed hash of the customer; 0 without one.
+    pub customer_hash: u64,
+    /// The order.
+    pub order_id: String,
+    /// The fact's own id: the shipment's, the invoice's.
+    pub id: String,
+    /// The reservations whose state the order's new state becomes: empty while it stays the same.
+    pub turned: Vec<Of>,
+    /// What happened.
+    pub fact: Fact,
+    /// The number of the order's state after it.
+    pub state: u8,
 }
 
 /// The content of an outbound batch, fixed before its first byte leaves.
@@ -457,6 +487,7 @@ mod tests {
         check::<Expire>();
         check::<Change>();
         check::<Placed>();
+        check::<Happened>();
         check::<Seal>();
         check::<Acknowledge>();
     }

@@ -3,7 +3,9 @@
 
 pub mod command;
 pub mod event;
+pub mod fact;
 mod ids;
+pub mod life;
 mod money;
 mod quantity;
 pub mod sink;

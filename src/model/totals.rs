@@ -48,6 +48,46 @@ pub fn shipping(fee: i64, tax: i64, net: bool) -> Result<(i128, i128), Invalid> 
     share(i128::from(fee), tax, net)
 }
 
+/// The share of `units` out of `all` in an amount, rounded towards zero: computed from all that was
+/// ever taken out, so that what is taken out bit by bit adds up to what is taken out at once.
+pub fn part(amount: i128, units: u32, all: u32) -> i128 {
+    // An amount is below 2^84 and units below 2^32, so the product fits.
+    if all == 0 { 0 } else { amount * i128::from(units) / i128::from(all) }
+}
+
+/// Shares an amount out in proportion to weights, to the last minor unit: each gets its share rounded
+/// towards zero, and what is left goes to the largest remainders, the first of equal ones first. The
+/// parts add up to the amount. Without any weight the first gets everything.
+///
+/// Shared out of a running sum (what all parts so far come to, less what was shared before), repeated
+/// partial amounts add up as well.
+pub fn allocate(amount: i64, weights: &[i64]) -> Vec<i64> {
+    let all: i128 = weights.iter().map(|w| i128::from(*w).max(0)).sum();
+    let mut parts = vec![0_i64; weights.len()];
+    if all == 0 {
+        if let Some(first) = parts.first_mut() {
+            *first = amount;
+        }
+        return parts;
+    }
+    let mut rests: Vec<(i128, usize)> = Vec::with_capacity(weights.len());
+    let mut left = i128::from(amount);
+    for (at, weight) in weights.iter().enumerate() {
+        let product = i128::from(amount) * i128::from(*weight).max(0);
+        let part = product / all;
+        // No larger than the amount, so it fits.
+        parts[at] = part as i64;
+        left -= part;
+        rests.push(((product % all).abs(), at));
+    }
+    rests.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    let step = left.signum() as i64;
+    for (_, at) in rests.into_iter().take(left.unsigned_abs() as usize) {
+        parts[at] += step;
+    }
+    parts
+}
+
 /// The sums of an order.
 ///
 /// # Errors
@@ -75,5 +115,36 @@ mod tests {
         assert!(line(10, 2, 0, 21, false).is_err());
         assert!(shipping(0, 1, false).is_err());
         assert_eq!(shipping(0, 1, true), Ok((1, 1)));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_shared_out_adds_up_and_is_never_off_by_a_whole_unit(
+            amount in -1_000_000_000_000_i64..1_000_000_000_000,
+            weights in proptest::collection::vec(0_i64..1_000_000_000, 1..20),
+        ) {
+            let parts = allocate(amount, &weights);
+            proptest::prop_assert_eq!(parts.iter().sum::<i64>(), amount);
+            let all: i128 = weights.iter().map(|w| i128::from(*w)).sum();
+            for (part, weight) in parts.iter().zip(&weights) {
+                let off = i128::from(*part) * all - i128::from(amount) * i128::from(*weight);
+                proptest::prop_assert!(all == 0 || off.abs() < all);
+            }
+        }
+
+        #[test]
+        fn parts_taken_out_bit_by_bit_leave_nothing_over(
+            amount in 0_i128..1_000_000_000_000,
+            bits in proptest::collection::vec(1_u32..100, 1..10),
+        ) {
+            let all: u32 = bits.iter().sum();
+            let (mut units, mut taken) = (0, 0);
+            for bit in bits {
+                let before = part(amount, units, all);
+                units += bit;
+                taken += part(amount, units, all) - before;
+            }
+            proptest::prop_assert_eq!(taken, amount);
+        }
     }
 }

@@ -110,6 +110,7 @@ pub fn price(sku: &str) -> PriceLine {
         tax_code: Some(id("DE-19")),
         tax: amount(19),
         discount: amount(0),
+        unit_cost: None,
     }
 }
 
@@ -140,6 +141,7 @@ pub fn order_now(order_id: &str, lines: &[ReserveLine]) -> PlaceOrder {
             tax_code: price.tax_code,
             tax: price.tax,
             discount: price.discount,
+            unit_cost: None,
         }
     });
     let Commit { currency, prices, shipping, shipping_tax, priority, .. } = sale(order_id, &[]);

@@ -142,6 +142,7 @@ pub fn order(n: u64, skus: u64) -> PlaceOrder {
                 .then(|| ["DE-19", "DE-7"][n as usize % 2].parse().unwrap()),
             tax: Amount::new((n % 13) as i64).unwrap(),
             discount: Amount::new((n % 3) as i64 * 10).unwrap(),
+            unit_cost: None,
         })
         .collect();
     PlaceOrder {
