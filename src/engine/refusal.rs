@@ -3,6 +3,8 @@
 
 use crate::model::{
     Location, Sku,
+    fact::FactKind,
+    life::Wrong,
     view::{LimitedLine, ReservationState, ShortLine},
 };
 
@@ -49,6 +51,20 @@ pub enum Refusal {
     WrongState {
         /// The state it is in.
         state: ReservationState,
+    },
+    /// More would happen to an order than can: more units or money than were sold.
+    #[error("{why}")]
+    BeyondSold {
+        /// What there would be too much of.
+        why: Wrong,
+        /// The order's state.
+        state: ReservationState,
+    },
+    /// The order has something else under this id.
+    #[error("the order has another {kind} with this id", kind = kind.as_str())]
+    OtherContent {
+        /// Of what kind.
+        kind: FactKind,
     },
     /// The sender's version is not above the last one.
     #[error("`source_version` must be above {last}")]
@@ -100,7 +116,8 @@ impl Refusal {
             Self::UnknownOrder => "unknown_order",
             Self::InsufficientStock { .. } => "insufficient_stock",
             Self::PurchaseLimit { .. } => "purchase_limit",
-            Self::WrongState { .. } => "wrong_state",
+            Self::WrongState { .. } | Self::BeyondSold { .. } => "wrong_state",
+            Self::OtherContent { .. } => "content_mismatch",
             Self::StaleVersion { .. } => "stale_version",
             Self::Shortfall { .. } => "shortfall",
             Self::OrderExists => "order_exists",

@@ -1,5 +1,6 @@
 //! Orders by id. An id is claimed before the order's record is, so that of two orders with one id
-//! one is refused.
+//! one is refused; and of several requests that would let something happen to one order, one does at a
+//! time ([`Step`]).
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -7,7 +8,13 @@ use ahash::RandomState;
 use parking_lot::Mutex;
 
 use super::sync::{AtomicU32, Ordering};
-use crate::model::{Lsn, OrderId, ReservationId, event::OrderData, view::ReservationState};
+use crate::model::{
+    Lsn, OrderId, ReservationId,
+    event::OrderData,
+    fact::Fact,
+    life::{Known, Life},
+    view::ReservationState,
+};
 
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,19 +22,28 @@ pub struct Order {
     /// Its id.
     pub id: OrderId,
     /// What was sold for how much.
-    pub data: OrderData,
+    pub data: Arc<OrderData>,
     /// The reservations that became it.
     pub reservations: Vec<ReservationId>,
-    /// Its state.
-    pub state: ReservationState,
+    /// What became of it.
+    pub life: Life,
     /// The position of its last record.
     pub last: Lsn,
+}
+
+impl Order {
+    /// Its state.
+    pub fn state(&self) -> ReservationState {
+        self.life.state(&self.data)
+    }
 }
 
 #[derive(Debug)]
 enum Entry {
     Claimed,
     Placed(Arc<Order>),
+    /// Something is happening to it.
+    Busy(Arc<Order>),
 }
 
 /// What is known of an order's id.
@@ -69,6 +85,48 @@ impl Drop for Claim<'_> {
     }
 }
 
+/// The right to let something happen to an order; of several that would, one has it. Dropped, it
+/// leaves the order as it was.
+#[derive(Debug)]
+pub struct Step<'a> {
+    orders: &'a Orders,
+    order: Arc<Order>,
+}
+
+impl Step<'_> {
+    /// The order as it is.
+    pub fn order(&self) -> &Order {
+        &self.order
+    }
+
+    /// It happened: its record stands.
+    pub fn finish(mut self, life: Life, last: Lsn) -> Arc<Order> {
+        let Order { id, data, reservations, .. } = (*self.order).clone();
+        self.order = Arc::new(Order { id, data, reservations, life, last });
+        self.order.clone()
+    }
+}
+
+impl Drop for Step<'_> {
+    fn drop(&mut self) {
+        let mut shard = self.orders.shard(&self.order.id).lock();
+        if let Some(entry) = shard.get_mut(&self.order.id) {
+            *entry = Entry::Placed(self.order.clone());
+        }
+    }
+}
+
+/// What beginning a step finds.
+#[derive(Debug)]
+pub enum BeginStep<'a> {
+    /// The order is this request's.
+    Begun(Step<'a>),
+    /// There is no such order.
+    Unknown,
+    /// It is being placed, or something is happening to it.
+    InFlight,
+}
+
 type Shard = Mutex<HashMap<OrderId, Entry, RandomState>>;
 
 const SHARDS: usize = 256;
@@ -101,7 +159,7 @@ impl Orders {
     pub fn begin(&self, id: &OrderId) -> Begin<'_> {
         let mut shard = self.shard(id).lock();
         match shard.get(id) {
-            Some(Entry::Placed(order)) => Begin::Placed(order.clone()),
+            Some(Entry::Placed(order) | Entry::Busy(order)) => Begin::Placed(order.clone()),
             Some(Entry::Claimed) => Begin::InFlight,
             None if self.len.load(Ordering::Relaxed) >= self.orders_max => Begin::Full,
             None => {
@@ -112,10 +170,24 @@ impl Orders {
         }
     }
 
+    /// Begins to let something happen to an order.
+    pub fn begin_step(&self, id: &OrderId) -> BeginStep<'_> {
+        let mut shard = self.shard(id).lock();
+        let Some(entry) = shard.get_mut(id) else { return BeginStep::Unknown };
+        match entry {
+            Entry::Claimed | Entry::Busy(_) => BeginStep::InFlight,
+            Entry::Placed(order) => {
+                let order = order.clone();
+                *entry = Entry::Busy(order.clone());
+                BeginStep::Begun(Step { orders: self, order })
+            }
+        }
+    }
+
     /// The order of an id.
     pub fn get(&self, id: &OrderId) -> Option<Arc<Order>> {
         match self.shard(id).lock().get(id)? {
-            Entry::Placed(order) => Some(order.clone()),
+            Entry::Placed(order) | Entry::Busy(order) => Some(order.clone()),
             Entry::Claimed => None,
         }
     }
@@ -126,6 +198,16 @@ impl Orders {
         if self.shard(&id).lock().insert(id, Entry::Placed(Arc::new(order))).is_none() {
             self.len.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Replay: something happened to an order. `false`: there is no such order.
+    pub fn restore_fact(&self, id: &OrderId, fact: &Fact, known: Known) -> bool {
+        let mut shard = self.shard(id).lock();
+        let Some(Entry::Placed(order)) = shard.get_mut(id) else { return false };
+        let order = Arc::make_mut(order);
+        order.last = Lsn(known.lsn);
+        order.life.add(&order.data, fact, known);
+        true
     }
 
     /// Orders known.

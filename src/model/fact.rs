@@ -6,12 +6,16 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::event::Line;
+
 /// Units that leave, and the allocation that they were sold from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
 #[rkyv(derive(Debug))]
 pub struct Shipped {
     /// Index into the order's allocations.
     pub allocation: u32,
+    /// The allocation's position.
+    pub from: u32,
     /// The position that they leave: the allocation's, or another one of the SKU.
     pub position: u32,
     /// Units.
@@ -24,8 +28,19 @@ pub struct Shipped {
 pub struct Cancelled {
     /// Index into the order's allocations.
     pub allocation: u32,
+    /// The allocation's position.
+    pub position: u32,
     /// Units.
     pub quantity: u32,
+    /// Whether they count against the customer's limit.
+    pub limited: bool,
+}
+
+impl Cancelled {
+    /// As units at a position, which can be given back.
+    pub fn line(&self) -> Line {
+        Line { position: self.position, quantity: self.quantity, limited: self.limited }
+    }
 }
 
 /// Units of a SKU, wherever they are.

@@ -14,7 +14,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{
-    event::{Line, OrderData},
+    event::OrderData,
     fact::{CameBack, Cancelled, Fact, FactKind, Units},
     totals::{self, Totals},
     view::ReservationState,
@@ -304,15 +304,6 @@ impl Life {
     fn gone_mut(&mut self, order: &OrderData, allocation: u32) -> Option<&mut Gone> {
         self.gone.resize(order.allocations.len(), Gone::default());
         self.gone.get_mut(allocation as usize)
-    }
-
-    /// The allocations of a cancellation, as lines that can be given back.
-    pub fn given_back(order: &OrderData, lines: &[Cancelled]) -> Vec<Line> {
-        let line = |c: &Cancelled| {
-            let sold = order.allocations.get(c.allocation as usize)?;
-            Some(Line { quantity: c.quantity, ..*sold })
-        };
-        lines.iter().filter_map(line).collect()
     }
 }
 

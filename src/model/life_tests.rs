@@ -1,7 +1,10 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::model::{event::Priced, fact::Shipped};
+use crate::model::{
+    event::{Line, Priced},
+    fact::Shipped,
+};
 
 /// Position 0 and 1 are of SKU 0, position 2 of SKU 1.
 fn sku_of(position: u32) -> u32 {
@@ -52,12 +55,12 @@ fn do_it(life: &mut Life, order: &OrderData, fact: &Fact, id: &str) -> Result<()
 }
 
 fn ship(allocation: u32, position: u32, quantity: u32) -> Fact {
-    let lines = vec![Shipped { allocation, position, quantity }];
+    let lines = vec![Shipped { allocation, from: allocation, position, quantity }];
     Fact::Shipment { lines, carrier: String::new(), tracking: String::new() }
 }
 
 fn cancel(allocation: u32, quantity: u32) -> Fact {
-    Fact::Cancellation { lines: vec![Cancelled { allocation, quantity }] }
+    Fact::Cancellation { lines: vec![Cancelled { allocation, position: allocation, quantity, limited: false }] }
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn an_order_is_fulfilled_when_its_last_unit_has_left_and_cancelled_when_none_did
 #[test]
 fn lines_of_one_fact_are_counted_together() {
     let (order, mut life) = (order(), Life::default());
-    let twice = vec![Shipped { allocation: 1, position: 1, quantity: 1 }; 2];
+    let twice = vec![Shipped { allocation: 1, from: 1, position: 1, quantity: 1 }; 2];
     let fact = Fact::Shipment { lines: twice, carrier: String::new(), tracking: String::new() };
     assert_eq!(do_it(&mut life, &order, &fact, "a"), Err(Wrong::Units));
     do_it(&mut life, &order, &ship(0, 0, 2), "a").unwrap();

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::{
     Amount, Currency, Location, Lsn, OrderId, Reference, ReservationId, Sku, Timestamp,
     command::{Prices, Priority},
+    fact::FactKind,
 };
 
 /// The stock of one SKU at one location.
@@ -131,6 +132,12 @@ pub struct OrderLineView {
     pub quantity: u32,
     /// Units not shipped or cancelled yet.
     pub open_quantity: u32,
+    /// Units shipped.
+    #[serde(default)]
+    pub shipped: u32,
+    /// Units cancelled.
+    #[serde(default)]
+    pub cancelled: u32,
     /// Price of one unit.
     pub unit_price: Amount,
     /// The tax code of the books.
@@ -175,8 +182,72 @@ pub struct OrderView {
     pub promised_ship_at: Option<Timestamp>,
     /// When it was committed.
     pub committed_at: Timestamp,
+    /// What was billed, paid and paid back.
+    #[serde(default)]
+    pub money: MoneyView,
+    /// Returns.
+    #[serde(default)]
+    pub returns: Vec<ReturnView>,
+    /// What happened to it, in the order of the log.
+    #[serde(default)]
+    pub events: Vec<FactView>,
+    /// How old it is, in milliseconds.
+    #[serde(default)]
+    pub age_ms: u64,
     /// The position of its last record in the log.
     pub lsn: Lsn,
+}
+
+/// Something that happened to an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FactView {
+    /// The order.
+    pub order_id: OrderId,
+    /// What kind of thing it is.
+    pub kind: FactKind,
+    /// Its own id.
+    pub id: Reference,
+    /// The order's state after it.
+    pub state: ReservationState,
+    /// When.
+    pub at: Timestamp,
+    /// The position of its record in the log.
+    pub lsn: Lsn,
+}
+
+/// A return, authorised or under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReturnView {
+    /// Its id.
+    pub return_id: Reference,
+    /// Whether what comes back is sold again.
+    pub restock: bool,
+    /// What may come back, and what did.
+    pub lines: Vec<ReturnLineView>,
+}
+
+/// A line of a return.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReturnLineView {
+    /// The SKU.
+    pub sku: Sku,
+    /// Units authorised.
+    pub quantity: u32,
+    /// Units that came back.
+    pub received: u32,
+}
+
+/// The money of an order, in minor units of its currency, gross.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MoneyView {
+    /// Billed.
+    pub invoiced: i64,
+    /// Paid.
+    pub settled: i64,
+    /// What the payment provider kept of it.
+    pub fees: i64,
+    /// Paid back.
+    pub refunded: i64,
 }
 
 /// A line that could not be taken.

@@ -218,6 +218,7 @@ impl Shopper<'_> {
             tax_code: self.plan.tax_code.clone(),
             tax: amount(line.tax)?,
             discount: amount(line.discount)?,
+            unit_cost: None,
         })
     }
 }

@@ -1,0 +1,653 @@
+//! What happens to an order after it was placed: shipments, cancellations, invoices, settlements,
+//! refunds, returns. Each is one record.
+//!
+//! - Of several requests about one order, one decides at a time ([`Step`]); whether its fact may be is
+//!   said by [`Life::check`], so no more is ever shipped or paid back than was sold, whatever comes at
+//!   once.
+//! - Law 1: units that leave another location than they were sold from are taken there before the
+//!   record, and those they were sold from are given back after it; so are cancelled and restocked
+//!   units. A count of the stock can't come in between: it takes the locks that are held here.
+//! - A fact is known by its own id as well as by the request's key: the same content again is the same
+//!   answer, other content is refused.
+//! - These records close what is open, so they may use delivery's reserve when the log's budget is spent.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use crate::{
+    ledger::{
+        orders::{BeginStep, Order, Step},
+        positions::{Cold, Movement},
+        reservations::Transition,
+        word::Taken,
+    },
+    model::{
+        Amount, Currency, Lsn, OrderId, Reference, Sku, Timestamp,
+        command::{
+            AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, ReleaseLine, Settle,
+            Ship, ShipLine,
+        },
+        event::{self, Happened, KeyRef, Of},
+        fact::{CameBack, Cancelled, Fact, FactKind, Shipped, Units},
+        life::{Known, Life, Wrong},
+        view::{FactView, OrderView, ReservationState},
+    },
+    wal::{Draft, RoomClass, Storage},
+};
+
+use super::{
+    Decision, Engine, Key, Refusal,
+    core::{Core, KeyClaim},
+    counters::Count,
+    thing::state_of,
+    transition::{fixed_bytes, of},
+};
+
+/// The most characters of a note.
+const NOTE_CHARS_MAX: usize = 1_024;
+
+/// A request about an order.
+struct Request<'a> {
+    key: KeyRef,
+    order: &'a OrderId,
+    kind: FactKind,
+    /// The fact's own id.
+    id: &'a Reference,
+    /// Lines and texts, for the size of the record.
+    lines: usize,
+    texts: usize,
+}
+
+impl<S: Storage> Engine<S> {
+    /// Goods of an order left. Another location than they were reserved at is fine if it has them.
+    ///
+    /// # Errors
+    /// When settled: `malformed`, `unknown_order`, `unknown_sku`, `insufficient_stock`, `wrong_state`,
+    /// `content_mismatch`, `idempotency_key_reused`, `log_full`, `overloaded`.
+    pub fn ship(&self, key: Key<'_>, order: &OrderId, ship: &Ship) -> Decision<FactView> {
+        let text = |t: &Option<Reference>| t.as_ref().map_or("", |t| t.as_str()).to_owned();
+        let (carrier, tracking) = (text(&ship.carrier), text(&ship.tracking));
+        let (core, kind) = (self.core(), FactKind::Shipment);
+        let size = (ship.lines.len(), carrier.len() + tracking.len());
+        core.happens(key, order, kind, &ship.shipment_id, size, ship, |order| {
+            Ok(Fact::Shipment { lines: core.shipped(order, &ship.lines)?, carrier, tracking })
+        })
+    }
+
+    /// Units of an order that had not left are called off, and can be sold again.
+    ///
+    /// # Errors
+    /// When settled: those of [`Engine::ship`] but for stock.
+    pub fn cancel(&self, key: Key<'_>, order: &OrderId, cancel: &Cancel) -> Decision<FactView> {
+        let (core, kind) = (self.core(), FactKind::Cancellation);
+        let lines = cancel.lines.as_deref();
+        let size = (lines.map_or(0, <[_]>::len), 0);
+        core.happens(key, order, kind, &cancel.cancellation_id, size, cancel, |order| {
+            Ok(Fact::Cancellation { lines: core.cancelled(order, lines)? })
+        })
+    }
+
+    /// The customer was billed.
+    ///
+    /// # Errors
+    /// When settled: those of [`Engine::cancel`].
+    pub fn invoice(&self, key: Key<'_>, order: &OrderId, invoice: &Invoice) -> Decision<FactView> {
+        let (core, kind) = (self.core(), FactKind::Invoice);
+        core.happens(key, order, kind, &invoice.invoice_id, (0, 0), invoice, |order| {
+            same_currency(order, invoice.currency)?;
+            contained(invoice.amount, invoice.tax, "tax")?;
+            Ok(Fact::Invoice { amount: invoice.amount.minor(), tax: invoice.tax.minor() })
+        })
+    }
+
+    /// The payment provider has the customer's money.
+    ///
+    /// # Errors
+    /// When settled: those of [`Engine::cancel`].
+    pub fn settle_order(
+        &self,
+        key: Key<'_>,
+        order: &OrderId,
+        settle: &Settle,
+    ) -> Decision<FactView> {
+        let (core, kind) = (self.core(), FactKind::Settlement);
+        core.happens(key, order, kind, &settle.settlement_id, (0, 0), settle, |order| {
+            same_currency(order, settle.currency)?;
+            contained(settle.amount, settle.fee, "fee")?;
+            Ok(Fact::Settlement { amount: settle.amount.minor(), fee: settle.fee.minor() })
+        })
+    }
+
+    /// The customer got money back.
+    ///
+    /// # Errors
+    /// When settled: those of [`Engine::cancel`].
+    pub fn refund(&self, key: Key<'_>, order: &OrderId, refund: &Refund) -> Decision<FactView> {
+        let reason = refund.reason.as_ref().map_or("", |r| r.as_str()).to_owned();
+        let (core, kind, size) = (self.core(), FactKind::Refund, (0, reason.len()));
+        core.happens(key, order, kind, &refund.refund_id, size, refund, |order| {
+            same_currency(order, refund.currency)?;
+            contained(refund.amount, refund.tax, "tax")?;
+            Ok(Fact::Refund { amount: refund.amount.minor(), tax: refund.tax.minor(), reason })
+        })
+    }
+
+    /// A return is authorised.
+    ///
+    /// # Errors
+    /// When settled: those of [`Engine::cancel`].
+    pub fn authorize_return(
+        &self,
+        key: Key<'_>,
+        order: &OrderId,
+        back: &AuthorizeReturn,
+    ) -> Decision<FactView> {
+        let (core, kind, size) = (self.core(), FactKind::Return, (back.lines.len(), 0));
+        core.happens(key, order, kind, &back.return_id, size, back, |order| {
+            let skus = back.lines.iter().map(|line| (&line.sku, line.quantity.get()));
+            Ok(Fact::Return { lines: core.units(order, skus)?, restock: back.restock })
+        })
+    }
+
+    /// Goods of an authorised return came back: to be sold again, or written off, as it says.
+    ///
+    /// # Errors
+    /// When settled: those of [`Engine::cancel`]; `not_found` for an unknown return.
+    pub fn receive_return(
+        &self,
+        key: Key<'_>,
+        order: &OrderId,
+        return_id: &Reference,
+        receive: &ReceiveReturn,
+    ) -> Decision<FactView> {
+        let (core, kind) = (self.core(), FactKind::Receipt);
+        let size = (receive.lines.len(), return_id.as_str().len());
+        let content = (return_id, receive);
+        core.happens(key, order, kind, &receive.receipt_id, size, &content, |order| {
+            let known = order.life.returns.iter().find(|r| r.id == return_id.as_str());
+            let restock = known.ok_or_else(|| beyond(order, Wrong::UnknownReturn))?.restock;
+            let lines = core.came_back(order, &receive.lines)?;
+            Ok(Fact::Receipt { return_id: return_id.as_str().to_owned(), lines, restock })
+        })
+    }
+
+    /// Something to know about an order that changes neither stock nor money.
+    ///
+    /// # Errors
+    /// When settled: those of [`Engine::cancel`].
+    pub fn note(&self, key: Key<'_>, order: &OrderId, note: &Note) -> Decision<FactView> {
+        let (core, kind, size) = (self.core(), FactKind::Note, (0, note.text.len()));
+        core.happens(key, order, kind, &note.note_id, size, note, |_| {
+            if !(1..=NOTE_CHARS_MAX).contains(&note.text.chars().count()) {
+                let reason = format!("must be 1 to {NOTE_CHARS_MAX} characters");
+                return Err(Refusal::malformed("text", reason));
+            }
+            Ok(Fact::Note { text: note.text.clone() })
+        })
+    }
+}
+
+fn beyond(order: &Order, why: Wrong) -> Refusal {
+    Refusal::BeyondSold { why, state: order.state() }
+}
+
+fn same_currency(order: &Order, currency: Currency) -> Result<(), Refusal> {
+    if currency.as_bytes() == order.data.currency {
+        return Ok(());
+    }
+    let reason = format!("must be the order's, {}", Currency::from_bytes(order.data.currency));
+    Err(Refusal::malformed("currency", reason))
+}
+
+fn contained(amount: Amount, part: Amount, field: &str) -> Result<(), Refusal> {
+    if part.minor() <= amount.minor() {
+        return Ok(());
+    }
+    Err(Refusal::malformed(field, "must not be more than `amount`"))
+}
+
+/// What a request is called in the hash of its key.
+fn route(request: &Request<'_>) -> String {
+    format!("{}/{}", request.kind.as_str(), request.order)
+}
+
+impl<S: Storage> Core<S> {
+    #[expect(clippy::too_many_arguments, reason = "one call for eight routes")]
+    fn happens(
+        &self,
+        key: Key<'_>,
+        order: &OrderId,
+        kind: FactKind,
+        id: &Reference,
+        (lines, texts): (usize, usize),
+        content: &impl serde::Serialize,
+        plan: impl FnOnce(&Order) -> Result<Fact, Refusal>,
+    ) -> Decision<FactView> {
+        let mut request = Request { key: KeyRef::default(), order, kind, id, lines, texts };
+        request.key = self.hasher.request(key, &route(&request), content);
+        self.count(self.happen(&request, plan).unwrap_or_else(Decision::from))
+    }
+
+    fn happen(
+        &self,
+        request: &Request<'_>,
+        plan: impl FnOnce(&Order) -> Result<Fact, Refusal>,
+    ) -> Result<Decision<FactView>, Refusal> {
+        let claim = match self.claim_key(&request.key)? {
+            KeyClaim::Mine(claim) => claim,
+            KeyClaim::Done(done) => return Ok(self.happened_again(request, Lsn(done.lsn))),
+            KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
+        };
+        let seen = self.tables.orders.get(request.order).ok_or(Refusal::UnknownOrder)?;
+        let ticket = self.ticket(RoomClass::Delivery, record_bytes(request, &seen), 0)?;
+        let step = self.begin_step(request.order)?;
+        let order = step.order();
+        if let Some(known) = order.life.find(request.kind, request.id.as_str()) {
+            return Ok(self.known_already(request, order, known));
+        }
+        let fact = plan(order)?;
+        let sku_of = |position| self.sku_of(position);
+        if let Err(why) = order.life.check(&order.data, &fact, sku_of) {
+            return Ok(Decision::refused_behind(beyond(order, why), order.last));
+        }
+        let now_ms = self.now_ms();
+        let mut life = order.life.clone();
+        life.add(&order.data, &fact, known(request, now_ms));
+        let moves = Moves::begin(self, &fact)?;
+        let turns = self.begin_turns(order, life.state(&order.data))?;
+        let record = self.record(request, order, fact, &turns, life.state(&order.data));
+        let lsn = self.append(ticket, &record, now_ms);
+        moves.finish(&record, lsn);
+        for turn in turns {
+            turn.finish(state_of(record.state), now_ms + self.options.retention_ms, lsn);
+        }
+        if let Some(known) = life.known.last_mut() {
+            known.lsn = lsn.0;
+        }
+        let order = step.finish(life, lsn);
+        claim.finish(&self.outcome::<Happened>(lsn, 0, 0, now_ms));
+        self.counters.add(Count::OrderEvents);
+        match order.life.known.last().and_then(|known| fact_view(&order, known)) {
+            Some(view) => Ok(Decision::made(view, true, lsn)),
+            None => Err(Refusal::OutcomeUnknown),
+        }
+    }
+
+    fn begin_step(&self, id: &OrderId) -> Result<Step<'_>, Refusal> {
+        self.until("something else is happening to the order; try again", || {
+            match self.tables.orders.begin_step(id) {
+                BeginStep::Begun(step) => Some(Ok(step)),
+                BeginStep::Unknown => Some(Err(Refusal::UnknownOrder)),
+                BeginStep::InFlight => None,
+            }
+        })?
+    }
+
+    /// The order's reservations, about to get the order's new state; none while it stays the same.
+    fn begin_turns(
+        &self,
+        order: &Order,
+        state: ReservationState,
+    ) -> Result<Vec<Transition<'_>>, Refusal> {
+        if state == order.state() {
+            return Ok(Vec::new());
+        }
+        let busy = Refusal::Overloaded { what: "a reservation of the order is busy; try again" };
+        let begin = |id| self.tables.reservations.begin(id, &[ReservationState::Committed]);
+        order.reservations.iter().map(|id| begin(*id).map_err(|_| busy.clone())).collect()
+    }
+
+    fn record(
+        &self,
+        request: &Request<'_>,
+        order: &Order,
+        fact: Fact,
+        turns: &[Transition<'_>],
+        state: ReservationState,
+    ) -> Happened {
+        let turned: Vec<Of> = turns.iter().map(|turn| of(&turn.snapshot())).collect();
+        let customer = Some(order.data.customer.as_str()).filter(|text| !text.is_empty());
+        Happened {
+            key: request.key,
+            previous: order.last.0,
+            content: request.key.fingerprint,
+            customer_hash: self.text_hash(customer),
+            granted: order.reservations.iter().map(|id| id.lsn.0).min().unwrap_or(0),
+            order_id: request.order.as_str().to_owned(),
+            id: request.id.as_str().to_owned(),
+            turned,
+            fact,
+            state: state as u8,
+        }
+    }
+
+    fn sku_of(&self, position: u32) -> u32 {
+        self.tables.positions.get(position).map_or(u32::MAX, |p| p.sku_number())
+    }
+
+    /// The same id again: the same answer, if it is about the same.
+    fn known_already(
+        &self,
+        request: &Request<'_>,
+        order: &Order,
+        known: &Known,
+    ) -> Decision<FactView> {
+        let lsn = Lsn(known.lsn);
+        match fact_view(order, known).filter(|_| known.content == request.key.fingerprint) {
+            Some(view) => Decision::made(view, false, lsn),
+            None => Decision::refused_behind(Refusal::OtherContent { kind: request.kind }, lsn),
+        }
+    }
+
+    /// The first answer to a request again.
+    fn happened_again(&self, request: &Request<'_>, lsn: Lsn) -> Decision<FactView> {
+        let Some(order) = self.tables.orders.get(request.order) else {
+            return Refusal::UnknownOrder.into();
+        };
+        let known = order.life.known.iter().find(|known| known.lsn == lsn.0);
+        let Some(view) = known.and_then(|known| fact_view(&order, known)) else {
+            return Refusal::OutcomeUnknown.into();
+        };
+        let now = order.state();
+        let moved_on = (now != view.state).then_some(now);
+        Decision::repeated(view, moved_on, true, order.last)
+    }
+
+    /// Where a shipment's units were sold from: at its own location first.
+    fn shipped(&self, order: &Order, lines: &[ShipLine]) -> Result<Vec<Shipped>, Refusal> {
+        self.count_lines(lines.len())?;
+        let mut open = open_units(order);
+        let mut shipped = Vec::with_capacity(lines.len());
+        for (index, line) in lines.iter().enumerate() {
+            let field = || format!("lines[{index}].sku");
+            let sku_number = self.sold_sku(order, &line.sku, field)?;
+            let at = match &line.location {
+                Some(location) => Some(
+                    self.tables.positions.at(sku_number, location).map(|(at, _)| at).ok_or_else(
+                        || Refusal::UnknownSku {
+                            sku: line.sku.clone(),
+                            location: Some(location.clone()),
+                        },
+                    )?,
+                ),
+                None => None,
+            };
+            let mut left = line.quantity.get();
+            for here in [true, false] {
+                for (allocation, sold) in order.data.allocations.iter().enumerate() {
+                    let is_here = at.is_none_or(|at| at == sold.position);
+                    if self.sku_of(sold.position) != sku_number || is_here != here {
+                        continue;
+                    }
+                    let quantity = left.min(open[allocation]);
+                    open[allocation] -= quantity;
+                    left -= quantity;
+                    if quantity > 0 {
+                        let (allocation, from) = (allocation as u32, sold.position);
+                        let position = at.unwrap_or(from);
+                        shipped.push(Shipped { allocation, from, position, quantity });
+                    }
+                }
+            }
+            if left > 0 {
+                return Err(beyond(order, Wrong::Units));
+            }
+        }
+        Ok(shipped)
+    }
+
+    /// Which allocations are called off: the last of each SKU first; all that is open without lines.
+    fn cancelled(
+        &self,
+        order: &Order,
+        lines: Option<&[ReleaseLine]>,
+    ) -> Result<Vec<Cancelled>, Refusal> {
+        let mut open = open_units(order);
+        let cancel = |allocation: usize, quantity: u32| {
+            let sold = order.data.allocations[allocation];
+            let (position, limited) = (sold.position, sold.limited);
+            Cancelled { allocation: allocation as u32, position, quantity, limited }
+        };
+        let Some(lines) = lines else {
+            let all = open.iter().enumerate().filter(|(_, open)| **open > 0);
+            let all: Vec<_> = all.map(|(at, open)| cancel(at, *open)).collect();
+            return if all.is_empty() { Err(beyond(order, Wrong::Units)) } else { Ok(all) };
+        };
+        self.count_lines(lines.len())?;
+        let mut cancelled = Vec::with_capacity(lines.len());
+        for line in lines {
+            let mut left = line.quantity.get();
+            for (at, sold) in order.data.allocations.iter().enumerate().rev() {
+                if !self.is_at(sold.position, &line.sku, line.location.as_ref()) {
+                    continue;
+                }
+                let quantity = left.min(open[at]);
+                open[at] -= quantity;
+                left -= quantity;
+                if quantity > 0 {
+                    cancelled.push(cancel(at, quantity));
+                }
+            }
+            if left > 0 {
+                return Err(beyond(order, Wrong::Units));
+            }
+        }
+        Ok(cancelled)
+    }
+
+    fn units<'a>(
+        &self,
+        order: &Order,
+        lines: impl ExactSizeIterator<Item = (&'a Sku, u32)>,
+    ) -> Result<Vec<Units>, Refusal> {
+        self.count_lines(lines.len())?;
+        let units = lines.enumerate().map(|(index, (sku, quantity))| {
+            let field = || format!("lines[{index}].sku");
+            Ok(Units { sku_number: self.sold_sku(order, sku, field)?, quantity })
+        });
+        units.collect()
+    }
+
+    /// Where goods are that came back: where the line says, or where they left.
+    fn came_back(&self, order: &Order, lines: &[ShipLine]) -> Result<Vec<CameBack>, Refusal> {
+        self.count_lines(lines.len())?;
+        let back = lines.iter().enumerate().map(|(index, line)| {
+            let field = || format!("lines[{index}].sku");
+            let sku_number = self.sold_sku(order, &line.sku, field)?;
+            let quantity = line.quantity.get();
+            let unknown = || Refusal::UnknownSku {
+                sku: line.sku.clone(),
+                location: line.location.clone(),
+            };
+            let position = match &line.location {
+                Some(location) => self.tables.positions.at(sku_number, location).map(|(at, _)| at),
+                None => {
+                    let mut left = order.life.left_from.iter().map(|(position, _)| *position);
+                    left.find(|position| self.sku_of(*position) == sku_number)
+                }
+            };
+            let position = match (position, &line.location) {
+                (Some(position), _) => position,
+                (None, Some(_)) => return Err(unknown()),
+                (None, None) => return Err(beyond(order, Wrong::Received)),
+            };
+            Ok(CameBack { sku_number, position, quantity })
+        });
+        back.collect()
+    }
+
+    fn count_lines(&self, lines: usize) -> Result<(), Refusal> {
+        if (1..=self.options.lines_max as usize).contains(&lines) {
+            return Ok(());
+        }
+        let reason = format!("must have 1 to {} lines", self.options.lines_max);
+        Err(Refusal::malformed("lines", reason))
+    }
+
+    /// A SKU's number, if the order has it.
+    fn sold_sku(
+        &self,
+        order: &Order,
+        sku: &Sku,
+        field: impl Fn() -> String,
+    ) -> Result<u32, Refusal> {
+        let number = self.tables.positions.sku_number(sku);
+        let sold = number.filter(|n| order.data.prices.iter().any(|p| p.sku_number == *n));
+        sold.ok_or_else(|| Refusal::malformed(field(), "is not in the order"))
+    }
+}
+
+fn open_units(order: &Order) -> Vec<u32> {
+    (0..order.data.allocations.len()).map(|at| order.life.open(&order.data, at)).collect()
+}
+
+fn known(request: &Request<'_>, now_ms: u64) -> Known {
+    Known {
+        lsn: 0,
+        content: request.key.fingerprint,
+        at_ms: now_ms,
+        id: request.id.as_str().to_owned(),
+        kind: request.kind as u8,
+        state: 0,
+    }
+}
+
+/// Bytes that the record takes at most: a line of a request may become one for each allocation.
+fn record_bytes(request: &Request<'_>, order: &Order) -> usize {
+    let lines = request.lines + order.data.allocations.len() + 1;
+    let of = size_of::<<Of as rkyv::Archive>::Archived>() * (order.reservations.len() + 1);
+    let body = fixed_bytes::<Happened>()
+        + lines * size_of::<<Shipped as rkyv::Archive>::Archived>()
+        + of
+        + request.texts
+        + request.order.as_str().len()
+        + request.id.as_str().len()
+        + 64;
+    Draft::bytes_for(body)
+}
+
+/// A fact as it is told.
+pub(super) fn fact_view(order: &Order, known: &Known) -> Option<FactView> {
+    Some(FactView {
+        order_id: order.id.clone(),
+        kind: FactKind::of_number(known.kind)?,
+        id: known.id.parse().ok()?,
+        state: state_of(known.state),
+        at: Timestamp::from_millis(known.at_ms),
+        lsn: Lsn(known.lsn),
+    })
+}
+
+/// What a fact moves: begun before its record, finished after it. Dropped in between, it gives back
+/// what it took.
+struct Moves<'a, S: Storage> {
+    core: &'a Core<S>,
+    /// The positions whose goods move, locked in the order of their numbers, as no count may come in
+    /// between.
+    locked: Vec<(u32, MutexGuard<'a, Cold>)>,
+    /// Units taken where they were not sold, pending.
+    taken: Vec<(u32, u32)>,
+}
+
+impl<'a, S: Storage> Moves<'a, S> {
+    fn begin(core: &'a Core<S>, fact: &Fact) -> Result<Self, Refusal> {
+        let mut positions: Vec<u32> = match fact {
+            Fact::Shipment { lines, .. } => lines.iter().map(|line| line.position).collect(),
+            Fact::Receipt { lines, restock: true, .. } => {
+                lines.iter().map(|line| line.position).collect()
+            }
+            _ => Vec::new(),
+        };
+        positions.sort_unstable();
+        positions.dedup();
+        let lock = |at: u32| Some((at, core.tables.positions.get(at)?.lock()));
+        let locked = positions.into_iter().filter_map(lock).collect();
+        let mut moves = Self { core, locked, taken: Vec::new() };
+        if let Fact::Shipment { lines, .. } = fact {
+            for line in lines.iter().filter(|line| line.position != line.from) {
+                moves.take(line)?;
+            }
+        }
+        Ok(moves)
+    }
+
+    fn take(&mut self, line: &Shipped) -> Result<(), Refusal> {
+        let core = self.core;
+        let Some(position) = core.tables.positions.get(line.position) else { return Ok(()) };
+        let taken = core.until("carts are being decided on this position; try again", || {
+            match position.word().take_pending(line.quantity) {
+                Taken::Yes => Some(Ok(())),
+                Taken::Short { available } => Some(Err(available)),
+                Taken::Wait => None,
+            }
+        })?;
+        if let Err(available) = taken {
+            let (requested, available) = (u64::from(line.quantity), i64::from(available));
+            return Err(core.short_at(line.position, requested, available));
+        }
+        self.taken.push((line.position, line.quantity));
+        Ok(())
+    }
+
+    /// After the record.
+    fn finish(mut self, record: &Happened, lsn: Lsn) {
+        let core = self.core;
+        let positions = &core.tables.positions;
+        for (at, units) in self.taken.drain(..) {
+            if let Some(position) = positions.get(at) {
+                position.word().settle(units);
+            }
+        }
+        match &record.fact {
+            Fact::Shipment { lines, .. } => {
+                for line in lines {
+                    let units = i64::from(line.quantity);
+                    let Some(from) = positions.get(line.from) else { continue };
+                    from.add_committed(-units);
+                    if line.position != line.from {
+                        from.word().give(line.quantity);
+                    }
+                    self.moved(line.position, -units, lsn);
+                }
+            }
+            Fact::Cancellation { lines } => {
+                let lines: Vec<_> = lines.iter().map(Cancelled::line).collect();
+                for line in &lines {
+                    if let Some(position) = positions.get(line.position) {
+                        position.add_committed(-i64::from(line.quantity));
+                    }
+                }
+                core.tables.give_back(&lines, record.customer_hash, Lsn(record.granted));
+            }
+            Fact::Receipt { lines, restock: true, .. } => {
+                for line in lines {
+                    self.moved(line.position, i64::from(line.quantity), lsn);
+                    if let Some(position) = positions.get(line.position) {
+                        position.word().give(line.quantity);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn moved(&mut self, at: u32, delta: i64, lsn: Lsn) {
+        if let Some(position) = self.core.tables.positions.get(at) {
+            position.add_stock(delta, 0, 0);
+        }
+        if let Some((_, cold)) = self.locked.iter_mut().find(|(number, _)| *number == at) {
+            cold.moved(Movement { lsn: lsn.0, delta });
+        }
+    }
+}
+
+impl<S: Storage> Drop for Moves<'_, S> {
+    fn drop(&mut self) {
+        for (at, units) in self.taken.drain(..) {
+            if let Some(position) = self.core.tables.positions.get(at) {
+                position.word().undo(units);
+            }
+        }
+    }
+}
