@@ -54,6 +54,8 @@ counters! {
     Changed changed,
     /// Orders placed, commits included.
     OrdersPlaced orders_placed,
+    /// Shipments, cancellations, invoices, settlements, refunds, returns and notes.
+    OrderEvents order_events,
     /// Changes of stock.
     StockChanged stock_changed,
     /// Checkpoints made.

@@ -11,8 +11,6 @@
 //!   answer, other content is refused.
 //! - These records close what is open, so they may use delivery's reserve when the log's budget is spent.
 
-use std::sync::Arc;
-
 use parking_lot::MutexGuard;
 
 use crate::{
@@ -23,15 +21,15 @@ use crate::{
         word::Taken,
     },
     model::{
-        Amount, Currency, Lsn, OrderId, Reference, Sku, Timestamp,
+        Amount, Currency, Lsn, OrderId, Reference, Sku,
         command::{
             AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, ReleaseLine, Settle,
             Ship, ShipLine,
         },
-        event::{self, Happened, KeyRef, Of},
+        event::{Happened, KeyRef, Of},
         fact::{CameBack, Cancelled, Fact, FactKind, Shipped, Units},
-        life::{Known, Life, Wrong},
-        view::{FactView, OrderView, ReservationState},
+        life::{Known, Wrong},
+        view::{FactView, ReservationState, ShortLine},
     },
     wal::{Draft, RoomClass, Storage},
 };
@@ -40,6 +38,7 @@ use super::{
     Decision, Engine, Key, Refusal,
     core::{Core, KeyClaim},
     counters::Count,
+    order_view::fact_view,
     thing::state_of,
     transition::{fixed_bytes, of},
 };
@@ -255,8 +254,9 @@ impl<S: Storage> Core<S> {
         let mut life = order.life.clone();
         life.add(&order.data, &fact, known(request, now_ms));
         let moves = Moves::begin(self, &fact)?;
-        let turns = self.begin_turns(order, life.state(&order.data))?;
-        let record = self.record(request, order, fact, &turns, life.state(&order.data));
+        let (state, customer) = (life.state(&order.data), self.customer_of(order));
+        let turns = self.begin_turns(order, state)?;
+        let record = self.record(request, order, fact, customer, &turns, state);
         let lsn = self.append(ticket, &record, now_ms);
         moves.finish(&record, lsn);
         for turn in turns {
@@ -284,6 +284,12 @@ impl<S: Storage> Core<S> {
         })?
     }
 
+    /// The customer whose limits the order's units count against; 0 without one.
+    fn customer_of(&self, order: &Order) -> u64 {
+        let first = order.reservations.first().map(|id| self.tables.reservations.read(*id));
+        first.and_then(Result::ok).map_or(0, |seen| seen.customer)
+    }
+
     /// The order's reservations, about to get the order's new state; none while it stays the same.
     fn begin_turns(
         &self,
@@ -303,16 +309,16 @@ impl<S: Storage> Core<S> {
         request: &Request<'_>,
         order: &Order,
         fact: Fact,
+        customer: u64,
         turns: &[Transition<'_>],
         state: ReservationState,
     ) -> Happened {
         let turned: Vec<Of> = turns.iter().map(|turn| of(&turn.snapshot())).collect();
-        let customer = Some(order.data.customer.as_str()).filter(|text| !text.is_empty());
         Happened {
             key: request.key,
             previous: order.last.0,
             content: request.key.fingerprint,
-            customer_hash: self.text_hash(customer),
+            customer_hash: customer,
             granted: order.reservations.iter().map(|id| id.lsn.0).min().unwrap_or(0),
             order_id: request.order.as_str().to_owned(),
             id: request.id.as_str().to_owned(),
@@ -456,10 +462,8 @@ impl<S: Storage> Core<S> {
             let field = || format!("lines[{index}].sku");
             let sku_number = self.sold_sku(order, &line.sku, field)?;
             let quantity = line.quantity.get();
-            let unknown = || Refusal::UnknownSku {
-                sku: line.sku.clone(),
-                location: line.location.clone(),
-            };
+            let unknown =
+                || Refusal::UnknownSku { sku: line.sku.clone(), location: line.location.clone() };
             let position = match &line.location {
                 Some(location) => self.tables.positions.at(sku_number, location).map(|(at, _)| at),
                 None => {
@@ -527,18 +531,6 @@ fn record_bytes(request: &Request<'_>, order: &Order) -> usize {
     Draft::bytes_for(body)
 }
 
-/// A fact as it is told.
-pub(super) fn fact_view(order: &Order, known: &Known) -> Option<FactView> {
-    Some(FactView {
-        order_id: order.id.clone(),
-        kind: FactKind::of_number(known.kind)?,
-        id: known.id.parse().ok()?,
-        state: state_of(known.state),
-        at: Timestamp::from_millis(known.at_ms),
-        lsn: Lsn(known.lsn),
-    })
-}
-
 /// What a fact moves: begun before its record, finished after it. Dropped in between, it gives back
 /// what it took.
 struct Moves<'a, S: Storage> {
@@ -584,7 +576,9 @@ impl<'a, S: Storage> Moves<'a, S> {
         })?;
         if let Err(available) = taken {
             let (requested, available) = (u64::from(line.quantity), i64::from(available));
-            return Err(core.short_at(line.position, requested, available));
+            let (sku, location) = core.name_of(line.position).ok_or(Refusal::OutcomeUnknown)?;
+            let short = ShortLine { sku, location: Some(location), requested, available };
+            return Err(Refusal::InsufficientStock { lines: vec![short] });
         }
         self.taken.push((line.position, line.quantity));
         Ok(())

@@ -5,6 +5,8 @@
 //! busy from before the claim until their new state is set: no two orders share an id or a
 //! reservation.
 
+use std::sync::Arc;
+
 use crate::{
     ledger::{
         keys::Outcome,
@@ -15,6 +17,7 @@ use crate::{
         Amount, Lsn, OrderId, ReservationId, Timestamp,
         command::{Commit, PlaceOrder, PriceLine, Prices, Priority, ReserveLine},
         event::{self, KeyRef, Line, OrderData, Priced, Sold},
+        life::Life,
         totals,
         view::{OrderView, ReservationState, ReservationView},
     },
@@ -437,8 +440,13 @@ impl<S: Storage> Core<S> {
         };
         let id = slot.open(&opening);
         let order_id = place.order_id.clone();
-        let order =
-            Order { id: order_id, data: record.order, reservations: vec![id], state, last: lsn };
+        let order = Order {
+            id: order_id,
+            data: Arc::new(record.order),
+            reservations: vec![id],
+            life: Life::default(),
+            last: lsn,
+        };
         let order = order_claim.place(order);
         claim.finish(&self.outcome::<event::Placed>(lsn, number, 0, now_ms));
         self.counters.add(Count::Granted);
@@ -510,7 +518,8 @@ impl<S: Storage> Core<S> {
         let reservations = transitions.iter().map(|t| t.snapshot().id).collect();
         let order_id = sale.money.order_id;
         let id = order_id.clone();
-        let order = sale.order_claim.place(Order { id, data, reservations, state, last: lsn });
+        let (data, life) = (Arc::new(data), Life::default());
+        let order = sale.order_claim.place(Order { id, data, reservations, life, last: lsn });
         for transition in transitions {
             transition.set_order(sale.order_hash, order_id);
             transition.finish(state, 0, lsn);
@@ -579,7 +588,8 @@ impl<S: Storage> Core<S> {
     fn placed_again(&self, id: &OrderId) -> Decision<OrderView> {
         match self.tables.orders.get(id) {
             Some(order) => {
-                let moved_on = (order.state != ReservationState::Committed).then_some(order.state);
+                let moved_on =
+                    (order.state() != ReservationState::Committed).then_some(order.state());
                 let mut view = self.order_view(&order);
                 view.state = ReservationState::Committed;
                 Decision::repeated(view, moved_on, true, order.last)

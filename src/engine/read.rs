@@ -4,19 +4,13 @@
 
 use crate::{
     ledger::{
-        orders::Order,
         positions::{Counts, Position},
         reservations::Snapshot,
     },
     model::{
-        Amount, Currency, CustomerId, Location, Lsn, OrderId, ReservationId, Sku, Timestamp,
-        command::{Prices, Priority},
+        CustomerId, Location, Lsn, OrderId, ReservationId, Sku, Timestamp,
         event::Line,
-        totals,
-        view::{
-            LineView, OrderLineView, OrderView, PositionView, ReservationState, ReservationView,
-            StockView,
-        },
+        view::{LineView, OrderView, PositionView, ReservationState, ReservationView, StockView},
     },
     wal::Storage,
 };
@@ -110,10 +104,7 @@ impl<S: Storage> Engine<S> {
 
     /// The SKU and location of a position's number, as records name it.
     pub fn position_name(&self, number: u32) -> Option<(Sku, Location)> {
-        let positions = &self.core().tables.positions;
-        let position = positions.get(number)?;
-        let sku = positions.sku(position.sku_number())?;
-        Some((sku.clone(), positions.location(position)?.clone()))
+        self.core().name_of(number)
     }
 
     /// The SKU of a SKU's number, as records name it.
@@ -123,6 +114,13 @@ impl<S: Storage> Engine<S> {
 }
 
 impl<S: Storage> Core<S> {
+    pub(super) fn name_of(&self, number: u32) -> Option<(Sku, Location)> {
+        let positions = &self.tables.positions;
+        let position = positions.get(number)?;
+        let sku = positions.sku(position.sku_number())?;
+        Some((sku.clone(), positions.location(position)?.clone()))
+    }
+
     /// Everything whose record begins at or before it is in what is read from now on.
     pub(super) fn read_lsn(&self) -> Lsn {
         Lsn(self.log.durable().0.saturating_sub(1))
@@ -213,44 +211,6 @@ impl<S: Storage> Core<S> {
             expires_at: held.then(|| Timestamp::from_millis(seen.deadline_ms)),
             order_id: seen.order_id.clone().filter(|_| sold),
             lsn: seen.last,
-        }
-    }
-
-    pub(super) fn order_view(&self, order: &Order) -> OrderView {
-        let data = &order.data;
-        let totals = totals::order(data).unwrap_or_default();
-        let lines = data.prices.iter().filter_map(|p| {
-            Some(OrderLineView {
-                sku: self.tables.positions.sku(p.sku_number)?.clone(),
-                quantity: p.quantity,
-                open_quantity: p.quantity,
-                unit_price: Amount::clamped(p.unit_price),
-                tax_code: p.tax_code.parse().ok(),
-                tax: Amount::clamped(p.tax),
-                discount: Amount::clamped(p.discount),
-            })
-        });
-        OrderView {
-            order_id: order.id.clone(),
-            state: order.state,
-            reservations: order.reservations.clone(),
-            lines: lines.collect(),
-            allocations: self.line_views(&data.allocations),
-            currency: Currency::from_bytes(data.currency),
-            prices: if data.net { Prices::Net } else { Prices::Gross },
-            shipping: Amount::clamped(data.shipping),
-            shipping_tax: Amount::clamped(data.shipping_tax),
-            total: totals.gross,
-            total_tax: totals.tax,
-            priority: match data.priority {
-                0 => Priority::Express,
-                1 => Priority::Standard,
-                _ => Priority::Bulk,
-            },
-            promised_ship_at: (data.promised_ship_at_ms > 0)
-                .then(|| Timestamp::from_millis(data.promised_ship_at_ms)),
-            committed_at: Timestamp::from_millis(data.committed_at_ms),
-            lsn: order.last,
         }
     }
 }

@@ -15,7 +15,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 use super::{
     event::OrderData,
-    fact::{CameBack, Cancelled, Fact, FactKind, Units},
+    fact::{CameBack, Fact, FactKind, Units},
     totals::{self, Totals},
     view::ReservationState,
 };
@@ -38,6 +38,15 @@ pub struct Known {
     pub kind: u8,
     /// The number of the state that the order was in after it.
     pub state: u8,
+}
+
+/// A fact, and what it is known by: what a record adds to a [`Life`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Step {
+    /// What happened.
+    pub fact: Fact,
+    /// What it is known by.
+    pub known: Known,
 }
 
 /// A return that was authorised.

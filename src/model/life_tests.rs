@@ -3,7 +3,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::model::{
     event::{Line, Priced},
-    fact::Shipped,
+    fact::{Cancelled, Shipped},
 };
 
 /// Position 0 and 1 are of SKU 0, position 2 of SKU 1.
@@ -60,7 +60,9 @@ fn ship(allocation: u32, position: u32, quantity: u32) -> Fact {
 }
 
 fn cancel(allocation: u32, quantity: u32) -> Fact {
-    Fact::Cancellation { lines: vec![Cancelled { allocation, position: allocation, quantity, limited: false }] }
+    Fact::Cancellation {
+        lines: vec![Cancelled { allocation, position: allocation, quantity, limited: false }],
+    }
 }
 
 #[test]
