@@ -65,7 +65,7 @@ codes! {
         "There is no order of this id. Nothing was changed."
         "Check the id; an order exists only once its reservation was committed.";
     NOT_FOUND "not_found" 404 "There is nothing here"
-        "The path is none of the server's. Nothing was changed."
+        "The path is none of the server's, or names something of an order that the order has not. Nothing was changed."
         "See /openapi.json for the paths there are.";
     METHOD_NOT_ALLOWED "method_not_allowed" 405 "The method is not allowed here"
         "The path exists, but not with this method. Nothing was changed."
@@ -77,7 +77,7 @@ codes! {
         "At least one line asks for more than is available; `lines` lists each with what was requested and what is available. Nothing was taken, and the answer is not remembered: a repeat is decided anew."
         "Ask for less, or tell the customer.";
     WRONG_STATE "wrong_state" 409 "The state does not allow this"
-        "The reservation or order is no longer in a state in which this can be done; `state` names the one it is in. Nothing was changed."
+        "The reservation or order is not, or no longer, in a state in which this can be done: more would be shipped, cancelled, billed, paid or returned than was sold, say. `state` names the one it is in. Nothing was changed."
         "Read it and act on what it is. An expired reservation can be taken again by committing it with `revive`.";
     STALE_VERSION "stale_version" 409 "The source version is not new"
         "A `source_version` not above the last one was sent; `last_source_version` is that one. Nothing was changed."
@@ -106,6 +106,9 @@ codes! {
     IDEMPOTENCY_KEY_REUSED "idempotency_key_reused" 422 "The idempotency key was used for something else"
         "The same Idempotency-Key came before with another route or body. Nothing was changed."
         "Use a new key for a new thing; repeat a request with exactly the body it had.";
+    CONTENT_MISMATCH "content_mismatch" 422 "The order has something else under this id"
+        "The order already has a shipment, invoice or the like with this id, and with other content. Nothing was changed."
+        "Use an id of its own for each; repeat one with exactly the content it had.";
     RATE_LIMITED "rate_limited" 429 "Too many requests"
         "The partner's rate is used up. Nothing was changed."
         "Try again after the seconds in Retry-After.";

@@ -28,6 +28,7 @@ mod metrics;
 mod openapi;
 mod operations;
 mod options;
+mod order_events;
 mod orders;
 mod pages;
 mod problem;

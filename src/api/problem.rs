@@ -115,7 +115,9 @@ impl From<Refusal> for Problem {
         let members = match refusal {
             Refusal::InsufficientStock { lines } => Members::ShortLines(lines),
             Refusal::PurchaseLimit { lines } => Members::LimitedLines(lines),
-            Refusal::WrongState { state } => Members::State(state),
+            Refusal::WrongState { state } | Refusal::BeyondSold { state, .. } => {
+                Members::State(state)
+            }
             Refusal::StaleVersion { last } => Members::LastVersion(last),
             Refusal::Shortfall { held, committed } => Members::Promised { held, committed },
             _ => Members::None,

@@ -11,7 +11,7 @@ use axum::{
 use super::{
     State, batch, codes,
     front::{Front, Gate},
-    import, metrics, openapi, operations, orders, pages,
+    import, metrics, openapi, operations, order_events, orders, pages,
     problem::Problem,
     reservations, stock,
 };
@@ -46,6 +46,18 @@ fn build(state: &State) -> Routes<'_> {
         .post("/v1/orders", Counted, orders::place)
         .get("/v1/orders", Counted, orders::find)
         .get("/v1/orders/{order_id}", Counted, orders::get)
+        .post("/v1/orders/{order_id}/shipments", Counted, order_events::ship)
+        .post("/v1/orders/{order_id}/cancellations", Counted, order_events::cancel)
+        .post("/v1/orders/{order_id}/invoices", Counted, order_events::invoice)
+        .post("/v1/orders/{order_id}/settlements", Counted, order_events::settle)
+        .post("/v1/orders/{order_id}/refunds", Counted, order_events::refund)
+        .post("/v1/orders/{order_id}/returns", Counted, order_events::authorize_return)
+        .post("/v1/orders/{order_id}/notes", Counted, order_events::note)
+        .post(
+            "/v1/orders/{order_id}/returns/{return_id}/receipts",
+            Counted,
+            order_events::receive_return,
+        )
         .get("/v1/sinks", Open, operations::sinks)
         .get("/v1/status", Open, operations::status)
         .get("/livez", Open, operations::livez)

@@ -116,6 +116,7 @@ impl Refusal {
             Self::UnknownOrder => "unknown_order",
             Self::InsufficientStock { .. } => "insufficient_stock",
             Self::PurchaseLimit { .. } => "purchase_limit",
+            Self::BeyondSold { why: Wrong::UnknownReturn, .. } => "not_found",
             Self::WrongState { .. } | Self::BeyondSold { .. } => "wrong_state",
             Self::OtherContent { .. } => "content_mismatch",
             Self::StaleVersion { .. } => "stale_version",

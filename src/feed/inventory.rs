@@ -1,6 +1,8 @@
 //! Net stock movements per position and kind of movement, for an ERP.
 //!
 //! - `sold`: what orders took, from the order's record. Holds never show.
+//! - `shipped`, `cancelled`, `returned`: what left, what was called off before it left, and what came
+//!   back and is sold again; a return that is written off moves no stock.
 //! - `receipt`: adjustments with the reason receipt. `adjustment`: all others, and the change that a
 //!   stock count made.
 //! - `quantity` carries the sign of its effect on what the movement changes: a sale of 17 is 17
@@ -22,6 +24,7 @@ use crate::{
         Location, Lsn, Sku,
         command::AdjustmentReason,
         event::{self, Event},
+        fact::ArchivedFact,
     },
     wal::Record,
 };
@@ -34,6 +37,9 @@ pub(super) type Names<'a> = &'a dyn Fn(u32) -> Option<(Sku, Location)>;
 #[serde(rename_all = "snake_case")]
 pub(super) enum Movement {
     Sold,
+    Shipped,
+    Cancelled,
+    Returned,
     Receipt,
     Adjustment,
 }
@@ -216,6 +222,10 @@ fn read_deltas(record: &Record<'_>, deltas: &mut Vec<(Key, i64)>) -> Result<(), 
             });
             deltas.extend(sold);
         }
+        event::Happened::KIND => {
+            let happened = event::decode::<event::Happened>(lsn, kind, version, body)?;
+            read_fact(&happened.fact, deltas);
+        }
         event::Adjust::KIND => {
             let adjust = event::decode::<event::Adjust>(lsn, kind, version, body)?;
             let movement = movement_of(adjust.reason);
@@ -229,6 +239,27 @@ fn read_deltas(record: &Record<'_>, deltas: &mut Vec<(Key, i64)>) -> Result<(), 
         _ => {}
     }
     Ok(())
+}
+
+/// What a fact moves.
+fn read_fact(fact: &ArchivedFact, deltas: &mut Vec<(Key, i64)>) {
+    match fact {
+        ArchivedFact::Shipment { lines, .. } => deltas.extend(lines.iter().map(|line| {
+            let units = line.quantity.to_native().into();
+            ((line.position.to_native(), Movement::Shipped), units)
+        })),
+        ArchivedFact::Cancellation { lines } => deltas.extend(lines.iter().map(|line| {
+            let units = line.quantity.to_native().into();
+            ((line.position.to_native(), Movement::Cancelled), units)
+        })),
+        ArchivedFact::Receipt { lines, restock: true, .. } => {
+            deltas.extend(lines.iter().map(|line| {
+                let units = line.quantity.to_native().into();
+                ((line.position.to_native(), Movement::Returned), units)
+            }));
+        }
+        _ => {}
+    }
 }
 
 fn movement_of(reason: u8) -> Movement {
