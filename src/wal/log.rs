@@ -114,8 +114,9 @@ impl<S: Storage> Inner<S> {
             index,
             nonce: getrandom::u64().map_err(io::Error::other)?,
             segment_bytes: self.options.segment_bytes,
-            // Tickets that were granted at the window's edge may go beyond it.
-            window_bytes: self.options.unsynced_bytes_max * 2,
+            // Not the options' window, which tickets may pass: each is asked alone, and many may be
+            // out at once. What none can pass is the ring: see `Provisioner::wants_ready`.
+            window_bytes: self.core.ring.len() * self.options.segment_bytes,
             mark_key: self.mark_key,
         })
     }
