@@ -6,8 +6,10 @@
 //!    absent or bad: the damage.
 //! 3. Behind the damage, marks are looked for at every aligned place as far as anything may have been
 //!    written. If one says that the damaged place was on the disk, or if there are records further away
-//!    than the largest unsynced window, then it is rot: the log is refused with the place named, and
-//!    nothing has been touched. If not, it is a tear.
+//!    than anything unsynced can be, then it is rot: the log is refused with the place named, and
+//!    nothing has been touched. If not, it is a tear. How far that is, the headers say: it is the
+//!    length of the ring, since a segment is made only while the durable position is less than a ring
+//!    behind it. The options' unsynced window is no bound, since tickets are asked one by one.
 //! 4. A tear is cut: the segments behind it are removed, the newest first, and the rest of its own is
 //!    zeroed. What lies before it and was not known to be durable is rewritten, because the page cache
 //!    may hold clean what the disk never got; then all of it is synced, and the directory too.
@@ -162,6 +164,11 @@ impl<S: Storage> Recovery<'_, S> {
         self.segments.get(usize::try_from(at).ok()?)
     }
 
+    /// Where no record can stand if what is damaged at `end` was never durable.
+    fn reach(&self, end: u64) -> u64 {
+        segment::reach(end, self.window, self.bytes)
+    }
+
     fn check_reach(&self, replay_from: u64) -> Result<(), Error> {
         let lsn = Lsn(replay_from);
         if replay_from < self.first_base() {
@@ -190,7 +197,7 @@ impl<S: Storage> Recovery<'_, S> {
 
     /// The mark with the highest durable position at any aligned place behind a damage.
     fn newest_mark_behind(&self, end: u64) -> Option<Mark> {
-        let to = end.saturating_add(self.window).min(self.past_end());
+        let to = self.reach(end).min(self.past_end());
         let marks = (end..to).step_by(8).filter_map(|position| self.mark_at(position));
         marks.max_by_key(|mark| mark.durable)
     }
@@ -206,10 +213,9 @@ impl<S: Storage> Recovery<'_, S> {
     }
 
     fn check_rot(&self, end: u64, known: Mark) -> Result<(), Error> {
-        let is_beyond = |segment: &&Arc<Segment<S::Segment>>| {
-            segment.base >= end.saturating_add(self.window) && view(segment, 0).is_some()
-        };
-        if known.durable > end || self.segments.iter().any(|segment| is_beyond(&segment)) {
+        let reach = self.reach(end);
+        let mut beyond = self.segments.iter().filter(|segment| segment.base >= reach);
+        if known.durable > end || beyond.any(|segment| view(segment, 0).is_some()) {
             let index = end / self.bytes;
             return Err(rotted(self.storage, index, end % self.bytes, index * self.bytes));
         }
