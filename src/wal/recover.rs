@@ -15,7 +15,7 @@
 //! A second crash anywhere in step 4 finds the same damage at the same place or a log that ends there:
 //! nothing before it changes, and what is behind it only becomes less.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use super::{
     error::Error,
@@ -32,6 +32,22 @@ use crate::model::{Incarnation, Lsn};
 
 type Found<S> = Vec<(Header, Segment<<S as Storage>::Segment>)>;
 type Segments<S> = Vec<Arc<Segment<<S as Storage>::Segment>>>;
+
+/// Threads that read at a time, at most; a start has the machine to itself.
+const READERS_MAX: usize = 4;
+
+/// Where reading a segment ended, and the last mark before that.
+type Scanned = (u64, Option<Mark>);
+
+/// Segments that several threads read from a position on.
+struct Scan<'a, S: Storage> {
+    segments: &'a [Arc<Segment<S::Segment>>],
+    from: u64,
+    /// The next that nobody reads yet.
+    next: AtomicUsize,
+    /// The first that was not whole.
+    damaged: AtomicUsize,
+}
 
 /// What was found.
 pub struct Recovered<S: Storage> {
@@ -174,10 +190,70 @@ impl<S: Storage> Recovery<'_, S> {
         Ok(())
     }
 
-    /// Reads on to the first absent or bad record; returns its place and the last mark before it.
+    /// Reads on to the first absent or bad record; returns its place and the last mark before it. A
+    /// segment begins with a record, so several are read at a time.
     fn scan(&self, from: u64) -> (u64, Option<Mark>) {
+        let first = usize::try_from((from - self.first_base()) / self.bytes).unwrap_or(usize::MAX);
+        let segments = self.segments.get(first..).unwrap_or_default();
+        let scan = Scan {
+            segments,
+            from,
+            next: AtomicUsize::new(0),
+            damaged: AtomicUsize::new(usize::MAX),
+        };
         let (mut position, mut last) = (from, None);
-        while let Some(segment) = self.segment(position)
+        for (number, (end, mark)) in self.scan_all(&scan) {
+            (position, last) = (end, mark.or(last));
+            if end < segments[number].base + self.bytes {
+                break;
+            }
+        }
+        (position, last)
+    }
+
+    /// What each segment came to, in their order, up to the first damaged one at least.
+    fn scan_all(&self, scan: &Scan<'_, S>) -> Vec<(usize, Scanned)> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let others = cores.min(READERS_MAX).min(scan.segments.len()).saturating_sub(1);
+        let mut all = std::thread::scope(|scope| {
+            let start =
+                |_| std::thread::Builder::new().spawn_scoped(scope, || self.scan_some(scan));
+            // A thread that can't be started leaves its share to the others.
+            let threads: Vec<_> = (0..others).map_while(|n| start(n).ok()).collect();
+            let mut all = self.scan_some(scan);
+            for thread in threads {
+                match thread.join() {
+                    Ok(some) => all.extend(some),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            all
+        });
+        all.sort_unstable_by_key(|(number, _)| *number);
+        all
+    }
+
+    /// Reads one segment after the other that nobody else reads, until one is damaged.
+    fn scan_some(&self, scan: &Scan<'_, S>) -> Vec<(usize, Scanned)> {
+        let mut some = Vec::new();
+        loop {
+            let number = scan.next.fetch_add(1, Ordering::Relaxed);
+            let Some(segment) = scan.segments.get(number) else { return some };
+            if number > scan.damaged.load(Ordering::Relaxed) {
+                return some;
+            }
+            let scanned = self.scan_segment(segment, scan.from.max(segment.base));
+            if scanned.0 < segment.base + self.bytes {
+                scan.damaged.fetch_min(number, Ordering::Relaxed);
+            }
+            some.push((number, scanned));
+        }
+    }
+
+    /// As [`Self::scan`], in one segment.
+    fn scan_segment(&self, segment: &Segment<S::Segment>, from: u64) -> Scanned {
+        let (mut position, mut last) = (from, None);
+        while position < segment.base + self.bytes
             && let Some(record) = view(segment, position - segment.base)
         {
             if record.kind == KIND_MARK {
