@@ -267,18 +267,28 @@ impl<S: Storage> Recovery<'_, S> {
     /// The mark with the highest durable position at any aligned place behind a damage.
     fn newest_mark_behind(&self, end: u64) -> Option<Mark> {
         let to = end.saturating_add(self.window).min(self.past_end());
-        let marks = (end..to).step_by(8).filter_map(|position| self.mark_at(position));
+        let marks = self.segments.iter().flat_map(|segment| self.marks_in(segment, end, to));
         marks.max_by_key(|mark| mark.durable)
     }
 
-    fn mark_at(&self, position: u64) -> Option<Mark> {
-        let segment = self.segment(position)?;
-        let offset = position - segment.base;
-        let word0 = segment.memory.payload()[offset as usize / 8].load(Ordering::Acquire);
-        if u64::from(record::length_of(word0)) != MARK_BYTES {
-            return None;
-        }
-        Mark::read(&view(segment, offset)?, self.mark_key)
+    /// The marks of a segment within `[from, to)`, at any aligned place.
+    fn marks_in(
+        &self,
+        segment: &Segment<S::Segment>,
+        from: u64,
+        to: u64,
+    ) -> impl Iterator<Item = Mark> {
+        let words = segment.memory.payload();
+        let word_of = |position: u64| (position.saturating_sub(segment.base) / 8) as usize;
+        let to = word_of(to).min(words.len());
+        let from = word_of(from).min(to);
+        let is_mark = |word: &super::sync::AtomicU64| {
+            u64::from(record::length_of(word.load(Ordering::Acquire))) == MARK_BYTES
+        };
+        let places = words[from..to].iter().enumerate().filter(move |(_, word)| is_mark(word));
+        places.filter_map(move |(at, _)| {
+            Mark::read(&view(segment, (from + at) as u64 * 8)?, self.mark_key)
+        })
     }
 
     fn check_rot(&self, end: u64, known: Mark) -> Result<(), Error> {
