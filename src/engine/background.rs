@@ -10,11 +10,7 @@ use std::{
 
 use crate::wal::Storage;
 
-use super::{
-    Error,
-    checkpoint::{is_known, made_by},
-    core::Core,
-};
+use super::{Error, checkpoint::is_known, core::Core, thing::made_by};
 use crate::ledger::wheel::TICK_MS;
 
 /// Slots swept between two turns of the wheel: a table of four million once a minute or so.

@@ -4,127 +4,20 @@
 //! An effect is about one thing, named by its [`Thing`]; the effects on one thing, in the order of
 //! the log, make it what it is.
 
-use rkyv::{Archive, Deserialize, Serialize};
-
 use crate::{
-    ledger::keys::Outcome,
+    ledger::reservations::Lines,
     model::{
         Lsn,
         event::{
             self, Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, KeyRef,
-            Line, OrderData, Placed, Release, Reserve, Seal, Stock, Undecodable,
+            Line, Placed, Release, Reserve, Seal, Stock, Undecodable,
         },
         view::ReservationState,
     },
     wal::Record,
 };
 
-/// What an effect is about. The order is that of checkpoints; positions come before what names them.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Thing {
-    /// The data directory itself.
-    Secret,
-    /// A position.
-    Position(u32),
-    /// A SKU's limit per customer.
-    SkuLimit(u32),
-    /// The reservation in a slot.
-    Reservation(u32),
-    /// An idempotency key.
-    Key([u64; 2]),
-    /// What a customer has taken of a limited SKU.
-    CustomerLimit(u64, u32),
-    /// An order.
-    Order(String),
-    /// A sink.
-    Sink(String),
-}
-
-/// What a change of stock does to a position's numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub(super) struct Shift {
-    pub(super) available: i64,
-    pub(super) on_hand: i64,
-    pub(super) committed: i64,
-    pub(super) safety_stock: i64,
-    pub(super) backorder_limit: i64,
-    /// Units that the sender allowed to go below zero.
-    pub(super) forced: i64,
-    pub(super) source_version: Option<u64>,
-    /// The record, if it is a physical movement.
-    pub(super) moved: Option<u64>,
-}
-
-/// A reservation as its record opens it.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub(super) struct Opened {
-    pub(super) lsn: u64,
-    pub(super) committed: bool,
-    pub(super) deadline_ms: u64,
-    pub(super) customer: u64,
-    pub(super) order: u64,
-    pub(super) order_id: String,
-    pub(super) lines: Vec<Line>,
-}
-
-/// A reservation's next state.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub(super) struct Turned {
-    /// The reservation's own record.
-    pub(super) lsn: u64,
-    /// The record that turned it.
-    pub(super) last: u64,
-    pub(super) state: u8,
-    pub(super) deadline_ms: u64,
-    /// What it holds now, where that changed.
-    pub(super) lines: Option<Vec<Line>>,
-    /// The order that it became; 0 and empty if none.
-    pub(super) order: u64,
-    pub(super) order_id: String,
-}
-
-/// A key and what became of its request.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub(super) struct Done {
-    pub(super) fingerprint: u64,
-    pub(super) lsn: u64,
-    pub(super) aux: u64,
-    pub(super) expires_ms: u64,
-    pub(super) slot: u32,
-    pub(super) kind: u8,
-    pub(super) answer: String,
-}
-
-/// What a record does to one thing.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub(super) enum Effect {
-    Secret([u64; 2]),
-    Defined { sku: String, location: String, sku_number: u32 },
-    Shifted(Shift),
-    SkuLimit(Option<u32>),
-    Opened(Opened),
-    Turned(Turned),
-    Done(Done),
-    LimitTaken { quantity: u32, at_ms: u64, lsn: u64 },
-    LimitGiven { quantity: u32, granted: u64 },
-    Placed { data: Box<OrderData>, reservations: Vec<(u64, u32)>, lsn: u64 },
-    Sealed { lsn: u64, number: u64, covers_lsn: u64, events: u64, chain: [u8; 32] },
-    Acknowledged { number: u64, refused: bool },
-}
-
-/// A state's number in records' effects.
-pub(super) fn state_number(state: ReservationState) -> u8 {
-    state as u8
-}
-
-/// The state of a number.
-pub(super) fn state_of(number: u8) -> ReservationState {
-    use ReservationState as S;
-    [S::Held, S::Committed, S::Released, S::Expired, S::Fulfilled, S::Cancelled]
-        .into_iter()
-        .find(|s| *s as u8 == number)
-        .unwrap_or(S::Released)
-}
+use super::thing::{Done, Effect, Opened, Shift, Thing, Turned};
 
 /// Reads records' effects; knows which SKU a position is of.
 pub(super) struct Effects<'a> {
@@ -134,15 +27,19 @@ pub(super) struct Effects<'a> {
     pub(super) sku_of: &'a dyn Fn(u32) -> u32,
 }
 
-fn lines(archived: &[event::ArchivedLine]) -> Vec<Line> {
-    archived
-        .iter()
-        .map(|l| Line {
-            position: l.position.to_native(),
-            quantity: l.quantity.to_native(),
-            limited: l.limited,
-        })
-        .collect()
+fn line(archived: &event::ArchivedLine) -> Line {
+    Line {
+        position: archived.position.to_native(),
+        quantity: archived.quantity.to_native(),
+        limited: archived.limited,
+    }
+}
+
+fn lines(archived: &[event::ArchivedLine]) -> Lines {
+    match archived {
+        [one] => Lines::One(line(one)),
+        many => Lines::Many(many.iter().map(line).collect()),
+    }
 }
 
 fn key_of(key: &event::ArchivedKeyRef) -> KeyRef {
@@ -154,7 +51,7 @@ fn key_of(key: &event::ArchivedKeyRef) -> KeyRef {
 
 /// A record's head, and where its effects go.
 struct At<'r, 'e, F> {
-    record: &'r Record<'r>,
+    record: Record<'r>,
     effects: &'e Effects<'e>,
     emit: F,
 }
@@ -164,12 +61,12 @@ impl Effects<'_> {
     ///
     /// # Errors
     /// If the body is not what the record's header says, or the kind is unknown to this version.
-    pub(super) fn of(
+    pub(super) fn of<'r>(
         &self,
-        record: &Record<'_>,
-        emit: impl FnMut(Thing, Effect),
+        record: &Record<'r>,
+        emit: impl FnMut(Thing<'r>, Effect<'r>),
     ) -> Result<(), Undecodable> {
-        let mut at = At { record, effects: self, emit };
+        let mut at = At { record: *record, effects: self, emit };
         match record.kind {
             Reserve::KIND => at.reserve(),
             Expire::KIND => at.expire(),
@@ -193,8 +90,8 @@ impl Effects<'_> {
     }
 }
 
-impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
-    fn read<'r, E>(record: &'r Record<'r>) -> Result<&'r E::Archived, Undecodable>
+impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
+    fn read<E>(record: Record<'r>) -> Result<&'r E::Archived, Undecodable>
     where
         E: Event,
         E::Archived: event::Checked,
@@ -202,20 +99,24 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         event::decode::<E>(record.lsn, record.kind, record.version, record.body)
     }
 
-    fn done(&mut self, kind: u8, key: KeyRef, slot: u32, aux: u64, answer: &str) {
-        if key == KeyRef::default() {
-            return;
-        }
-        let effect = Effect::Done(Done {
-            fingerprint: key.fingerprint,
+    /// What became of the record's request, if that had a key.
+    fn keyed(&self, key: KeyRef, slot: u32, aux: u64, answer: &'r str) -> Option<Done<'r>> {
+        let done = Done {
+            key,
             lsn: self.record.lsn.0,
             aux,
             expires_ms: self.record.time_ms + self.effects.retention_ms,
             slot,
-            kind,
-            answer: answer.to_owned(),
-        });
-        (self.emit)(Thing::Key(key.hash), effect);
+            kind: self.record.kind,
+            answer,
+        };
+        (key != KeyRef::default()).then_some(done)
+    }
+
+    fn done(&mut self, key: KeyRef, slot: u32, aux: u64, answer: &'r str) {
+        if let Some(done) = self.keyed(key, slot, aux, answer) {
+            (self.emit)(Thing::Key(key.hash), Effect::Done(done));
+        }
     }
 
     /// Moves availability by lines that were taken or given back, and what the customer has taken.
@@ -247,7 +148,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         of: &event::ArchivedOf,
         state: ReservationState,
         deadline_ms: u64,
-        lines: Option<Vec<Line>>,
+        lines: Option<Lines>,
     ) {
         self.turned_for(of, state, deadline_ms, lines, (0, ""));
     }
@@ -257,17 +158,17 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         of: &event::ArchivedOf,
         state: ReservationState,
         deadline_ms: u64,
-        lines: Option<Vec<Line>>,
-        (order, order_id): (u64, &str),
+        lines: Option<Lines>,
+        (order, order_id): (u64, &'r str),
     ) {
         let effect = Effect::Turned(Turned {
             lsn: of.reservation.to_native(),
             last: self.record.lsn.0,
-            state: state_number(state),
+            state,
             deadline_ms,
             lines,
             order,
-            order_id: order_id.to_owned(),
+            order_id,
         });
         (self.emit)(Thing::Reservation(of.slot.to_native()), effect);
     }
@@ -282,8 +183,8 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
     fn define(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Define>(self.record)?;
         let effect = Effect::Defined {
-            sku: event.sku.as_str().to_owned(),
-            location: event.location.as_str().to_owned(),
+            sku: event.sku.as_str(),
+            location: event.location.as_str(),
             sku_number: event.sku_number.to_native(),
         };
         (self.emit)(Thing::Position(event.position.to_native()), effect);
@@ -326,7 +227,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
             ..Shift::default()
         };
         (self.emit)(Thing::Position(position), Effect::Shifted(shift));
-        self.done(Adjust::KIND, key_of(&event.key), position, 0, event.answer.as_str());
+        self.done(key_of(&event.key), position, 0, event.answer.as_str());
         Ok(())
     }
 
@@ -342,11 +243,11 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
             deadline_ms,
             customer,
             order: event.order_hash.to_native(),
-            order_id: event.order_id.to_string(),
+            order_id: &event.order_id,
             lines,
+            key: self.keyed(key_of(&event.key), slot, deadline_ms, ""),
         };
         (self.emit)(Thing::Reservation(slot), Effect::Opened(opened));
-        self.done(Reserve::KIND, key_of(&event.key), slot, deadline_ms, "");
         Ok(())
     }
 
@@ -362,7 +263,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
             self.turned(&event.of, ReservationState::Held, deadline_ms, Some(left));
         }
         let slot = event.of.slot.to_native();
-        self.done(Release::KIND, key_of(&event.key), slot, 0, event.answer.as_str());
+        self.done(key_of(&event.key), slot, 0, event.answer.as_str());
         Ok(())
     }
 
@@ -371,7 +272,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         let deadline_ms = event.deadline_ms.to_native();
         self.turned(&event.of, ReservationState::Held, deadline_ms, None);
         let (key, slot) = (key_of(&event.key), event.of.slot.to_native());
-        self.done(Extend::KIND, key, slot, deadline_ms, event.answer.as_str());
+        self.done(key, slot, deadline_ms, event.answer.as_str());
         Ok(())
     }
 
@@ -397,46 +298,51 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
 
     fn placed(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Placed>(self.record)?;
-        let data: OrderData = event::to_owned(&event.order);
-        let customer = event.customer_hash.to_native();
-        let order = event.order_hash.to_native();
         let lsn = self.record.lsn;
         let taken_slot = event.taken_slot.as_ref().map(|slot| slot.to_native());
         let revived = event.reservations.iter().find(|r| r.revived);
         let granted = revived.map(|r| Lsn(r.of.reservation.to_native()));
+        let allocations = lines(&event.order.allocations);
         if let Some(granted) = taken_slot.map(|_| lsn).or(granted) {
-            self.moved(&data.allocations, customer, true, granted);
+            self.moved(&allocations, event.customer_hash.to_native(), true, granted);
         }
-        for line in &data.allocations {
+        for line in &*allocations {
             let shift = Shift { committed: i64::from(line.quantity), ..Shift::default() };
             (self.emit)(Thing::Position(line.position), Effect::Shifted(shift));
         }
         let mut reservations = Vec::with_capacity(1);
+        reservations.extend(taken_slot.map(|slot| (lsn.0, slot)));
         if let Some(slot) = taken_slot {
-            let lines = data.allocations.clone();
-            let opened = Opened {
-                lsn: lsn.0,
-                committed: true,
-                deadline_ms: 0,
-                customer,
-                order,
-                order_id: data.order_id.clone(),
-                lines,
-            };
-            (self.emit)(Thing::Reservation(slot), Effect::Opened(opened));
-            reservations.push((lsn.0, slot));
+            self.taken_at_once(event, slot, allocations.clone());
         }
         for sold in event.reservations.iter() {
-            let lines = sold.revived.then(|| data.allocations.clone());
-            let order = (order, data.order_id.as_str());
+            let lines = sold.revived.then(|| allocations.clone());
+            let order = (event.order_hash.to_native(), event.order.order_id.as_str());
             self.turned_for(&sold.of, ReservationState::Committed, 0, lines, order);
             reservations.push((sold.of.reservation.to_native(), sold.of.slot.to_native()));
         }
         let slot = reservations.first().map_or(0, |(_, slot)| *slot);
-        let thing = Thing::Order(data.order_id.clone());
-        (self.emit)(thing, Effect::Placed { data: Box::new(data), reservations, lsn: lsn.0 });
-        self.done(Placed::KIND, key_of(&event.key), slot, 0, "");
+        let thing = Thing::Order(event.order.order_id.as_str());
+        (self.emit)(thing, Effect::Placed { data: &event.order, reservations, lsn: lsn.0 });
+        if taken_slot.is_none() {
+            self.done(key_of(&event.key), slot, 0, "");
+        }
         Ok(())
+    }
+
+    /// The reservation that an order in one step makes.
+    fn taken_at_once(&mut self, event: &'r event::ArchivedPlaced, slot: u32, lines: Lines) {
+        let opened = Opened {
+            lsn: self.record.lsn.0,
+            committed: true,
+            deadline_ms: 0,
+            customer: event.customer_hash.to_native(),
+            order: event.order_hash.to_native(),
+            order_id: event.order.order_id.as_str(),
+            lines,
+            key: self.keyed(key_of(&event.key), slot, 0, ""),
+        };
+        (self.emit)(Thing::Reservation(slot), Effect::Opened(opened));
     }
 
     fn seal(&mut self) -> Result<(), Undecodable> {
@@ -448,7 +354,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
             events: event.events.to_native(),
             chain: event.chain,
         };
-        (self.emit)(Thing::Sink(event.sink.as_str().to_owned()), effect);
+        (self.emit)(Thing::Sink(event.sink.as_str()), effect);
         Ok(())
     }
 
@@ -456,20 +362,7 @@ impl<F: FnMut(Thing, Effect)> At<'_, '_, F> {
         let event = Self::read::<Acknowledge>(self.record)?;
         let effect =
             Effect::Acknowledged { number: event.number.to_native(), refused: event.refused };
-        (self.emit)(Thing::Sink(event.sink.as_str().to_owned()), effect);
+        (self.emit)(Thing::Sink(event.sink.as_str()), effect);
         Ok(())
-    }
-}
-
-impl Done {
-    /// What the table of keys keeps of it.
-    pub(super) fn outcome(&self) -> Outcome {
-        Outcome {
-            kind: self.kind,
-            lsn: self.lsn,
-            slot: self.slot,
-            aux: self.aux,
-            expires_ms: self.expires_ms,
-        }
     }
 }

@@ -1,224 +1,295 @@
 //! Checkpoint entries: what a thing has become, as a key and a value, and how the next effects on it
-//! change that. [`load`] puts a checkpoint's entry into the tables.
+//! change that. What most entries are is written by [`super::codec`]; the rest is archived by rkyv.
 
-use rkyv::{Archive, Deserialize, Serialize, rancor::Error as Rancor};
+use rkyv::{Archive, Deserialize, Serialize, rancor::Error as Rancor, util::AlignedVec};
 
 use crate::{
-    ledger::{
-        limits::{Restored, Who},
-        orders::Order,
-        positions::{MOVEMENTS_MAX, Movement},
-        reservations::Opening,
-    },
+    ledger::positions::MOVEMENTS_MAX,
     model::{
         Lsn, ReservationId,
-        event::{self, Line, OrderData},
+        event::{self, OrderData},
         sink::SinkState,
-        view::ReservationState,
     },
 };
 
 use super::{
     Error,
-    checkpoint::made_by,
-    effect::{Done, Effect, Thing, state_number, state_of},
-    replay::{Replay, apply_sink, order_id_of},
+    codec::{self, Count, Input, Reservation},
+    replay::apply_sink,
+    thing::{Done, Effect, Shift, Thing, Turned, letter, made_by},
 };
 
 /// A position in a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub(super) struct PositionValue {
-    sku: String,
-    location: String,
-    sku_number: u32,
-    available: i64,
-    on_hand: i64,
-    committed: i64,
-    safety_stock: i64,
-    backorder_limit: i64,
-    forced: i64,
-    source_version: Option<u64>,
-    movements: Vec<(u64, i64)>,
-    movements_from: u64,
-}
-
-/// A reservation in a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub(super) struct ReservationValue {
-    lsn: u64,
-    last: u64,
-    deadline_ms: u64,
-    customer: u64,
-    order: u64,
-    order_id: String,
-    state: u8,
-    lines: Vec<Line>,
-    granted: Vec<Line>,
-}
-
-/// What a customer has taken, in a checkpoint.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub(super) struct LimitValue {
-    taken: u32,
-    from_ms: u64,
-    lsn: u64,
+    pub(super) sku: String,
+    pub(super) location: String,
+    pub(super) sku_number: u32,
+    pub(super) available: i64,
+    pub(super) on_hand: i64,
+    pub(super) committed: i64,
+    pub(super) safety_stock: i64,
+    pub(super) backorder_limit: i64,
+    pub(super) forced: i64,
+    pub(super) source_version: Option<u64>,
+    pub(super) movements: Vec<(u64, i64)>,
+    pub(super) movements_from: u64,
 }
 
 /// An order in a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub(super) struct OrderValue {
-    data: OrderData,
-    reservations: Vec<(u64, u32)>,
-    last: u64,
+    pub(super) data: OrderData,
+    pub(super) reservations: Vec<(u64, u32)>,
+    pub(super) last: u64,
 }
 
-/// What a thing has become.
-#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
-pub(super) enum Value {
-    Secret([u64; 2]),
-    Position(PositionValue),
-    SkuLimit(Option<u32>),
-    Reservation(ReservationValue),
-    Key(Done),
-    CustomerLimit(LimitValue),
-    Order(OrderValue),
-    Sink(SinkState),
+/// How an effect changes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Op {
+    /// It is the value, whatever was there.
+    Set,
+    /// A reservation turns.
+    Turn,
+    /// A customer takes; the value, if there is none.
+    Take,
+    /// A customer gives back.
+    Give,
+    /// A position's numbers change.
+    Shift,
+    /// A sink's batch is sealed.
+    Seal,
+    /// A sink's batch has its fate.
+    Acknowledge,
 }
 
-impl Thing {
-    /// The checkpoint's key: a letter, then numbers with their highest byte first, or the text.
-    pub(super) fn key(&self) -> Vec<u8> {
-        let mut key = Vec::with_capacity(24);
-        match self {
-            Self::Secret => key.push(b'A'),
-            Self::Position(number) => put(&mut key, b'B', &number.to_be_bytes()),
-            Self::SkuLimit(number) => put(&mut key, b'C', &number.to_be_bytes()),
-            Self::Reservation(slot) => put(&mut key, b'D', &slot.to_be_bytes()),
-            Self::Key(hash) => {
-                put(&mut key, b'E', &hash[0].to_be_bytes());
-                key.extend(hash[1].to_be_bytes());
-            }
-            Self::CustomerLimit(customer, sku) => {
-                put(&mut key, b'F', &customer.to_be_bytes());
-                key.extend(sku.to_be_bytes());
-            }
-            Self::Order(id) => put(&mut key, b'G', id.as_bytes()),
-            Self::Sink(name) => put(&mut key, b'H', name.as_bytes()),
-        }
-        key
+impl Op {
+    /// The one of a number.
+    pub(super) fn of(number: u8) -> Option<Self> {
+        use Op::{Acknowledge, Give, Seal, Set, Shift, Take, Turn};
+        [Set, Turn, Take, Give, Shift, Seal, Acknowledge].get(usize::from(number)).copied()
     }
 
-    /// The thing of a key.
-    pub(super) fn of_key(key: &[u8]) -> Option<Self> {
-        let (kind, rest) = key.split_first()?;
-        let text = || String::from_utf8(rest.to_vec()).ok();
-        let u32_at = |at: usize| Some(u32::from_be_bytes(*rest.get(at..)?.first_chunk()?));
-        let u64_at = |at: usize| Some(u64::from_be_bytes(*rest.get(at..)?.first_chunk()?));
-        Some(match kind {
-            b'A' => Self::Secret,
-            b'B' => Self::Position(u32_at(0)?),
-            b'C' => Self::SkuLimit(u32_at(0)?),
-            b'D' => Self::Reservation(u32_at(0)?),
-            b'E' => Self::Key([u64_at(0)?, u64_at(8)?]),
-            b'F' => Self::CustomerLimit(u64_at(0)?, u32_at(8)?),
-            b'G' => Self::Order(text()?),
-            b'H' => Self::Sink(text()?),
-            _ => return None,
-        })
+    /// Whether what it says is the value where there was none before.
+    pub(super) fn is_value(self) -> bool {
+        matches!(self, Self::Set | Self::Take)
     }
 }
 
-fn put(key: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
-    key.push(kind);
-    key.extend(bytes);
-}
-
-/// A value or an effect that does not decode: the file passed its checksums, so this is a version
-/// that is not known here.
-fn undecodable(error: Rancor) -> Error {
-    Error::Checkpoint { reason: error.to_string() }
-}
-
-/// Writes a value or an effect.
-pub(super) fn to_bytes<T: event::Encode>(value: &T, out: &mut Vec<u8>) {
-    out.clear();
-    match rkyv::api::high::to_bytes_in::<_, Rancor>(value, std::mem::take(out)) {
-        Ok(bytes) => *out = bytes,
+fn put_archived<T: event::Encode>(value: &T, out: &mut Vec<u8>) {
+    match rkyv::api::high::to_bytes_in::<_, Rancor>(value, Vec::new()) {
+        Ok(bytes) => out.extend_from_slice(&bytes),
         Err(error) => unreachable!("archiving into memory failed: {error}"),
     }
 }
 
-/// Reads a value or an effect; `bytes` begin at a multiple of eight.
-pub(super) fn from_bytes<T>(bytes: &[u8]) -> Result<T, Error>
+/// Reads an archived value; `bytes` begin at a multiple of eight. One that does not decode passed
+/// the file's checksums, so it is of a version that is not known here.
+pub(super) fn from_archived<T>(bytes: &[u8]) -> Result<T, Error>
 where
     T: Archive,
     T::Archived: event::Checked + Deserialize<T, rkyv::api::high::HighDeserializer<Rancor>>,
 {
-    rkyv::from_bytes::<T, Rancor>(bytes).map_err(undecodable)
+    rkyv::from_bytes::<T, Rancor>(bytes)
+        .map_err(|error| Error::Checkpoint { reason: error.to_string() })
 }
 
-/// What a thing becomes by the next effect on it.
-pub(super) fn apply(
-    value: Option<Value>,
-    effect: Effect,
+/// What did not read as what its key says it is.
+pub(super) fn undecodable() -> Error {
+    Error::Checkpoint { reason: "an entry is of a version not known here".into() }
+}
+
+/// A limit per customer as a word: one more than it is, 0 for none.
+pub(super) fn limit_of(bytes: &[u8]) -> Option<Option<u32>> {
+    let word = Input(bytes).word()?;
+    Some(word.checked_sub(1).and_then(|limit| u32::try_from(limit).ok()))
+}
+
+/// The secret of a data directory.
+pub(super) fn secret_of(bytes: &[u8]) -> Option<[u64; 2]> {
+    let mut input = Input(bytes);
+    Some([input.word()?, input.word()?])
+}
+
+fn put_words(out: &mut Vec<u8>, words: &[u64]) {
+    words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+}
+
+/// Appends what an effect says.
+pub(super) fn put_effect(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
+    match effect {
+        Effect::Opened(opened) => Reservation::of(opened).put(out),
+        Effect::Done(done) => done.put(out),
+        Effect::Secret(secret) => put_words(out, &secret),
+        Effect::SkuLimit(limit) => put_words(out, &[limit.map_or(0, |l| u64::from(l) + 1)]),
+        Effect::Defined { sku, location, sku_number } => {
+            let (sku, location) = (sku.to_owned(), location.to_owned());
+            put_archived(&PositionValue { sku, location, sku_number, ..Default::default() }, out);
+        }
+        Effect::Placed { data, reservations, lsn } => {
+            let data = event::to_owned::<OrderData>(data);
+            put_archived(&OrderValue { data, reservations, last: lsn }, out);
+        }
+        other => return put_change(other, out),
+    }
+    Op::Set
+}
+
+fn put_change(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
+    match effect {
+        Effect::LimitTaken { quantity, at_ms, lsn } => {
+            Count { from_ms: at_ms, lsn, taken: quantity }.put(out);
+            Op::Take
+        }
+        Effect::LimitGiven { quantity, granted } => {
+            Count { from_ms: 0, lsn: granted, taken: quantity }.put(out);
+            Op::Give
+        }
+        Effect::Turned(turned) => {
+            turned.put(out);
+            Op::Turn
+        }
+        Effect::Shifted(shift) => {
+            shift.put(out);
+            Op::Shift
+        }
+        Effect::Sealed { lsn, number, covers_lsn, events, chain } => {
+            put_words(out, &[lsn, number, covers_lsn, events]);
+            out.extend_from_slice(&chain);
+            Op::Seal
+        }
+        Effect::Acknowledged { number, refused } => {
+            put_words(out, &[number, refused.into()]);
+            Op::Acknowledge
+        }
+        _ => unreachable!("what sets a value is written by `put_effect`"),
+    }
+}
+
+fn sealed(bytes: &[u8]) -> Option<Effect<'static>> {
+    let mut input = Input(bytes);
+    let (lsn, number, covers_lsn) = (input.word()?, input.word()?, input.word()?);
+    let events = input.word()?;
+    Some(Effect::Sealed { lsn, number, covers_lsn, events, chain: *input.0.first_chunk()? })
+}
+
+fn acknowledged(bytes: &[u8]) -> Option<Effect<'static>> {
+    let mut input = Input(bytes);
+    Some(Effect::Acknowledged { number: input.word()?, refused: input.word()? != 0 })
+}
+
+/// What a thing has become, while the effects on it are gathered. One is used for thing after thing.
+#[derive(Debug, Default)]
+pub(super) struct Value {
+    bytes: AlignedVec<16>,
+    there: bool,
+    next: Vec<u8>,
+}
+
+impl Value {
+    /// Begins anew, with nothing.
+    pub(super) fn clear(&mut self) {
+        self.there = false;
+    }
+
+    /// What has come of it, if anything has.
+    pub(super) fn get(&self) -> Option<&[u8]> {
+        self.there.then_some(&*self.bytes)
+    }
+
+    fn set(&mut self, bytes: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(bytes);
+        self.there = true;
+    }
+
+    /// Applies the next effect on the thing of `key`.
+    pub(super) fn apply(
+        &mut self,
+        key: &[u8],
+        (op, effect): (Op, &[u8]),
+        limit_period_ms: u64,
+    ) -> Result<(), Error> {
+        let mut next = std::mem::take(&mut self.next);
+        next.clear();
+        match op {
+            Op::Set => next.extend_from_slice(effect),
+            Op::Turn => turn(self.get(), key, effect, &mut next)?,
+            Op::Take => take(self.get(), effect, limit_period_ms, &mut next)?,
+            Op::Give => give(self.get(), effect, &mut next)?,
+            Op::Shift => shift(self.get(), effect, &mut next)?,
+            Op::Seal => sink(self.get(), sealed(effect), &mut next)?,
+            Op::Acknowledge => sink(self.get(), acknowledged(effect), &mut next)?,
+        }
+        // Nothing is no value: units of a count that was forgotten go nowhere.
+        if !next.is_empty() {
+            self.set(&next);
+        }
+        self.next = next;
+        Ok(())
+    }
+}
+
+/// The value that an effect presupposes.
+fn there(value: Option<&[u8]>) -> Result<&[u8], Error> {
+    let what = "an effect on a thing that is not there";
+    value.ok_or(Error::Inconsistent { lsn: Lsn(0), what })
+}
+
+fn turn(value: Option<&[u8]>, key: &[u8], effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
+    let Some(Thing::Reservation(slot)) = Thing::of_key(key) else { return Err(undecodable()) };
+    let reservation = Reservation::read(there(value)?, slot);
+    let mut reservation = reservation.ok_or_else(undecodable)?;
+    reservation.turn(Turned::read(effect).ok_or_else(undecodable)?);
+    reservation.put(next);
+    Ok(())
+}
+
+fn take(
+    value: Option<&[u8]>,
+    effect: &[u8],
     limit_period_ms: u64,
-) -> Result<Option<Value>, Error> {
-    let out_of_order =
-        || Error::Inconsistent { lsn: Lsn(0), what: "an effect on a thing that is not there" };
-    Ok(Some(match (value, effect) {
-        (_, Effect::Secret(secret)) => Value::Secret(secret),
-        (_, Effect::Defined { sku, location, sku_number }) => {
-            Value::Position(PositionValue { sku, location, sku_number, ..PositionValue::default() })
-        }
-        (Some(Value::Position(mut position)), Effect::Shifted(shift)) => {
-            position.shift(&shift);
-            Value::Position(position)
-        }
-        (_, Effect::SkuLimit(limit)) => Value::SkuLimit(limit),
-        (_, Effect::Opened(opened)) => Value::Reservation(ReservationValue::opened(opened)),
-        (Some(Value::Reservation(mut reservation)), Effect::Turned(turned)) => {
-            reservation.turn(turned);
-            Value::Reservation(reservation)
-        }
-        (_, Effect::Done(done)) => Value::Key(done),
-        (value, Effect::LimitTaken { quantity, at_ms, lsn }) => {
-            let fresh = LimitValue { taken: 0, from_ms: at_ms, lsn };
-            let mut limit = match value {
-                Some(Value::CustomerLimit(l))
-                    if at_ms.saturating_sub(l.from_ms) < limit_period_ms =>
-                {
-                    l
-                }
-                _ => fresh,
-            };
-            limit.taken = limit.taken.saturating_add(quantity);
-            limit.lsn = limit.lsn.min(lsn);
-            Value::CustomerLimit(limit)
-        }
-        (Some(Value::CustomerLimit(mut limit)), Effect::LimitGiven { quantity, granted }) => {
-            if granted >= limit.lsn {
-                limit.taken = limit.taken.saturating_sub(quantity);
-            }
-            Value::CustomerLimit(limit)
-        }
-        (None, Effect::LimitGiven { .. }) => return Ok(None),
-        (_, Effect::Placed { data, reservations, lsn }) => {
-            Value::Order(OrderValue { data: *data, reservations, last: lsn })
-        }
-        (value, effect @ (Effect::Sealed { .. } | Effect::Acknowledged { .. })) => {
-            let mut sink = match value {
-                Some(Value::Sink(sink)) => sink,
-                _ => SinkState::default(),
-            };
-            apply_sink(&mut sink, &effect);
-            Value::Sink(sink)
-        }
-        _ => return Err(out_of_order()),
-    }))
+    next: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let taken = Count::read(effect).ok_or_else(undecodable)?;
+    let before = value.map(|value| Count::read(value).ok_or_else(undecodable)).transpose()?;
+    let in_period = |count: &Count| taken.from_ms.saturating_sub(count.from_ms) < limit_period_ms;
+    let mut count = before.filter(in_period).unwrap_or(Count { taken: 0, ..taken });
+    count.taken = count.taken.saturating_add(taken.taken);
+    count.lsn = count.lsn.min(taken.lsn);
+    count.put(next);
+    Ok(())
+}
+
+fn give(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
+    let Some(value) = value else { return Ok(()) };
+    let given = Count::read(effect).ok_or_else(undecodable)?;
+    let mut count = Count::read(value).ok_or_else(undecodable)?;
+    if given.lsn >= count.lsn {
+        count.taken = count.taken.saturating_sub(given.taken);
+    }
+    count.put(next);
+    Ok(())
+}
+
+fn shift(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
+    let mut position = from_archived::<PositionValue>(there(value)?)?;
+    position.shift(&Shift::read(effect).ok_or_else(undecodable)?);
+    put_archived(&position, next);
+    Ok(())
+}
+
+fn sink(value: Option<&[u8]>, effect: Option<Effect<'_>>, next: &mut Vec<u8>) -> Result<(), Error> {
+    let sink = value.map(from_archived::<SinkState>).transpose()?;
+    let mut sink = sink.unwrap_or_default();
+    apply_sink(&mut sink, &effect.ok_or_else(undecodable)?);
+    put_archived(&sink, next);
+    Ok(())
 }
 
 impl PositionValue {
-    fn shift(&mut self, shift: &super::effect::Shift) {
+    fn shift(&mut self, shift: &Shift) {
         self.available += shift.available;
         self.on_hand += shift.on_hand;
         self.committed += shift.committed;
@@ -235,187 +306,104 @@ impl PositionValue {
     }
 }
 
-impl ReservationValue {
-    fn opened(opened: super::effect::Opened) -> Self {
-        let state = match opened.committed {
-            true => ReservationState::Committed,
-            false => ReservationState::Held,
-        };
-        Self {
-            lsn: opened.lsn,
-            last: opened.lsn,
-            deadline_ms: opened.deadline_ms,
-            customer: opened.customer,
-            order: opened.order,
-            order_id: opened.order_id,
-            state: state_number(state),
-            lines: opened.lines,
-            granted: Vec::new(),
-        }
-    }
-
-    fn turn(&mut self, turned: super::effect::Turned) {
-        self.last = turned.last;
-        self.state = turned.state;
-        self.deadline_ms = turned.deadline_ms;
-        if turned.order != 0 {
-            (self.order, self.order_id) = (turned.order, turned.order_id);
-        }
-        if let Some(lines) = turned.lines {
-            let before = std::mem::replace(&mut self.lines, lines);
-            if self.granted.is_empty() {
-                self.granted = before;
-            }
-        }
-    }
+/// When a checkpoint is made, and what it may leave out.
+pub(super) struct Now<F> {
+    pub(super) now_ms: u64,
+    pub(super) limit_period_ms: u64,
+    /// Whether the table has a reservation yet.
+    pub(super) known: F,
 }
 
-impl Value {
-    /// Whether a checkpoint made at `now_ms` may leave it out: nobody can ask for it any more, and
-    /// no record of the log behind the checkpoint can be about it. `known` says whether the table
-    /// has a reservation yet.
-    pub(super) fn is_over(
-        &self,
-        key: &[u8],
-        now_ms: u64,
-        limit_period_ms: u64,
-        known: impl Fn(ReservationId) -> bool,
-    ) -> bool {
-        match self {
-            Self::Key(done) => {
-                let made = made_by(done.kind, done.lsn, done.slot);
-                done.expires_ms <= now_ms && !made.is_some_and(known)
+impl<F: Fn(ReservationId) -> bool> Now<F> {
+    /// Whether an entry may be left out: nobody can ask for it any more, and no record of the log
+    /// behind the checkpoint can be about it.
+    pub(super) fn is_over(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        match key.first() {
+            Some(&letter::RESERVATION) if codec::is_closed(value) => {
+                self.is_reservation_over(key, value).ok_or_else(undecodable)
             }
-            Self::CustomerLimit(limit) => {
-                limit.taken == 0 || now_ms.saturating_sub(limit.from_ms) >= limit_period_ms
+            Some(&letter::KEY) => self.is_key_over(value).ok_or_else(undecodable),
+            Some(&letter::CUSTOMER_LIMIT) => {
+                let count = Count::read(value).ok_or_else(undecodable)?;
+                let age_ms = self.now_ms.saturating_sub(count.from_ms);
+                Ok(count.taken == 0 || age_ms >= self.limit_period_ms)
             }
-            Self::Reservation(r) => {
-                let closed = matches!(
-                    state_of(r.state),
-                    ReservationState::Released | ReservationState::Expired
-                );
-                let Some(Thing::Reservation(slot)) = Thing::of_key(key) else { return false };
-                let id = ReservationId { lsn: Lsn(r.lsn), slot };
-                closed && r.deadline_ms <= now_ms && !known(id)
-            }
-            _ => false,
+            _ => Ok(false),
         }
     }
-}
 
-/// Puts a checkpoint's entry into the tables.
-pub(super) fn load(replay: &mut Replay<'_>, thing: Thing, value: Value) -> Result<(), Error> {
-    let tables = replay.tables;
-    match (thing, value) {
-        (Thing::Secret, Value::Secret(secret)) => replay.secret = Some(secret),
-        (Thing::Position(number), Value::Position(value)) => {
-            replay.define(number, value.sku_number, &value.sku, &value.location)?;
-            load_position(replay, number, &value);
-        }
-        (Thing::SkuLimit(number), Value::SkuLimit(limit)) => {
-            tables.positions.set_limit(number, limit);
-        }
-        (Thing::Reservation(slot), Value::Reservation(value)) => {
-            load_reservation(replay, slot, &value)?;
-        }
-        (Thing::Key(hash), Value::Key(done)) => replay.done(hash, &done)?,
-        (Thing::CustomerLimit(customer, sku_number), Value::CustomerLimit(limit)) => {
-            let LimitValue { taken, from_ms, lsn } = limit;
-            let restored = Restored { taken, period_from_ms: from_ms, period_lsn: lsn };
-            if !tables.limits.restore(Who { customer, sku_number }, restored) {
-                return Err(Error::Limit { what: "engine.customer_limits_max" });
-            }
-        }
-        (Thing::Order(id), Value::Order(order)) => {
-            let wrong = |_| Error::Checkpoint { reason: "an order's id is none".into() };
-            let ids = order.reservations.iter();
-            tables.orders.restore(Order {
-                id: id.parse().map_err(wrong)?,
-                reservations: ids
-                    .map(|(lsn, slot)| ReservationId { lsn: Lsn(*lsn), slot: *slot })
-                    .collect(),
-                data: order.data,
-                state: ReservationState::Committed,
-                last: Lsn(order.last),
-            });
-        }
-        (Thing::Sink(name), Value::Sink(sink)) => {
-            replay.sinks.insert(name, sink);
-        }
-        _ => return Err(Error::Checkpoint { reason: "a key and its value do not match".into() }),
+    fn is_reservation_over(&self, key: &[u8], value: &[u8]) -> Option<bool> {
+        let Thing::Reservation(slot) = Thing::of_key(key)? else { return None };
+        let closed = Reservation::read(value, slot)?;
+        let until_ms = closed.key.map_or(0, |key| key.expires_ms).max(closed.deadline_ms);
+        let id = ReservationId { lsn: Lsn(closed.lsn), slot };
+        Some(until_ms <= self.now_ms && !(self.known)(id))
     }
-    Ok(())
-}
 
-fn load_position(replay: &Replay<'_>, number: u32, value: &PositionValue) {
-    let Some(position) = replay.tables.positions.get(number) else { return };
-    let units = u32::try_from(value.available.unsigned_abs()).unwrap_or(u32::MAX);
-    if value.available < 0 {
-        position.word().force_take(units);
-    } else {
-        position.word().give(units);
+    fn is_key_over(&self, value: &[u8]) -> Option<bool> {
+        let done = Done::read(value, [0; 2])?;
+        let made = made_by(done.kind, done.lsn, done.slot);
+        Some(done.expires_ms <= self.now_ms && !made.is_some_and(&self.known))
     }
-    position.add_committed(value.committed);
-    position.add_stock(value.on_hand, value.safety_stock, value.backorder_limit);
-    let mut cold = position.lock();
-    cold.forced = value.forced;
-    cold.source_version = value.source_version;
-    cold.movements =
-        value.movements.iter().map(|(lsn, delta)| Movement { lsn: *lsn, delta: *delta }).collect();
-    cold.movements_from = value.movements_from;
-}
-
-fn load_reservation(replay: &Replay<'_>, slot: u32, value: &ReservationValue) -> Result<(), Error> {
-    let table = &replay.tables.reservations;
-    let id = ReservationId { lsn: Lsn(value.lsn), slot };
-    let granted = if value.granted.is_empty() { &value.lines } else { &value.granted };
-    let order_id = order_id_of(&value.order_id, id.lsn)?;
-    let opening = Opening {
-        lsn: id.lsn,
-        state: state_of(value.state),
-        deadline_ms: value.deadline_ms,
-        lines: granted,
-        customer: value.customer,
-        order: value.order,
-        order_id: order_id.as_ref(),
-    };
-    let beyond = Error::Limit { what: "engine.reservations_max" };
-    table.restore(slot, &opening).ok_or(beyond)?;
-    if value.last != value.lsn || !value.granted.is_empty() {
-        let wrong = |_| Error::Checkpoint { reason: "a reservation could not be loaded".into() };
-        let transition = table.begin(id, &[state_of(value.state)]).map_err(wrong)?;
-        if !value.granted.is_empty() {
-            transition.set_lines(&value.lines);
-        }
-        transition.finish(state_of(value.state), value.deadline_ms, Lsn(value.last));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_key_reads_as_it_is_written_and_things_keep_their_order() {
-        let things = [
-            Thing::Secret,
-            Thing::Position(1),
-            Thing::Position(256),
-            Thing::SkuLimit(0),
-            Thing::Reservation(7),
-            Thing::Key([1, 2]),
-            Thing::Key([256, 0]),
-            Thing::CustomerLimit(1, 2),
-            Thing::Order("O-1".into()),
-            Thing::Sink("erp".into()),
-        ];
-        let keys: Vec<_> = things.iter().map(Thing::key).collect();
-        assert!(keys.is_sorted());
-        for (thing, key) in things.iter().zip(&keys) {
-            assert_eq!(Thing::of_key(key).as_ref(), Some(thing));
+    fn key(thing: Thing<'_>) -> Vec<u8> {
+        let mut key = Vec::new();
+        thing.put_key(&mut key);
+        key
+    }
+
+    /// What becomes of nothing by these effects on a customer's count; periods are 100 long.
+    fn count(effects: &[Effect<'static>]) -> Option<Count> {
+        let mut value = Value::default();
+        let key = key(Thing::CustomerLimit(1, 2));
+        for effect in effects {
+            let mut bytes = Vec::new();
+            let op = put_change(copied(effect), &mut bytes);
+            value.apply(&key, (op, &bytes), 100).unwrap();
         }
-        assert_eq!(Thing::of_key(b""), None);
-        assert_eq!(Thing::of_key(b"Bx"), None);
+        value.get().and_then(Count::read)
+    }
+
+    fn copied(effect: &Effect<'static>) -> Effect<'static> {
+        match *effect {
+            Effect::LimitTaken { quantity, at_ms, lsn } => {
+                Effect::LimitTaken { quantity, at_ms, lsn }
+            }
+            Effect::LimitGiven { quantity, granted } => Effect::LimitGiven { quantity, granted },
+            _ => panic!("effects on counts only"),
+        }
+    }
+
+    #[test]
+    fn a_count_takes_and_gives_within_its_period() {
+        let taken = |at_ms, lsn| Effect::LimitTaken { quantity: 2, at_ms, lsn };
+        let given = |granted| Effect::LimitGiven { quantity: 1, granted };
+        assert_eq!(count(&[given(8)]), None);
+        let one = Count { from_ms: 5, lsn: 8, taken: 3 };
+        assert_eq!(count(&[taken(5, 8), taken(104, 16), given(8)]), Some(one));
+        let next = Count { from_ms: 105, lsn: 16, taken: 2 };
+        assert_eq!(count(&[taken(5, 8), taken(105, 16), given(8)]), Some(next));
+    }
+
+    #[test]
+    fn an_effect_on_nothing_is_refused_where_something_must_be() {
+        let mut bytes = Vec::new();
+        Shift::default().put(&mut bytes);
+        let refused =
+            Value::default().apply(&key(Thing::Position(1)), (Op::Shift, &bytes), 100).unwrap_err();
+        assert!(matches!(refused, Error::Inconsistent { .. }));
+    }
+
+    #[test]
+    fn numbers_of_changes_are_those_that_are_written() {
+        for number in 0..7 {
+            assert_eq!(Op::of(number).map(|op| op as u8), Some(number));
+        }
+        assert_eq!(Op::of(7), None);
     }
 }

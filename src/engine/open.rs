@@ -25,10 +25,11 @@ use super::{
     clock::Clock,
     core::{Core, Tables, closing_bytes},
     counters::Counting,
-    effect::{Effects, Thing},
-    fold,
+    effect::Effects,
     hash::Hasher,
+    load,
     replay::Replay,
+    replay_keys::KeyQueue,
 };
 
 /// The name under which a sink holds the log, from the moment it is opened.
@@ -42,28 +43,23 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
     let log = Log::open(storage.clone(), options.wal.clone(), covers)?;
     let tables = Tables::new(&options);
     tables.make_ahead(options.reservations_prepared);
-    let mut replay = Replay {
-        tables: &tables,
-        sinks: HashMap::new(),
-        secret: None,
-        time_ms: 0,
-        keys_swept: Cell::new(0),
-        limits_swept: Cell::new(0),
-    };
-    let mut snapshot_bytes = 0;
-    if let Some(snapshot) = &snapshot {
-        if snapshot.incarnation() != log.incarnation() {
-            return Err(Error::Checkpoint { reason: "it is of another life of the log".into() });
-        }
-        snapshot_bytes = load(snapshot, &mut replay)?;
-    }
-    replay_tail(&log, covers, &options, &mut replay)?;
-    let secret = match replay.secret {
+    let replayed = std::thread::scope(|scope| {
+        let replay = Replay {
+            tables: &tables,
+            sinks: HashMap::new(),
+            secret: None,
+            time_ms: 0,
+            keys: KeyQueue::start(scope, &tables)?,
+            limits_swept: Cell::new(0),
+        };
+        fill(replay, snapshot.as_ref(), &log, &options)
+    })?;
+    let secret = match replayed.secret {
         Some(secret) => secret,
         None => begin(&log)?,
     };
-    let clock = Clock::new(replay.time_ms);
-    let (now_ms, sinks) = (clock.now_ms(), replay.sinks);
+    let clock = Clock::new(replayed.time_ms);
+    let (now_ms, sinks) = (clock.now_ms(), replayed.sinks);
     let needs = |(name, sink): (&String, &SinkState)| (sink_reader(name), Lsn(sink.needs_from()));
     let holds = sinks.iter().map(needs).collect();
     let mut core = Core {
@@ -81,7 +77,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         holds: Mutex::new(holds),
         checkpoint: AtomicU64::new(covers.0),
         checkpoint_before: AtomicU64::new(0),
-        checkpoint_bytes: AtomicU64::new(snapshot_bytes),
+        checkpoint_bytes: AtomicU64::new(replayed.snapshot_bytes),
         checkpointing: Mutex::new(()),
         stopping: AtomicBool::new(false),
         held_at_open: 0,
@@ -90,16 +86,43 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
     Ok(core)
 }
 
-fn load<S: Storage>(
+/// What the log says besides what is in the tables.
+struct Replayed {
+    sinks: HashMap<String, SinkState>,
+    secret: Option<[u64; 2]>,
+    time_ms: u64,
+    snapshot_bytes: u64,
+}
+
+/// Fills the tables from the checkpoint and the log's tail.
+fn fill<S: Storage>(
+    mut replay: Replay<'_>,
+    snapshot: Option<&checkpoint::Snapshot<S>>,
+    log: &Log<S>,
+    options: &Options,
+) -> Result<Replayed, Error> {
+    let mut snapshot_bytes = 0;
+    if let Some(snapshot) = snapshot {
+        if snapshot.incarnation() != log.incarnation() {
+            return Err(Error::Checkpoint { reason: "it is of another life of the log".into() });
+        }
+        snapshot_bytes = load_all(snapshot, &mut replay)?;
+    }
+    let covers = snapshot.map_or(Lsn(0), |s| s.covers());
+    replay_tail(log, covers, options, &mut replay)?;
+    let Replay { sinks, secret, time_ms, keys, .. } = replay;
+    keys.finish()?;
+    Ok(Replayed { sinks, secret, time_ms, snapshot_bytes })
+}
+
+fn load_all<S: Storage>(
     snapshot: &checkpoint::Snapshot<S>,
     replay: &mut Replay<'_>,
 ) -> Result<u64, Error> {
     let mut entries = snapshot.iter()?;
     let mut bytes = 0;
     while let Some((key, value)) = entries.next()? {
-        let unknown = || Error::Checkpoint { reason: "a key is of a kind not known here".into() };
-        let thing = Thing::of_key(key).ok_or_else(unknown)?;
-        fold::load(replay, thing, fold::from_bytes(value)?)?;
+        load::load(replay, key, value)?;
         bytes += (key.len() + value.len()) as u64;
     }
     Ok(bytes)

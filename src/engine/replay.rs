@@ -6,20 +6,19 @@ use std::cell::Cell;
 
 use crate::{
     ledger::{
-        keys::Outcome,
         limits::Who,
         orders::Order,
         positions::Movement,
         reservations::{Opening, Reservations},
     },
-    model::{Lsn, OrderId, ReservationId, event::KeyRef, sink::SinkState, view::ReservationState},
+    model::{Lsn, OrderId, ReservationId, event, sink::SinkState, view::ReservationState},
 };
 
 use super::{
     Error,
-    checkpoint::made_by,
     core::Tables,
-    effect::{Done, Effect, Opened, Shift, Thing, Turned, state_of},
+    replay_keys::KeyQueue,
+    thing::{Done, Effect, Opened, Shift, Thing, Turned},
 };
 
 /// The tables while they are being filled, and what the log says besides.
@@ -29,17 +28,14 @@ pub(super) struct Replay<'a> {
     pub(super) secret: Option<[u64; 2]>,
     /// The time of the last record seen.
     pub(super) time_ms: u64,
-    /// Where sweeping the table of keys has got to.
-    pub(super) keys_swept: Cell<u32>,
+    /// Where keys are put.
+    pub(super) keys: KeyQueue<'a>,
     /// Where sweeping the table of customers' limits has got to.
     pub(super) limits_swept: Cell<usize>,
 }
 
 /// A decision takes that much later than its record says, at most.
 const DECISION_MS: u64 = 1_000;
-
-/// Slots of the table of keys that are swept at a time.
-const SWEEP_SLOTS: u32 = 1 << 12;
 
 /// The order id that a record names, if it names one.
 pub(super) fn order_id_of(text: &str, lsn: Lsn) -> Result<Option<OrderId>, Error> {
@@ -57,11 +53,16 @@ fn beyond(what: &'static str) -> Error {
 
 impl Replay<'_> {
     /// Applies an effect of the record at `lsn`.
-    pub(super) fn apply(&mut self, lsn: Lsn, thing: Thing, effect: Effect) -> Result<(), Error> {
+    pub(super) fn apply(
+        &mut self,
+        lsn: Lsn,
+        thing: Thing<'_>,
+        effect: Effect<'_>,
+    ) -> Result<(), Error> {
         match (thing, effect) {
             (Thing::Secret, Effect::Secret(secret)) => self.secret = Some(secret),
             (Thing::Position(number), Effect::Defined { sku, location, sku_number }) => {
-                self.define(number, sku_number, &sku, &location)?;
+                self.define(number, sku_number, sku, location)?;
             }
             (Thing::Position(number), Effect::Shifted(shift)) => self.shift(lsn, number, &shift)?,
             (Thing::SkuLimit(sku_number), Effect::SkuLimit(limit)) => {
@@ -69,26 +70,31 @@ impl Replay<'_> {
             }
             (Thing::Reservation(slot), Effect::Opened(opened)) => self.open(slot, &opened)?,
             (Thing::Reservation(slot), Effect::Turned(turned)) => self.turn(lsn, slot, &turned)?,
-            (Thing::Key(hash), Effect::Done(done)) => self.done(hash, &done)?,
+            (Thing::Key(_), Effect::Done(done)) => self.done(&done)?,
             (Thing::CustomerLimit(customer, sku_number), effect) => {
                 self.limit(Who { customer, sku_number }, &effect)?;
             }
             (Thing::Order(id), Effect::Placed { data, reservations, lsn }) => {
-                let id = id
-                    .parse()
-                    .map_err(|_| Error::Inconsistent { lsn: Lsn(lsn), what: "an order's id" })?;
                 let ids = reservations
                     .iter()
                     .map(|(lsn, slot)| ReservationId { lsn: Lsn(*lsn), slot: *slot });
+                let wrong = |_| Error::Inconsistent { lsn: Lsn(lsn), what: "an order's id" };
                 self.tables.orders.restore(Order {
-                    id,
-                    data: *data,
+                    id: id.parse().map_err(wrong)?,
+                    data: event::to_owned(data),
                     reservations: ids.collect(),
                     state: ReservationState::Committed,
                     last: Lsn(lsn),
                 });
             }
-            (Thing::Sink(name), effect) => apply_sink(self.sinks.entry(name).or_default(), &effect),
+            (Thing::Sink(name), effect) => {
+                if !self.sinks.contains_key(name) {
+                    self.sinks.insert(name.to_owned(), SinkState::default());
+                }
+                if let Some(sink) = self.sinks.get_mut(name) {
+                    apply_sink(sink, &effect);
+                }
+            }
             _ => return Err(Error::Inconsistent { lsn, what: "an effect on something else" }),
         }
         Ok(())
@@ -136,12 +142,12 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn open(&self, slot: u32, opened: &Opened) -> Result<(), Error> {
+    fn open(&mut self, slot: u32, opened: &Opened<'_>) -> Result<(), Error> {
         let state = match opened.committed {
             true => ReservationState::Committed,
             false => ReservationState::Held,
         };
-        let order_id = order_id_of(&opened.order_id, Lsn(opened.lsn))?;
+        let order_id = order_id_of(opened.order_id, Lsn(opened.lsn))?;
         let opening = Opening {
             lsn: Lsn(opened.lsn),
             state,
@@ -152,10 +158,11 @@ impl Replay<'_> {
             order_id: order_id.as_ref(),
         };
         let restored = self.tables.reservations.restore(slot, &opening);
-        restored.ok_or_else(|| beyond("engine.reservations_max"))
+        restored.ok_or_else(|| beyond("engine.reservations_max"))?;
+        opened.key.as_ref().map_or(Ok(()), |key| self.done(key))
     }
 
-    fn turn(&self, lsn: Lsn, slot: u32, turned: &Turned) -> Result<(), Error> {
+    fn turn(&self, lsn: Lsn, slot: u32, turned: &Turned<'_>) -> Result<(), Error> {
         let id = ReservationId { lsn: Lsn(turned.lsn), slot };
         let table: &Reservations = &self.tables.reservations;
         let open = &[ReservationState::Held, ReservationState::Expired];
@@ -164,61 +171,20 @@ impl Replay<'_> {
         if let Some(lines) = &turned.lines {
             transition.set_lines(lines);
         }
-        if let Some(order_id) = order_id_of(&turned.order_id, lsn)? {
+        if let Some(order_id) = order_id_of(turned.order_id, lsn)? {
             transition.set_order(turned.order, &order_id);
         }
-        transition.finish(state_of(turned.state), turned.deadline_ms, Lsn(turned.last));
+        transition.finish(turned.state, turned.deadline_ms, Lsn(turned.last));
         Ok(())
     }
 
-    pub(super) fn done(&self, hash: [u64; 2], done: &Done) -> Result<(), Error> {
-        if !done.answer.is_empty() {
-            self.tables.answers.lock().insert(done.lsn, done.answer.as_str().into());
-        }
-        let key = KeyRef { hash, fingerprint: done.fingerprint };
-        let restore = || self.tables.keys.restore(&key, &done.outcome());
-        // The log may hold more keys than there ever were at once: what had been forgotten by the
-        // time of this record made room for it then, and does so now.
-        if restore() || (self.forget_keys() && restore()) {
-            return Ok(());
-        }
-        Err(beyond("engine.keys_max"))
+    /// What became of a key's request.
+    pub(super) fn done(&mut self, done: &Done<'_>) -> Result<(), Error> {
+        self.keys.push(done, self.time_ms)
     }
 
-    /// Forgets some keys whose time was over at the present record, unless what they made was open
-    /// or in its retention. False if there are none.
-    fn forget_keys(&self) -> bool {
-        let keys = &self.tables.keys;
-        let forget = |done: &Outcome| {
-            let kept = made_by(done.kind, done.lsn, done.slot).is_some_and(|id| self.is_kept(id));
-            if !kept {
-                self.tables.answers.lock().remove(&done.lsn);
-            }
-            !kept
-        };
-        let mut looked = 0;
-        while looked < keys.slots() {
-            let from = self.keys_swept.get() % keys.slots();
-            let to = from.saturating_add(SWEEP_SLOTS).min(keys.slots());
-            self.keys_swept.set(to);
-            looked += to - from;
-            if keys.sweep(from..to, self.time_ms, forget) > 0 {
-                return true;
-            }
-        }
-        false
-    }
-
-    fn is_kept(&self, id: ReservationId) -> bool {
-        let closed = [ReservationState::Released, ReservationState::Expired];
-        self.tables
-            .reservations
-            .read(id)
-            .is_ok_and(|seen| !closed.contains(&seen.state) || seen.deadline_ms > self.time_ms)
-    }
-
-    /// Forgets some counts whose period was over at the present record; see [`Self::done`]. False
-    /// if there are none.
+    /// Forgets some counts whose period was over at the present record, as they were forgotten then
+    /// to make room for others. False if there are none.
     fn forget_limits(&self) -> bool {
         let limits = &self.tables.limits;
         let before = limits.len();
@@ -233,7 +199,7 @@ impl Replay<'_> {
         false
     }
 
-    fn limit(&self, who: Who, effect: &Effect) -> Result<(), Error> {
+    fn limit(&self, who: Who, effect: &Effect<'_>) -> Result<(), Error> {
         let limits = &self.tables.limits;
         let fits = match *effect {
             Effect::LimitTaken { quantity, at_ms, lsn } => {
@@ -251,7 +217,7 @@ impl Replay<'_> {
 }
 
 /// Applies an effect to a sink's state.
-pub(super) fn apply_sink(sink: &mut SinkState, effect: &Effect) {
+pub(super) fn apply_sink(sink: &mut SinkState, effect: &Effect<'_>) {
     match *effect {
         Effect::Sealed { lsn, number, covers_lsn, events, chain } => {
             sink.sealed(lsn, number, covers_lsn, events, chain);

@@ -19,7 +19,10 @@
 //! back to the one before is for [`Log::open`](super::Log::open) to say: its user releases only what
 //! the checkpoint before the newest covers too.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    ops::Range,
+};
 
 use rkyv::util::AlignedVec;
 
@@ -28,7 +31,7 @@ use crate::model::{Incarnation, Lsn};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"HOLDFCKP");
 const MAGIC_END: u64 = u64::from_le_bytes(*b"HOLDFEND");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const PREFIX: &str = "checkpoint-";
 const ASIDE: &str = "checkpoint.part";
 const HEADER_BYTES: usize = 40;
@@ -97,7 +100,10 @@ pub struct Writer<S: Storage> {
     block: Vec<u8>,
     block_count: u32,
     count: u64,
-    last_key: Vec<u8>,
+    /// Where the last key stands in the block.
+    last_key: Range<usize>,
+    /// The last key of the block before; empty in the first one.
+    key_before: Vec<u8>,
 }
 
 impl<S: Storage> Writer<S> {
@@ -115,7 +121,8 @@ impl<S: Storage> Writer<S> {
             block,
             block_count: 0,
             count: 0,
-            last_key: Vec::new(),
+            last_key: 0..0,
+            key_before: Vec::new(),
         };
         writer.write_out()?;
         writer.begin_block();
@@ -141,22 +148,30 @@ impl<S: Storage> Writer<S> {
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         assert!(key.len() <= KEY_BYTES_MAX, "a key is at most 255 bytes");
         assert!(value.len() <= ENTRY_BYTES_MAX - 1024, "a value fits an entry");
-        assert!(self.count == 0 || *key > self.last_key[..], "keys ascend");
-        self.last_key.clear();
-        self.last_key.extend_from_slice(key);
+        assert!(self.count == 0 || key > self.last_key(), "keys ascend");
         let word = value.len() as u64 | (key.len() as u64) << 32;
-        self.block.extend(word.to_le_bytes());
-        for part in [value, key] {
-            self.block.extend_from_slice(part);
-            self.block.resize(padded(self.block.len()), 0);
-        }
+        let begin = self.block.len();
+        let key_begin = begin + 8 + padded(value.len());
+        self.block.reserve(8 + padded(value.len()) + padded(key.len()));
+        self.block.extend_from_slice(&word.to_le_bytes());
+        self.block.extend_from_slice(value);
+        self.block.resize(key_begin, 0);
+        self.block.extend_from_slice(key);
+        self.last_key = key_begin..self.block.len();
+        self.block.resize(padded(self.block.len()), 0);
         self.block_count += 1;
         self.count += 1;
         if self.block.len() >= BLOCK_BYTES { self.end_block() } else { Ok(()) }
     }
 
+    fn last_key(&self) -> &[u8] {
+        if self.block_count > 0 { &self.block[self.last_key.clone()] } else { &self.key_before }
+    }
+
     fn end_block(&mut self) -> Result<(), Error> {
         if self.block_count > 0 {
+            self.key_before.clear();
+            self.key_before.extend_from_slice(&self.block[self.last_key.clone()]);
             let entries = &self.block[BLOCK_HEADER_BYTES..];
             let first = entries.len() as u64 | u64::from(crc32c::crc32c(entries)) << 32;
             let second = count_word(first, self.block_count);
@@ -223,11 +238,23 @@ pub fn newest<S: Storage>(storage: &S) -> Result<Option<Snapshot<S>>, Error> {
 }
 
 fn verify<S: Storage>(storage: &S, covers: Lsn) -> Result<(Incarnation, u64), Error> {
-    let mut entries = Entries::open(storage, covers)?;
-    while entries.next_block()? {
-        entries.check_block()?;
-    }
+    let mut entries = at(storage, covers)?;
+    while entries.advance()? {}
     Ok((entries.incarnation, entries.count))
+}
+
+/// Reads the checkpoint that covers everything below a position. It is checked while it is read: who
+/// has reached its end has seen it whole.
+pub fn at<S: Storage>(storage: &S, covers: Lsn) -> Result<Entries<S>, Error> {
+    Entries::open(storage, covers)
+}
+
+/// Removes the checkpoint that covers everything below a position.
+pub fn remove<S: Storage>(storage: &S, covers: Lsn) -> Result<(), Error> {
+    let name = name(covers.0);
+    let io = |what: &str| Error::io(format!("{what} {}", storage.place(&name)));
+    storage.remove(&name).map_err(io("removing"))?;
+    storage.sync_dir().map_err(io("syncing the directory of"))
 }
 
 impl<S: Storage> Snapshot<S> {
@@ -269,7 +296,11 @@ pub struct Entries<S: Storage> {
     incarnation: Incarnation,
     covers: Lsn,
     block: AlignedVec<16>,
+    /// Where the next entry begins in the block.
     at: usize,
+    /// Where the present entry's value and key stand in it.
+    value: Range<usize>,
+    key: Range<usize>,
     block_left: u32,
     count: u64,
     ended: bool,
@@ -290,11 +321,14 @@ impl<S: Storage> Entries<S> {
             covers,
             block: AlignedVec::with_capacity(2 * BLOCK_BYTES),
             at: 0,
+            value: 0..0,
+            key: 0..0,
             block_left: 0,
             count: 0,
             ended: false,
         };
         let words: [u64; HEADER_BYTES / 8] = entries.words()?;
+        entries.at = entries.block.len();
         if words[0] != MAGIC || words[1] != VERSION {
             return Err(entries.damaged("it is not a checkpoint of this version"));
         }
@@ -363,45 +397,52 @@ impl<S: Storage> Entries<S> {
         }
         self.ended = true;
         self.block.clear();
+        self.at = 0;
         Ok(())
     }
 
-    /// Steps over the entries of the block, to see that they fill it.
-    fn check_block(&mut self) -> Result<(), Error> {
-        while self.block_left > 0 {
-            self.step()?;
-        }
-        if self.at == self.block.len() {
-            return Ok(());
-        }
-        Err(self.damaged("a block holds something else than entries"))
-    }
-
-    /// Where the next entry's value begins, its length, and its key's.
-    fn step(&mut self) -> Result<(usize, usize, usize), Error> {
+    /// Goes to the next entry of the block.
+    fn step(&mut self) -> Result<(), Error> {
         let rest = self.block.get(self.at..).and_then(|rest| rest.first_chunk());
         let word = rest.map(|word| u64::from_le_bytes(*word));
         let Some(word) = word else { return Err(self.damaged("an entry is damaged")) };
         let (value, key) = (word as u32 as usize, (word >> 32) as usize);
         let begin = self.at + 8;
-        if key > KEY_BYTES_MAX || begin + padded(value) + padded(key) > self.block.len() {
+        let key_begin = begin + padded(value);
+        let end = key_begin + padded(key);
+        if key > KEY_BYTES_MAX || end > self.block.len() {
             return Err(self.damaged("an entry is damaged"));
         }
-        self.at = begin + padded(value) + padded(key);
+        (self.value, self.key) = (begin..begin + value, key_begin..key_begin + key);
+        self.at = end;
         self.block_left -= 1;
-        Ok((begin, value, key))
+        Ok(())
+    }
+
+    /// Goes to the next entry, and checks everything up to it; false at the end.
+    pub fn advance(&mut self) -> Result<bool, Error> {
+        while self.block_left == 0 {
+            (self.value, self.key) = (0..0, 0..0);
+            if self.at != self.block.len() {
+                return Err(self.damaged("a block holds something else than entries"));
+            }
+            if !self.next_block()? {
+                return Ok(false);
+            }
+        }
+        self.step()?;
+        Ok(true)
+    }
+
+    /// The entry that [`Self::advance`] went to; empty before the first and after the last.
+    pub fn entry(&self) -> Entry<'_> {
+        (&self.block[self.key.clone()], &self.block[self.value.clone()])
     }
 
     /// The next entry; `None` at the end.
     #[expect(clippy::should_implement_trait, reason = "it lends, and it can fail")]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, Error> {
-        if self.block_left == 0 && !self.next_block()? {
-            return Ok(None);
-        }
-        let (begin, value, key) = self.step()?;
-        let key_begin = begin + padded(value);
-        let entry = (&self.block[key_begin..key_begin + key], &self.block[begin..begin + value]);
-        Ok(Some(entry))
+        Ok(self.advance()?.then(|| self.entry()))
     }
 }
 
