@@ -29,7 +29,10 @@ use std::{
     io::{Read, Write as _},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -307,6 +310,41 @@ fn forget_checkpoint(dir: &TempDir) {
     assert_eq!(removed, 1, "one checkpoint was made");
 }
 
+/// Anonymous memory of this process.
+fn anonymous_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("RssAnon:")).unwrap_or("");
+    let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    kib * 1024
+}
+
+/// Prints how much more memory there is during a checkpoint than before it.
+fn report_memory(dir: &TempDir, count: u64) {
+    let engine = Engine::open(dir.path(), options(Ack::Disk, count)).expect("an engine");
+    let before = anonymous_bytes();
+    let done = AtomicBool::new(false);
+    let most = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut most = before;
+            while !done.load(Ordering::Relaxed) {
+                most = most.max(anonymous_bytes());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            most
+        });
+        engine.checkpoint().expect("a checkpoint");
+        done.store(true, Ordering::Relaxed);
+        watch.join().expect("the watch")
+    });
+    println!(
+        "memory with {count} open {} MiB, during a checkpoint {:+.1} %",
+        before >> 20,
+        (most as f64 / before as f64 - 1.0) * 100.0
+    );
+    engine.close().expect("an orderly end");
+    forget_checkpoint(dir);
+}
+
 fn checkpoints(criterion: &mut Criterion) {
     let count = records();
     let mut group = criterion.benchmark_group("checkpoint");
@@ -314,7 +352,11 @@ fn checkpoints(criterion: &mut Criterion) {
     group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(count));
     let mut data = None;
     group.bench_function(BenchmarkId::new("first", count), |b| {
-        let dir = data.get_or_insert_with(|| Till::data(count));
+        let dir = data.get_or_insert_with(|| {
+            let dir = Till::data(count);
+            report_memory(&dir, count);
+            dir
+        });
         let make = |_| {
             let elapsed = checkpoint_once(dir);
             forget_checkpoint(dir);

@@ -997,3 +997,27 @@ fn what_was_released_and_sold_by_one_engine_is_what_the_next_one_finds() {
         assert!(audit.granted > 20);
     }
 }
+
+#[test]
+fn a_checkpoint_that_rots_meanwhile_is_not_merged_into_the_next() {
+    let storage = SimStorage::new();
+    let shop = shop(&storage, &small());
+    shop.set("A", "BER", &stock_of(9)).unwrap();
+    for key in ["a", "b", "c"] {
+        shop.reserve(key, &one("A", 1)).unwrap();
+        shop.0.checkpoint().unwrap();
+    }
+    let newest = shop.0.status().checkpoint;
+    storage.flip_small(&format!("checkpoint-{:016x}", newest.0), 100, 4);
+    shop.reserve("d", &one("A", 1)).unwrap();
+    shop.0.checkpoint().unwrap();
+    assert!(shop.0.status().checkpoint > newest);
+    let left = wal::checkpoint::list(&storage).unwrap();
+    assert!(left.len() == 2 && !left.contains(&newest), "the damaged one goes: {left:?}");
+    let shop = reopened(shop, &storage, &small());
+    assert_eq!(shop.available("A"), 5);
+    for key in ["a", "b", "c", "d"] {
+        assert!(shop.reserve(key, &one("A", 1)).unwrap().replayed, "{key}");
+    }
+    audited(&shop.0);
+}

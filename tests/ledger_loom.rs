@@ -9,6 +9,9 @@
 //! are too weak: `unfenced` has no fences, `weak` has neither fences nor Acquire. What loom can't show
 //! is a compare-and-swap that reads something else than the newest value, so it can't tell whether the
 //! Acquire and Release of the stock word and of the log's tail are needed.
+//!
+//! Loom tries all of a few steps. Shuttle (`schedules`) tries some of many: several threads that
+//! reserve, commit, release and extend, and a timer that expires and sweeps, on few units and slots.
 #![cfg(feature = "model-check")]
 #![allow(missing_docs, dead_code, clippy::duplicate_mod)]
 
@@ -28,6 +31,9 @@ mod names;
 /// The ledger's files and the models over them, with one kind of atomics.
 macro_rules! ledger {
     ($name:ident) => {
+        ledger!($name, models, "../../tests/ledger_loom/models.rs");
+    };
+    ($name:ident, $over:ident, $file:literal) => {
         #[path = "../src/ledger"]
         mod $name {
             pub(crate) use crate::names::$name as sync;
@@ -36,13 +42,13 @@ macro_rules! ledger {
             pub mod limit_models;
             pub mod limits;
             pub mod memory;
-            #[path = "../../tests/ledger_loom/models.rs"]
-            pub mod models;
             pub mod reservations;
             pub mod slab;
             pub mod stripe;
             pub mod wheel;
             pub mod word;
+            #[path = $file]
+            pub mod $over;
         }
     };
 }
@@ -50,6 +56,7 @@ macro_rules! ledger {
 ledger!(sound);
 ledger!(weak);
 ledger!(unfenced);
+ledger!(shuttled, schedules, "../../tests/ledger_loom/schedules.rs");
 
 /// An order of steps that breaks law 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,3 +208,35 @@ limit_model!(a_bucket_locked_without_acquire_is_caught:
     a_customer_gets_the_limit_once fails with "beyond the limit");
 limit_model!(a_customer_is_not_turned_away_for_a_request_that_fails);
 limit_model!(a_count_is_not_forgotten_while_units_are_taken);
+
+/// How many schedules of each kind; `HOLDFAST_SCHEDULES` for more.
+fn schedules() -> usize {
+    std::env::var("HOLDFAST_SCHEDULES").map_or(30_000, |n| n.parse().expect("a number"))
+}
+
+#[test]
+fn many_threads_at_random() {
+    shuttle::check_random(|| shuttled::schedules::run(Breach::None), schedules());
+}
+
+#[test]
+fn many_threads_with_a_few_switches_at_the_worst_places() {
+    shuttle::check_pct(|| shuttled::schedules::run(Breach::None), schedules(), 3);
+}
+
+/// Some thousand schedules are enough to see it; the seed makes it the same ones every time.
+fn broken(breach: Breach) {
+    shuttle::check_random_with_seed(move || shuttled::schedules::run(breach), 1, 200_000);
+}
+
+#[test]
+#[should_panic(expected = "below zero")]
+fn giving_before_the_log_is_caught_at_random() {
+    broken(Breach::GiveBeforeLog);
+}
+
+#[test]
+#[should_panic(expected = "before its cause")]
+fn a_reservation_that_is_seen_before_the_log_is_caught_at_random() {
+    broken(Breach::OpenBeforeLog);
+}

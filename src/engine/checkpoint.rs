@@ -32,8 +32,9 @@ use super::{
 /// Log that is sorted at a time; its effects take about as much memory.
 const PIECE_BYTES_MIN: u64 = 16 << 20;
 const PIECE_BYTES_MAX: u64 = 128 << 20;
-/// The piece grows by so much for each reservation, which has ten times that in the ledger.
-const PIECE_BYTES_EACH: u64 = 16;
+/// The piece grows by so much for each reservation, which has twenty times that in the ledger: room
+/// for the buffers, which may be twice what is in them.
+const PIECE_BYTES_EACH: u64 = 6;
 
 impl<S: Storage> Core<S> {
     /// Makes a checkpoint of everything that is durable now, if there is anything new.

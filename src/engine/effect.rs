@@ -12,7 +12,7 @@ use crate::{
             self, Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened,
             KeyRef, Line, Placed, Release, Reserve, Seal, Stock, Undecodable,
         },
-        fact::{Cancelled, Fact},
+        fact::Fact,
         life::{Known, Step},
         view::ReservationState,
     },
@@ -351,7 +351,7 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
     fn happened(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Happened>(self.record)?;
         let fact: Fact = event::to_owned(&event.fact);
-        self.moved_by(event, &fact);
+        self.moved_by(&fact);
         let state = state_of(event.state);
         let until_ms = self.record.time_ms + self.effects.retention_ms;
         for of in event.turned.iter() {
@@ -372,7 +372,7 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
     }
 
     /// What a fact does to positions and to the customer's limits.
-    fn moved_by(&mut self, event: &event::ArchivedHappened, fact: &Fact) {
+    fn moved_by(&mut self, fact: &Fact) {
         let lsn = self.record.lsn.0;
         let mut shift = |position, shift| {
             (self.emit)(Thing::Position(position), Effect::Shifted(shift));
@@ -395,9 +395,9 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
                     let committed = -i64::from(line.quantity);
                     shift(line.position, Shift { committed, ..Shift::default() });
                 }
-                let lines: Vec<Line> = lines.iter().map(Cancelled::line).collect();
-                let granted = Lsn(event.granted.to_native());
-                self.moved(&lines, event.customer_hash.to_native(), false, granted);
+                for line in lines {
+                    self.moved(&[line.line()], line.customer_hash, false, Lsn(line.granted));
+                }
             }
             Fact::Receipt { lines, restock: true, .. } => {
                 for line in lines {

@@ -17,7 +17,7 @@ use super::{
     Error,
     codec::{self, Count, Input, Reservation},
     replay::apply_sink,
-    thing::{Done, Effect, Shift, Thing, Turned, made_by},
+    thing::{Done, Effect, Shift, Thing, Turned, letter, made_by},
 };
 
 /// A position in a checkpoint.
@@ -78,73 +78,6 @@ impl Op {
     /// Whether what it says is the value where there was none before.
     pub(super) fn is_value(self) -> bool {
         matches!(self, Self::Set | Self::Take)
-    }
-}
-
-/// The letter that a checkpoint's keys of a kind begin with.
-pub(super) mod letter {
-    pub(in super::super) const SECRET: u8 = b'A';
-    pub(in super::super) const POSITION: u8 = b'B';
-    pub(in super::super) const SKU_LIMIT: u8 = b'C';
-    pub(in super::super) const RESERVATION: u8 = b'D';
-    pub(in super::super) const KEY: u8 = b'E';
-    pub(in super::super) const CUSTOMER_LIMIT: u8 = b'F';
-    pub(in super::super) const ORDER: u8 = b'G';
-    pub(in super::super) const SINK: u8 = b'H';
-    /// How many there are.
-    pub(in super::super) const COUNT: usize = (SINK - SECRET) as usize + 1;
-}
-
-impl<'r> Thing<'r> {
-    /// Appends the checkpoint's key: a letter, then numbers with their highest byte first, or the
-    /// text.
-    pub(super) fn put_key(&self, out: &mut Vec<u8>) {
-        out.push(self.letter());
-        match self {
-            Self::Secret => {}
-            Self::Position(number) | Self::SkuLimit(number) | Self::Reservation(number) => {
-                out.extend_from_slice(&number.to_be_bytes());
-            }
-            Self::Key(hash) => hash.iter().for_each(|h| out.extend_from_slice(&h.to_be_bytes())),
-            Self::CustomerLimit(customer, sku) => {
-                out.extend_from_slice(&customer.to_be_bytes());
-                out.extend_from_slice(&sku.to_be_bytes());
-            }
-            Self::Order(text) | Self::Sink(text) => out.extend_from_slice(text.as_bytes()),
-        }
-    }
-
-    /// What its key begins with.
-    pub(super) fn letter(&self) -> u8 {
-        match self {
-            Self::Secret => letter::SECRET,
-            Self::Position(_) => letter::POSITION,
-            Self::SkuLimit(_) => letter::SKU_LIMIT,
-            Self::Reservation(_) => letter::RESERVATION,
-            Self::Key(_) => letter::KEY,
-            Self::CustomerLimit(..) => letter::CUSTOMER_LIMIT,
-            Self::Order(_) => letter::ORDER,
-            Self::Sink(_) => letter::SINK,
-        }
-    }
-
-    /// The thing of a key.
-    pub(super) fn of_key(key: &'r [u8]) -> Option<Self> {
-        let (kind, rest) = key.split_first()?;
-        let text = || str::from_utf8(rest).ok();
-        let u32_at = |at: usize| Some(u32::from_be_bytes(*rest.get(at..)?.first_chunk()?));
-        let u64_at = |at: usize| Some(u64::from_be_bytes(*rest.get(at..)?.first_chunk()?));
-        Some(match *kind {
-            letter::SECRET => Self::Secret,
-            letter::POSITION => Self::Position(u32_at(0)?),
-            letter::SKU_LIMIT => Self::SkuLimit(u32_at(0)?),
-            letter::RESERVATION => Self::Reservation(u32_at(0)?),
-            letter::KEY => Self::Key([u64_at(0)?, u64_at(8)?]),
-            letter::CUSTOMER_LIMIT => Self::CustomerLimit(u64_at(0)?, u32_at(8)?),
-            letter::ORDER => Self::Order(text()?),
-            letter::SINK => Self::Sink(text()?),
-            _ => return None,
-        })
     }
 }
 
@@ -441,30 +374,6 @@ mod tests {
         let mut key = Vec::new();
         thing.put_key(&mut key);
         key
-    }
-
-    #[test]
-    fn a_key_reads_as_it_is_written_and_things_keep_their_order() {
-        let things = [
-            Thing::Secret,
-            Thing::Position(1),
-            Thing::Position(256),
-            Thing::SkuLimit(0),
-            Thing::Reservation(7),
-            Thing::Key([1, 2]),
-            Thing::Key([256, 0]),
-            Thing::CustomerLimit(1, 2),
-            Thing::Order("O-1"),
-            Thing::Sink("erp"),
-        ];
-        assert!(things.is_sorted());
-        let keys = things.map(key);
-        assert!(keys.is_sorted());
-        for (thing, key) in things.iter().zip(&keys) {
-            assert_eq!(Thing::of_key(key).as_ref(), Some(thing));
-        }
-        assert_eq!(Thing::of_key(b""), None);
-        assert_eq!(Thing::of_key(b"Bx"), None);
     }
 
     /// What becomes of nothing by these effects on a customer's count; periods are 100 long.

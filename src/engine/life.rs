@@ -254,9 +254,9 @@ impl<S: Storage> Core<S> {
         let mut life = order.life.clone();
         life.add(&order.data, &fact, known(request, now_ms));
         let moves = Moves::begin(self, &fact)?;
-        let (state, customer) = (life.state(&order.data), self.customer_of(order));
+        let state = life.state(&order.data);
         let turns = self.begin_turns(order, state)?;
-        let record = self.record(request, order, fact, customer, &turns, state);
+        let record = self.record(request, order, fact, &turns, state);
         let lsn = self.append(ticket, &record, now_ms);
         moves.finish(&record, lsn);
         for turn in turns {
@@ -284,10 +284,16 @@ impl<S: Storage> Core<S> {
         })?
     }
 
-    /// The customer whose limits the order's units count against; 0 without one.
-    fn customer_of(&self, order: &Order) -> u64 {
-        let first = order.reservations.first().map(|id| self.tables.reservations.read(*id));
-        first.and_then(Result::ok).map_or(0, |seen| seen.customer)
+    /// Who took each allocation: keyed hash of the customer, and the record of the reservation. An
+    /// order's allocations are the lines of its reservations, one after the other.
+    fn takers(&self, order: &Order) -> Vec<(u64, u64)> {
+        let mut takers = Vec::with_capacity(order.data.allocations.len());
+        for id in &order.reservations {
+            if let Ok(seen) = self.tables.reservations.read(*id) {
+                takers.extend(seen.lines.iter().map(|_| (seen.customer, id.lsn.0)));
+            }
+        }
+        takers
     }
 
     /// The order's reservations, about to get the order's new state; none while it stays the same.
@@ -309,7 +315,6 @@ impl<S: Storage> Core<S> {
         request: &Request<'_>,
         order: &Order,
         fact: Fact,
-        customer: u64,
         turns: &[Transition<'_>],
         state: ReservationState,
     ) -> Happened {
@@ -318,8 +323,6 @@ impl<S: Storage> Core<S> {
             key: request.key,
             previous: order.last.0,
             content: request.key.fingerprint,
-            customer_hash: customer,
-            granted: order.reservations.iter().map(|id| id.lsn.0).min().unwrap_or(0),
             order_id: request.order.as_str().to_owned(),
             id: request.id.as_str().to_owned(),
             turned,
@@ -410,10 +413,13 @@ impl<S: Storage> Core<S> {
         lines: Option<&[ReleaseLine]>,
     ) -> Result<Vec<Cancelled>, Refusal> {
         let mut open = open_units(order);
-        let cancel = |allocation: usize, quantity: u32| {
-            let sold = order.data.allocations[allocation];
+        let takers = self.takers(order);
+        let cancel = |at: usize, quantity: u32| {
+            let sold = order.data.allocations[at];
             let (position, limited) = (sold.position, sold.limited);
-            Cancelled { allocation: allocation as u32, position, quantity, limited }
+            let (customer_hash, granted) = takers.get(at).copied().unwrap_or_default();
+            let allocation = at as u32;
+            Cancelled { allocation, position, quantity, limited, customer_hash, granted }
         };
         let Some(lines) = lines else {
             let all = open.iter().enumerate().filter(|(_, open)| **open > 0);
@@ -522,7 +528,7 @@ fn record_bytes(request: &Request<'_>, order: &Order) -> usize {
     let lines = request.lines + order.data.allocations.len() + 1;
     let of = size_of::<<Of as rkyv::Archive>::Archived>() * (order.reservations.len() + 1);
     let body = fixed_bytes::<Happened>()
-        + lines * size_of::<<Shipped as rkyv::Archive>::Archived>()
+        + lines * size_of::<<Cancelled as rkyv::Archive>::Archived>()
         + of
         + request.texts
         + request.order.as_str().len()
@@ -606,13 +612,12 @@ impl<'a, S: Storage> Moves<'a, S> {
                 }
             }
             Fact::Cancellation { lines } => {
-                let lines: Vec<_> = lines.iter().map(Cancelled::line).collect();
-                for line in &lines {
+                for line in lines {
                     if let Some(position) = positions.get(line.position) {
                         position.add_committed(-i64::from(line.quantity));
                     }
+                    core.tables.give_back(&[line.line()], line.customer_hash, Lsn(line.granted));
                 }
-                core.tables.give_back(&lines, record.customer_hash, Lsn(record.granted));
             }
             Fact::Receipt { lines, restock: true, .. } => {
                 for line in lines {

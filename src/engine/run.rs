@@ -20,8 +20,8 @@ use crate::wal::Storage;
 
 use super::{
     Error,
-    fold::{Op, letter, put_effect, undecodable},
-    thing::{Effect, Shift, Thing},
+    fold::{Op, put_effect, undecodable},
+    thing::{Effect, Shift, Thing, letter},
 };
 
 const HEAD_BYTES: usize = 8;

@@ -65,9 +65,9 @@ impl<T: Default + AsRef<str>> Names<T> {
         if let Some(number) = self.find(name.as_ref()) {
             return Some(number);
         }
-        let number = self.nodes.take()?;
+        let number = self.nodes.fresh();
+        let node = self.nodes.claim(number)?;
         let bucket = self.bucket(name.as_ref());
-        let node = self.nodes.get(number)?;
         node.next.store(bucket.load(Ordering::Acquire), Ordering::Release);
         if node.name.set(name).is_err() {
             unreachable!("a number is handed out once");
@@ -90,6 +90,17 @@ impl<T: Default + AsRef<str>> Names<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Slots that are taken come out of blocks, one for each stripe of threads. Numbers did, too, for a
+    /// day: the second thread that named a SKU gave it a number that no record could name.
+    #[test]
+    fn numbers_follow_each_other_whoever_adds() {
+        let names = Names::<String>::new(1000);
+        let numbers: Vec<_> = (0..20)
+            .map(|i| std::thread::scope(|s| s.spawn(|| names.add(format!("n{i}"))).join().unwrap()))
+            .collect();
+        assert_eq!(numbers, (0..20).map(Some).collect::<Vec<_>>());
+    }
 
     #[test]
     fn a_text_keeps_its_number() {

@@ -311,10 +311,10 @@ impl Positions {
             return None;
         }
         let entry = self.sku_entries.claim(sku_number)?;
-        if self.positions.take()? != number {
+        if self.positions.fresh() != number {
             return None;
         }
-        let position = self.positions.get(number)?;
+        let position = self.positions.claim(number)?;
         position.location.store(location, Ordering::Release);
         self.link(entry, number, position, location);
         position.sku.store(sku_number, Ordering::Release);
@@ -344,6 +344,19 @@ mod tests {
         T::Err: std::fmt::Debug,
     {
         s.parse().unwrap()
+    }
+
+    /// See `numbers_follow_each_other_whoever_adds` in `names`: positions had the same fault.
+    #[test]
+    fn positions_are_numbered_without_a_gap_whoever_defines_them() {
+        let positions = Positions::new(1000, &[]);
+        let location: Location = "BER".parse().unwrap();
+        for number in 0..20 {
+            let sku: Sku = format!("S-{number}").parse().unwrap();
+            let define = || positions.define(number, number, &sku, &location);
+            let defined = std::thread::scope(|s| s.spawn(define).join().unwrap());
+            assert_eq!((defined, positions.len()), (Some(()), number + 1));
+        }
     }
 
     #[test]

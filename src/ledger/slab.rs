@@ -97,7 +97,8 @@ impl<T: Default> Slab<T> {
         self.chunks.get(chunk)?.get()?.get(at)
     }
 
-    /// A slot for use, or `None` if all are.
+    /// A slot for use, in no particular order, or `None` if all are. What is to be numbered without a
+    /// gap uses [`Self::claim`] and not this.
     pub fn take(&self) -> Option<u32> {
         let slot = self.free.pop().or_else(|| self.take_fresh())?;
         self.make(slot)?;
@@ -163,7 +164,8 @@ impl<T: Default> Slab<T> {
         self.free.push(slot);
     }
 
-    /// The slot of that number, made if need be; for replay, which repeats what was handed out.
+    /// The slot of that number, made if need be; for replay, which repeats what was handed out, and for
+    /// what is numbered one after the other (at [`Self::fresh`], one caller at a time).
     /// `None` if it is beyond the slab's limit.
     pub fn claim(&self, slot: u32) -> Option<&T> {
         if slot >= self.slots_max {

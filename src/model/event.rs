@@ -381,11 +381,6 @@ pub struct Happened {
     pub previous: u64,
     /// Keyed hash of what was asked for; see [`super::life::Known::content`].
     pub content: u64,
-    /// Keyed hash of the customer; 0 without one.
-    pub customer_hash: u64,
-    /// The record of the order's first reservation: what is given back to the customer's limit is
-    /// given to the period that this one is in.
-    pub granted: u64,
     /// The order.
     pub order_id: String,
     /// The fact's own id: the shipment's, the invoice's.

@@ -34,6 +34,10 @@ pub struct Cancelled {
     pub quantity: u32,
     /// Whether they count against the customer's limit.
     pub limited: bool,
+    /// Keyed hash of the customer whose limit that is; 0 without one.
+    pub customer_hash: u64,
+    /// The record of the reservation that took them: they are given back to that period of the limit.
+    pub granted: u64,
 }
 
 impl Cancelled {

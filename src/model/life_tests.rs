@@ -61,7 +61,14 @@ fn ship(allocation: u32, position: u32, quantity: u32) -> Fact {
 
 fn cancel(allocation: u32, quantity: u32) -> Fact {
     Fact::Cancellation {
-        lines: vec![Cancelled { allocation, position: allocation, quantity, limited: false }],
+        lines: vec![Cancelled {
+            allocation,
+            position: allocation,
+            quantity,
+            limited: false,
+            customer_hash: 0,
+            granted: 0,
+        }],
     }
 }
 

@@ -277,7 +277,7 @@ impl Walk<'_> {
         let (file, behind) = (&self.files[at], &self.files[at + 1..]);
         let end = file.base() + offset;
         let window = self.files.iter().map(|f| f.header.window_bytes).max().unwrap_or(0);
-        let reach = end.saturating_add(window);
+        let reach = segment::reach(end, window, file.header.segment_bytes);
         let marks = self.files[at..].iter().filter_map(|f| f.newest_mark(end, reach));
         let newest = marks.max_by_key(|mark| mark.durable);
         if let Some(mark) = newest {

@@ -1,160 +1,31 @@
 //! The log's handle: options in, a service with two background threads, and what its users call.
 
 use std::{
-    collections::VecDeque,
-    future::poll_fn,
     io,
     sync::Arc,
-    task::{Context, Poll, Wake, Waker},
     thread,
     time::{Duration, Instant},
 };
 
+pub(super) use super::inner::Inner;
 use super::{
-    append::{Ack, Core, CoreTicket, Shape},
+    append::{Core, CoreTicket},
     commit::Committer,
-    counters::{Counters, Stats},
+    counters::Stats,
     error::{Error, NoRoom, Poisoned},
     options::Options,
     provision::Provisioner,
     read::{Pinned, Reader},
     record::Draft,
     recover::recover,
-    ring::Segment,
     room::{Lack, RoomClass},
-    segment::Header,
     storage::{FileStorage, Storage},
-    sync::{AtomicU64, Mutex, Ordering, lock},
+    sync::{Mutex, Ordering, lock},
 };
 use crate::model::{Incarnation, Lsn};
 
-const WAITER_SHARDS: usize = 8;
 /// How often a refused ticket tries again while it waits.
 const ROOM_LOOK: Duration = Duration::from_millis(2);
-
-/// What the handles and the background threads share.
-pub struct Inner<S: Storage> {
-    pub(super) core: Core<S::Segment>,
-    pub(super) storage: S,
-    pub(super) options: Options,
-    pub(super) incarnation: Incarnation,
-    pub(super) mark_key: u64,
-    pub(super) counters: Counters,
-    table: Mutex<VecDeque<Arc<Segment<S::Segment>>>>,
-    /// Everything below may be recycled, say its users.
-    released: AtomicU64,
-    /// Everything below may be recycled, says a durable mark.
-    released_named: AtomicU64,
-    reason: Mutex<Option<Poisoned>>,
-    poison_waiters: super::wait::Waiters,
-    room_lock: Mutex<()>,
-    room_bell: std::sync::Condvar,
-    room_waiting: AtomicU64,
-}
-
-impl<S: Storage> Inner<S> {
-    fn table(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Segment<S::Segment>>>> {
-        lock(&self.table)
-    }
-
-    pub(super) fn segment_of(&self, position: u64) -> Option<Arc<Segment<S::Segment>>> {
-        let table = self.table();
-        let at = self.core.index_of(position).checked_sub(table.front()?.index)?;
-        table.get(at as usize).cloned()
-    }
-
-    pub(super) fn table_len(&self) -> u64 {
-        self.table().len() as u64
-    }
-
-    pub(super) fn push_segment(&self, segment: Arc<Segment<S::Segment>>) {
-        let mut table = self.table();
-        assert!(table.back().is_none_or(|last| last.index + 1 == segment.index));
-        table.push_back(segment);
-    }
-
-    /// The oldest segment, taken out, if it is wholly released and nobody holds it.
-    pub(super) fn pop_released(&self) -> Option<Segment<S::Segment>> {
-        let mut table = self.table();
-        let front = table.front()?;
-        let end = front.base + self.core.segment_bytes();
-        if end > self.released_named.load(Ordering::Acquire) || !self.core.retire(front.index) {
-            return None;
-        }
-        let segment = table.pop_front()?;
-        match Arc::try_unwrap(segment) {
-            Ok(segment) => Some(segment),
-            Err(pinned) => {
-                table.push_front(pinned);
-                None
-            }
-        }
-    }
-
-    pub(super) fn oldest(&self) -> u64 {
-        self.table().front().map_or(0, |segment| segment.base)
-    }
-
-    /// Where the oldest segment begins that its users still need.
-    pub(super) fn released_floor(&self) -> u64 {
-        let released = self.released.load(Ordering::Acquire);
-        released - self.core.offset_of(released)
-    }
-
-    /// A durable mark says that everything below is released.
-    pub(super) fn name_released(&self, oldest: u64) {
-        if self.released_named.fetch_max(oldest, Ordering::AcqRel) < oldest {
-            self.core.provisioner.notify();
-        }
-    }
-
-    pub(super) fn new_header(&self, index: u64) -> io::Result<Header> {
-        Ok(Header {
-            incarnation: self.incarnation,
-            index,
-            nonce: getrandom::u64().map_err(io::Error::other)?,
-            segment_bytes: self.options.segment_bytes,
-            // Tickets that were granted at the window's edge may go beyond it.
-            window_bytes: self.options.unsynced_bytes_max * 2,
-            mark_key: self.mark_key,
-        })
-    }
-
-    /// Stops the log, for the first reason that is given.
-    pub(super) fn poison(&self, poisoned: Poisoned) {
-        let mut reason = lock(&self.reason);
-        if reason.is_none() {
-            if poisoned != Poisoned::Closed {
-                tracing::error!(%poisoned, "the log has stopped");
-            }
-            *reason = Some(poisoned);
-        }
-        drop(reason);
-        self.core.stop();
-        self.poison_waiters.wake_all();
-        self.room_bell.notify_all();
-    }
-
-    pub(super) fn poisoned(&self) -> Option<Poisoned> {
-        lock(&self.reason).clone()
-    }
-
-    fn why(&self) -> Poisoned {
-        self.poisoned().unwrap_or(Poisoned::Closed)
-    }
-
-    /// Room may be there for those who wait for it.
-    pub(super) fn room_changed(&self) {
-        if self.room_waiting.load(Ordering::Relaxed) > 0 {
-            self.room_bell.notify_all();
-        }
-    }
-
-    /// The unsynced window has moved.
-    pub(super) fn window_moved(&self) {
-        self.room_changed();
-    }
-}
 
 /// The write-ahead log; a handle that is cheap to clone.
 pub struct Log<S: Storage = FileStorage> {
@@ -214,33 +85,8 @@ impl<S: Storage> Log<S> {
     pub fn open(storage: S, options: Options, replay_from: Lsn) -> Result<Self, Error> {
         let options = options.checked()?;
         let found = recover(&storage, &options, replay_from)?;
-        let shape = Shape {
-            segment_bytes: options.segment_bytes,
-            ring_segments: options.ring_segments(),
-            unsynced_bytes_max: options.unsynced_bytes_max,
-            delivery_reserve_bytes: options.delivery_reserve_bytes,
-            record_bytes_max: options.record_bytes_max.into(),
-            blocks_low: options.blocks_low(),
-            waiter_shards: WAITER_SHARDS,
-        };
-        let oldest = found.segments.first().map_or(0, |segment| segment.base);
-        let inner = Arc::new(Inner {
-            core: Core::new(shape, found.end),
-            storage,
-            options,
-            incarnation: found.incarnation,
-            mark_key: found.mark_key,
-            counters: Counters::default(),
-            table: Mutex::new(VecDeque::new()),
-            released: AtomicU64::new(oldest),
-            released_named: AtomicU64::new(oldest),
-            reason: Mutex::new(None),
-            poison_waiters: super::wait::Waiters::new(1),
-            room_lock: Mutex::new(()),
-            room_bell: std::sync::Condvar::new(),
-            room_waiting: AtomicU64::new(0),
-        });
-        let next_index = inner.adopt(found.segments, found.end);
+        let (inner, next_index) = Inner::new(storage, options, found);
+        let inner = Arc::new(inner);
         let mut provisioner = Provisioner::new(inner.clone(), next_index);
         if inner.core.room.near() <= 0 {
             provisioner.first().map_err(Error::io("making a segment of the log"))?;
@@ -270,7 +116,7 @@ impl<S: Storage> Log<S> {
         &self.handle.inner
     }
 
-    fn core(&self) -> &Core<S::Segment> {
+    pub(super) fn core(&self) -> &Core<S::Segment> {
         &self.inner().core
     }
 
@@ -387,66 +233,6 @@ impl<S: Storage> Log<S> {
         lsn < self.acked()
     }
 
-    /// Returns once a record is acknowledged at the configured level. May be dropped at any time.
-    pub async fn wait(&self, lsn: Lsn) -> Result<(), Poisoned> {
-        self.wait_at(self.inner().options.ack, lsn).await
-    }
-
-    /// Returns once a record is on the disk, whatever the configured level. May be dropped at any time.
-    pub async fn wait_durable(&self, lsn: Lsn) -> Result<(), Poisoned> {
-        self.wait_at(Ack::Disk, lsn).await
-    }
-
-    async fn wait_at(&self, ack: Ack, lsn: Lsn) -> Result<(), Poisoned> {
-        let mut registered = None;
-        poll_fn(|cx| self.poll_at(ack, lsn, &mut registered, cx)).await
-    }
-
-    fn poll_at(
-        &self,
-        ack: Ack,
-        lsn: Lsn,
-        registered: &mut Option<Waker>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Poisoned>> {
-        let poll = self.core().poll_passed(ack, lsn.0, registered, cx);
-        poll.map_err(|_| self.inner().why())
-    }
-
-    /// Like [`Log::wait`], blocking the thread.
-    pub fn wait_blocking(&self, lsn: Lsn) -> Result<(), Poisoned> {
-        self.block(self.inner().options.ack, lsn, None).map(drop)
-    }
-
-    /// Like [`Log::wait_durable`], blocking the thread.
-    pub fn wait_durable_blocking(&self, lsn: Lsn) -> Result<(), Poisoned> {
-        self.block(Ack::Disk, lsn, None).map(drop)
-    }
-
-    /// Like [`Log::wait_durable_blocking`], for at most so long; false if it is not durable by then.
-    pub fn wait_durable_timeout(&self, lsn: Lsn, timeout: Duration) -> Result<bool, Poisoned> {
-        self.block(Ack::Disk, lsn, Some(Instant::now() + timeout))
-    }
-
-    fn block(&self, ack: Ack, lsn: Lsn, deadline: Option<Instant>) -> Result<bool, Poisoned> {
-        if lsn.0 < self.core().acked(ack) {
-            return Ok(true);
-        }
-        let waker = my_waker();
-        let mut cx = Context::from_waker(&waker);
-        let mut registered = None;
-        loop {
-            if let Poll::Ready(result) = self.poll_at(ack, lsn, &mut registered, &mut cx) {
-                return result.map(|()| true);
-            }
-            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                None => thread::park(),
-                Some(Duration::ZERO) => return Ok(false),
-                Some(left) => thread::park_timeout(left),
-            }
-        }
-    }
-
     /// A reader of the durable log from a position on, which must be where a record begins.
     pub fn reader(&self, from: Lsn) -> Result<Reader<S>, Error> {
         Reader::new(self.inner().clone(), from)
@@ -482,56 +268,9 @@ impl<S: Storage> Log<S> {
         self.inner().poisoned()
     }
 
-    /// Returns when it stops, with the reason.
-    pub async fn wait_poisoned(&self) -> Poisoned {
-        let inner = self.inner();
-        let mut registered: Option<Waker> = None;
-        poll_fn(|cx| {
-            if let Some(poisoned) = inner.poisoned() {
-                return Poll::Ready(poisoned);
-            }
-            if registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                return Poll::Pending;
-            }
-            registered = Some(cx.waker().clone());
-            inner.poison_waiters.register(0, cx.waker().clone(), || inner.poisoned().is_some());
-            inner.poisoned().map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
-    }
-
     /// Refuses tickets, syncs everything, writes a closing mark, stops the threads.
     pub fn close(&self) -> Result<(), Poisoned> {
         self.handle.close()
-    }
-}
-
-impl<S: Storage> Inner<S> {
-    /// Takes over what recovery found; returns the index of the first segment that is not there.
-    fn adopt(&self, segments: Vec<Arc<Segment<S::Segment>>>, end: u64) -> u64 {
-        let next_index = segments.last().map_or(0, |segment| segment.index + 1);
-        let current = segments.last().filter(|last| last.index == self.core.index_of(end)).cloned();
-        segments.into_iter().for_each(|segment| self.push_segment(segment));
-        let offset = self.core.offset_of(end);
-        match current {
-            Some(current) => {
-                let rest = self.core.segment_bytes() - offset;
-                self.core.room.add_blocks(rest);
-                self.core.put_ready(current, rest);
-            }
-            // The end is a segment's end: whoever turns to the next one settles this one's padding.
-            None if end > 0 => {
-                self.core.room.add_blocks(0);
-                self.core.room.add_ready(0);
-            }
-            None => {}
-        }
-        next_index
-    }
-
-    fn stats(&self) -> Stats {
-        let segments = self.table_len();
-        self.counters.stats(&self.core, segments, &self.options)
     }
 }
 
@@ -549,19 +288,4 @@ impl<S: Storage> Ticket<'_, S> {
     pub fn append(self, draft: &Draft) -> Lsn {
         Lsn(self.ticket.append(draft))
     }
-}
-
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn my_waker() -> Waker {
-    thread_local! {
-        static MINE: Waker = Arc::new(Unpark(thread::current())).into();
-    }
-    MINE.with(Clone::clone)
 }

@@ -30,11 +30,13 @@
 //! acknowledged after it. Not survived, but noticed: rot of anything that a mark covers, or that is
 //! read. Not told from a tear: rot in the very last acknowledged group, before the next mark is written.
 
+mod acked;
 mod append;
 pub mod checkpoint;
 mod commit;
 mod counters;
 mod error;
+mod inner;
 pub mod inspect;
 mod log;
 mod mark;

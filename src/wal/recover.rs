@@ -6,8 +6,10 @@
 //!    absent or bad: the damage.
 //! 3. Behind the damage, marks are looked for at every aligned place as far as anything may have been
 //!    written. If one says that the damaged place was on the disk, or if there are records further away
-//!    than the largest unsynced window, then it is rot: the log is refused with the place named, and
-//!    nothing has been touched. If not, it is a tear.
+//!    than anything unsynced can be, then it is rot: the log is refused with the place named, and
+//!    nothing has been touched. If not, it is a tear. How far that is, the headers say: it is the
+//!    length of the ring, since a segment is made only while the durable position is less than a ring
+//!    behind it. The options' unsynced window is no bound, since tickets are asked one by one.
 //! 4. A tear is cut: the segments behind it are removed, the newest first, and the rest of its own is
 //!    zeroed. What lies before it and was not known to be durable is rewritten, because the page cache
 //!    may hold clean what the disk never got; then all of it is synced, and the directory too.
@@ -15,7 +17,7 @@
 //! A second crash anywhere in step 4 finds the same damage at the same place or a log that ends there:
 //! nothing before it changes, and what is behind it only becomes less.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use super::{
     error::Error,
@@ -32,6 +34,22 @@ use crate::model::{Incarnation, Lsn};
 
 type Found<S> = Vec<(Header, Segment<<S as Storage>::Segment>)>;
 type Segments<S> = Vec<Arc<Segment<<S as Storage>::Segment>>>;
+
+/// Threads that read at a time, at most; a start has the machine to itself.
+const READERS_MAX: usize = 4;
+
+/// Where reading a segment ended, and the last mark before that.
+type Scanned = (u64, Option<Mark>);
+
+/// Segments that several threads read from a position on.
+struct Scan<'a, S: Storage> {
+    segments: &'a [Arc<Segment<S::Segment>>],
+    from: u64,
+    /// The next that nobody reads yet.
+    next: AtomicUsize,
+    /// The first that was not whole.
+    damaged: AtomicUsize,
+}
 
 /// What was found.
 pub struct Recovered<S: Storage> {
@@ -162,6 +180,11 @@ impl<S: Storage> Recovery<'_, S> {
         self.segments.get(usize::try_from(at).ok()?)
     }
 
+    /// Where no record can stand if what is damaged at `end` was never durable.
+    fn reach(&self, end: u64) -> u64 {
+        segment::reach(end, self.window, self.bytes)
+    }
+
     fn check_reach(&self, replay_from: u64) -> Result<(), Error> {
         let lsn = Lsn(replay_from);
         if replay_from < self.first_base() {
@@ -174,10 +197,70 @@ impl<S: Storage> Recovery<'_, S> {
         Ok(())
     }
 
-    /// Reads on to the first absent or bad record; returns its place and the last mark before it.
+    /// Reads on to the first absent or bad record; returns its place and the last mark before it. A
+    /// segment begins with a record, so several are read at a time.
     fn scan(&self, from: u64) -> (u64, Option<Mark>) {
+        let first = usize::try_from((from - self.first_base()) / self.bytes).unwrap_or(usize::MAX);
+        let segments = self.segments.get(first..).unwrap_or_default();
+        let scan = Scan {
+            segments,
+            from,
+            next: AtomicUsize::new(0),
+            damaged: AtomicUsize::new(usize::MAX),
+        };
         let (mut position, mut last) = (from, None);
-        while let Some(segment) = self.segment(position)
+        for (number, (end, mark)) in self.scan_all(&scan) {
+            (position, last) = (end, mark.or(last));
+            if end < segments[number].base + self.bytes {
+                break;
+            }
+        }
+        (position, last)
+    }
+
+    /// What each segment came to, in their order, up to the first damaged one at least.
+    fn scan_all(&self, scan: &Scan<'_, S>) -> Vec<(usize, Scanned)> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let others = cores.min(READERS_MAX).min(scan.segments.len()).saturating_sub(1);
+        let mut all = std::thread::scope(|scope| {
+            let start =
+                |_| std::thread::Builder::new().spawn_scoped(scope, || self.scan_some(scan));
+            // A thread that can't be started leaves its share to the others.
+            let threads: Vec<_> = (0..others).map_while(|n| start(n).ok()).collect();
+            let mut all = self.scan_some(scan);
+            for thread in threads {
+                match thread.join() {
+                    Ok(some) => all.extend(some),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            all
+        });
+        all.sort_unstable_by_key(|(number, _)| *number);
+        all
+    }
+
+    /// Reads one segment after the other that nobody else reads, until one is damaged.
+    fn scan_some(&self, scan: &Scan<'_, S>) -> Vec<(usize, Scanned)> {
+        let mut some = Vec::new();
+        loop {
+            let number = scan.next.fetch_add(1, Ordering::Relaxed);
+            let Some(segment) = scan.segments.get(number) else { return some };
+            if number > scan.damaged.load(Ordering::Relaxed) {
+                return some;
+            }
+            let scanned = self.scan_segment(segment, scan.from.max(segment.base));
+            if scanned.0 < segment.base + self.bytes {
+                scan.damaged.fetch_min(number, Ordering::Relaxed);
+            }
+            some.push((number, scanned));
+        }
+    }
+
+    /// As [`Self::scan`], in one segment.
+    fn scan_segment(&self, segment: &Segment<S::Segment>, from: u64) -> Scanned {
+        let (mut position, mut last) = (from, None);
+        while position < segment.base + self.bytes
             && let Some(record) = view(segment, position - segment.base)
         {
             if record.kind == KIND_MARK {
@@ -190,26 +273,35 @@ impl<S: Storage> Recovery<'_, S> {
 
     /// The mark with the highest durable position at any aligned place behind a damage.
     fn newest_mark_behind(&self, end: u64) -> Option<Mark> {
-        let to = end.saturating_add(self.window).min(self.past_end());
-        let marks = (end..to).step_by(8).filter_map(|position| self.mark_at(position));
+        let to = self.reach(end).min(self.past_end());
+        let marks = self.segments.iter().flat_map(|segment| self.marks_in(segment, end, to));
         marks.max_by_key(|mark| mark.durable)
     }
 
-    fn mark_at(&self, position: u64) -> Option<Mark> {
-        let segment = self.segment(position)?;
-        let offset = position - segment.base;
-        let word0 = segment.memory.payload()[offset as usize / 8].load(Ordering::Acquire);
-        if u64::from(record::length_of(word0)) != MARK_BYTES {
-            return None;
-        }
-        Mark::read(&view(segment, offset)?, self.mark_key)
+    /// The marks of a segment within `[from, to)`, at any aligned place.
+    fn marks_in(
+        &self,
+        segment: &Segment<S::Segment>,
+        from: u64,
+        to: u64,
+    ) -> impl Iterator<Item = Mark> {
+        let words = segment.memory.payload();
+        let word_of = |position: u64| (position.saturating_sub(segment.base) / 8) as usize;
+        let to = word_of(to).min(words.len());
+        let from = word_of(from).min(to);
+        let is_mark = |word: &super::sync::AtomicU64| {
+            u64::from(record::length_of(word.load(Ordering::Acquire))) == MARK_BYTES
+        };
+        let places = words[from..to].iter().enumerate().filter(move |(_, word)| is_mark(word));
+        places.filter_map(move |(at, _)| {
+            Mark::read(&view(segment, (from + at) as u64 * 8)?, self.mark_key)
+        })
     }
 
     fn check_rot(&self, end: u64, known: Mark) -> Result<(), Error> {
-        let is_beyond = |segment: &&Arc<Segment<S::Segment>>| {
-            segment.base >= end.saturating_add(self.window) && view(segment, 0).is_some()
-        };
-        if known.durable > end || self.segments.iter().any(|segment| is_beyond(&segment)) {
+        let reach = self.reach(end);
+        let mut beyond = self.segments.iter().filter(|segment| segment.base >= reach);
+        if known.durable > end || beyond.any(|segment| view(segment, 0).is_some()) {
             let index = end / self.bytes;
             return Err(rotted(self.storage, index, end % self.bytes, index * self.bytes));
         }

@@ -58,7 +58,8 @@ pub struct Header {
     pub nonce: u64,
     /// The payload.
     pub segment_bytes: u64,
-    /// How far beyond the durable position records may have been written.
+    /// How far beyond the durable position records may have been written: all segments that the
+    /// ring can hold at once.
     pub window_bytes: u64,
     /// What keys the log's marks; the same in every segment, and known to nobody else.
     pub mark_key: u64,
@@ -107,6 +108,13 @@ impl Header {
             mark_key: words[7],
         })
     }
+}
+
+/// Where the segments begin that can't hold a record yet when the durable position is at or below
+/// `end`: `window` further, and on to a segment's begin.
+pub fn reach(end: u64, window: u64, segment_bytes: u64) -> u64 {
+    let reach = end.checked_add(window).and_then(|to| to.checked_next_multiple_of(segment_bytes));
+    reach.unwrap_or(u64::MAX)
 }
 
 const WRONG_VERSION: &str = "it was written by another version of the log";
@@ -166,6 +174,13 @@ mod tests {
         }
         assert!(is_spare_name(&spare_name(1)));
         assert_eq!(Header::read(header().words()), Ok(header()));
+    }
+
+    #[test]
+    fn the_reach_is_whole_segments() {
+        assert_eq!(reach(10, 200, 100), 300);
+        assert_eq!(reach(100, 200, 100), 300);
+        assert_eq!(reach(u64::MAX - 5, 200, 64), u64::MAX);
     }
 
     proptest! {

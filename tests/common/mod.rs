@@ -338,7 +338,7 @@ impl Audit {
     /// - a record that depends on another stands after it and names it rightly (cause before effect),
     /// - no key, no order id, no slot in use is used twice.
     ///
-    /// Keys and slots are let go only by retention, so use it where nothing was swept.
+    /// Keys are let go by retention, so use it where none that was used twice was swept.
     pub fn of<S: Storage>(engine: &Engine<S>) -> Self {
         let mut audit = Self::default();
         let mut reader = engine.log().reader(Lsn(0)).expect("the log is there from its begin");
@@ -503,7 +503,9 @@ impl Audit {
         assert!(!lines.is_empty(), "at {lsn}");
         let id = ReservationId { lsn, slot };
         if let Some(before) = self.slots.insert(slot, id) {
-            panic!("{id} is in the slot of {before}");
+            let state = self.reservations[&before].state;
+            let closed = matches!(state, ReservationState::Released | ReservationState::Expired);
+            assert!(closed, "{id} is in the slot of {before}, which is {state:?}");
         }
         self.reservations.insert(id, AuditedReservation { state, last: lsn.0, lines, key });
     }

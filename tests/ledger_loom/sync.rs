@@ -1,4 +1,5 @@
-//! What `src/ledger/sync.rs` names, loom's way: once as it is, and several times too weak.
+//! What `src/ledger/sync.rs` names, loom's way: once as it is, and several times too weak. And
+//! shuttle's way, for schedules that are too large to try all of them.
 //!
 //! Loom 0.7 decides what to try next by the last access to each atomic, and forgets that one thread
 //! read it when another reads it too: where a compare-and-swap follows a load, as in every loop here,
@@ -161,4 +162,64 @@ pub mod unfenced {
 
     /// Orders nothing.
     pub fn fence(_: Ordering) {}
+}
+
+pub mod shuttled {
+    use std::collections::VecDeque;
+
+    pub use shuttle::{
+        sync::{
+            MutexGuard,
+            atomic::{AtomicU32, AtomicU64, Ordering, fence},
+        },
+        thread::yield_now,
+    };
+
+    pub use super::common::{CHUNK_MAX, CHUNK_MIN, KEY_REMOVERS, LIMIT_GROUPS, WHEEL_TICKS};
+
+    #[derive(Debug, Default)]
+    pub struct Mutex<T>(shuttle::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub fn new(value: T) -> Self {
+            Self(shuttle::sync::Mutex::new(value))
+        }
+
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
+
+    #[derive(Debug)]
+    pub struct Queue<T>(Mutex<VecDeque<T>>);
+
+    impl<T> Queue<T> {
+        pub fn new() -> Self {
+            Self(Mutex::new(VecDeque::new()))
+        }
+
+        pub fn push(&self, value: T) {
+            self.0.lock().push_back(value);
+        }
+
+        pub fn pop(&self) -> Option<T> {
+            self.0.lock().pop_front()
+        }
+
+        pub fn len(&self) -> usize {
+            self.0.lock().len()
+        }
+    }
+
+    #[derive(Debug, Default)]
+    pub struct Backoff {
+        rounds: u32,
+    }
+
+    impl Backoff {
+        pub fn wait(&mut self) {
+            self.rounds += 1;
+            yield_now();
+        }
+    }
 }

@@ -1,0 +1,208 @@
+//! What the handles of a log and its background threads share: the core, the table of segments, and why
+//! it stopped.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{Arc, Condvar},
+};
+
+use super::{
+    append::{Core, Shape},
+    counters::{Counters, Stats},
+    error::Poisoned,
+    options::Options,
+    recover::Recovered,
+    ring::Segment,
+    segment::Header,
+    storage::Storage,
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock},
+    wait::Waiters,
+};
+use crate::model::Incarnation;
+
+const WAITER_SHARDS: usize = 8;
+
+/// What the handles and the background threads share.
+pub struct Inner<S: Storage> {
+    pub(super) core: Core<S::Segment>,
+    pub(super) storage: S,
+    pub(super) options: Options,
+    pub(super) incarnation: Incarnation,
+    pub(super) mark_key: u64,
+    pub(super) counters: Counters,
+    table: Mutex<VecDeque<Arc<Segment<S::Segment>>>>,
+    /// Everything below may be recycled, say its users.
+    pub(super) released: AtomicU64,
+    /// Everything below may be recycled, says a durable mark.
+    released_named: AtomicU64,
+    reason: Mutex<Option<Poisoned>>,
+    pub(super) poison_waiters: Waiters,
+    pub(super) room_lock: Mutex<()>,
+    pub(super) room_bell: Condvar,
+    pub(super) room_waiting: AtomicU64,
+}
+
+impl<S: Storage> Inner<S> {
+    /// Takes over what recovery found; also returns the index of the first segment that is not there.
+    pub(super) fn new(storage: S, options: Options, found: Recovered<S>) -> (Self, u64) {
+        let shape = Shape {
+            segment_bytes: options.segment_bytes,
+            ring_segments: options.ring_segments(),
+            unsynced_bytes_max: options.unsynced_bytes_max,
+            delivery_reserve_bytes: options.delivery_reserve_bytes,
+            record_bytes_max: options.record_bytes_max.into(),
+            blocks_low: options.blocks_low(),
+            waiter_shards: WAITER_SHARDS,
+        };
+        let oldest = found.segments.first().map_or(0, |segment| segment.base);
+        let inner = Self {
+            core: Core::new(shape, found.end),
+            storage,
+            options,
+            incarnation: found.incarnation,
+            mark_key: found.mark_key,
+            counters: Counters::default(),
+            table: Mutex::new(VecDeque::new()),
+            released: AtomicU64::new(oldest),
+            released_named: AtomicU64::new(oldest),
+            reason: Mutex::new(None),
+            poison_waiters: Waiters::new(1),
+            room_lock: Mutex::new(()),
+            room_bell: Condvar::new(),
+            room_waiting: AtomicU64::new(0),
+        };
+        let next_index = inner.adopt(found.segments, found.end);
+        (inner, next_index)
+    }
+
+    fn table(&self) -> MutexGuard<'_, VecDeque<Arc<Segment<S::Segment>>>> {
+        lock(&self.table)
+    }
+
+    pub(super) fn segment_of(&self, position: u64) -> Option<Arc<Segment<S::Segment>>> {
+        let table = self.table();
+        let at = self.core.index_of(position).checked_sub(table.front()?.index)?;
+        table.get(at as usize).cloned()
+    }
+
+    pub(super) fn table_len(&self) -> u64 {
+        self.table().len() as u64
+    }
+
+    pub(super) fn push_segment(&self, segment: Arc<Segment<S::Segment>>) {
+        let mut table = self.table();
+        assert!(table.back().is_none_or(|last| last.index + 1 == segment.index));
+        table.push_back(segment);
+    }
+
+    /// The oldest segment, taken out, if it is wholly released and nobody holds it.
+    pub(super) fn pop_released(&self) -> Option<Segment<S::Segment>> {
+        let mut table = self.table();
+        let front = table.front()?;
+        let end = front.base + self.core.segment_bytes();
+        if end > self.released_named.load(Ordering::Acquire) || !self.core.retire(front.index) {
+            return None;
+        }
+        let segment = table.pop_front()?;
+        match Arc::try_unwrap(segment) {
+            Ok(segment) => Some(segment),
+            Err(pinned) => {
+                table.push_front(pinned);
+                None
+            }
+        }
+    }
+
+    pub(super) fn oldest(&self) -> u64 {
+        self.table().front().map_or(0, |segment| segment.base)
+    }
+
+    /// Where the oldest segment begins that its users still need.
+    pub(super) fn released_floor(&self) -> u64 {
+        let released = self.released.load(Ordering::Acquire);
+        released - self.core.offset_of(released)
+    }
+
+    /// A durable mark says that everything below is released.
+    pub(super) fn name_released(&self, oldest: u64) {
+        if self.released_named.fetch_max(oldest, Ordering::AcqRel) < oldest {
+            self.core.provisioner.notify();
+        }
+    }
+
+    pub(super) fn new_header(&self, index: u64) -> io::Result<Header> {
+        Ok(Header {
+            incarnation: self.incarnation,
+            index,
+            nonce: getrandom::u64().map_err(io::Error::other)?,
+            segment_bytes: self.options.segment_bytes,
+            // Not the options' window, which tickets may pass: each is asked alone, and many may be
+            // out at once. What none can pass is the ring: see `Provisioner::wants_ready`.
+            window_bytes: self.core.ring.len() * self.options.segment_bytes,
+            mark_key: self.mark_key,
+        })
+    }
+
+    /// Stops the log, for the first reason that is given.
+    pub(super) fn poison(&self, poisoned: Poisoned) {
+        let mut reason = lock(&self.reason);
+        if reason.is_none() {
+            if poisoned != Poisoned::Closed {
+                tracing::error!(%poisoned, "the log has stopped");
+            }
+            *reason = Some(poisoned);
+        }
+        drop(reason);
+        self.core.stop();
+        self.poison_waiters.wake_all();
+        self.room_bell.notify_all();
+    }
+
+    pub(super) fn poisoned(&self) -> Option<Poisoned> {
+        lock(&self.reason).clone()
+    }
+
+    pub(super) fn why(&self) -> Poisoned {
+        self.poisoned().unwrap_or(Poisoned::Closed)
+    }
+
+    /// Room may be there for those who wait for it.
+    pub(super) fn room_changed(&self) {
+        if self.room_waiting.load(Ordering::Relaxed) > 0 {
+            self.room_bell.notify_all();
+        }
+    }
+
+    /// The unsynced window has moved.
+    pub(super) fn window_moved(&self) {
+        self.room_changed();
+    }
+
+    /// Takes over what recovery found; returns the index of the first segment that is not there.
+    fn adopt(&self, segments: Vec<Arc<Segment<S::Segment>>>, end: u64) -> u64 {
+        let next_index = segments.last().map_or(0, |segment| segment.index + 1);
+        let current = segments.last().filter(|last| last.index == self.core.index_of(end)).cloned();
+        segments.into_iter().for_each(|segment| self.push_segment(segment));
+        let offset = self.core.offset_of(end);
+        match current {
+            Some(current) => {
+                let rest = self.core.segment_bytes() - offset;
+                self.core.room.add_blocks(rest);
+                self.core.put_ready(current, rest);
+            }
+            // The end is a segment's end: whoever turns to the next one settles this one's padding.
+            None if end > 0 => {
+                self.core.room.add_blocks(0);
+                self.core.room.add_ready(0);
+            }
+            None => {}
+        }
+        next_index
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let segments = self.table_len();
+        self.counters.stats(&self.core, segments, &self.options)
+    }
+}
