@@ -145,7 +145,7 @@ impl<S: Storage> Engine<S> {
         let core = self.core();
         let key = core.hasher.request(key, "orders", place);
         let decision = core.place(&key, place).unwrap_or_else(|refusal| {
-            core.unless_known(&key, refusal, |_| core.placed_again(&place.order_id))
+            core.unless_known(&key, refusal, |done| core.placed_again(&place.order_id, done))
         });
         core.count(decision)
     }
@@ -303,6 +303,7 @@ impl<S: Storage> Core<S> {
             return Ok(Decision::refused_behind(wrong(), order.last));
         }
         let view = committed_view(id, &self.order_view(&order));
+        let view = ReservationView { state: seen.state, ..view };
         Ok(Decision::made(view, false, order.last))
     }
 
@@ -354,7 +355,7 @@ impl<S: Storage> Core<S> {
         }
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
-            KeyClaim::Done(_) => return Ok(self.placed_again(&place.order_id)),
+            KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order_hash = self.hasher.text(place.order_id.as_str());
@@ -399,7 +400,7 @@ impl<S: Storage> Core<S> {
         }
         let claim = match self.claim_key(key)? {
             KeyClaim::Mine(claim) => claim,
-            KeyClaim::Done(_) => return Ok(self.placed_again(&place.order_id)),
+            KeyClaim::Done(done) => return Ok(self.placed_again(&place.order_id, &done)),
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order_claim = match self.claim_order(&place.order_id)? {
@@ -585,14 +586,16 @@ impl<S: Storage> Core<S> {
         Ok(if same { Decision::made(self.order_view(order), true, order.last) } else { exists })
     }
 
-    fn placed_again(&self, id: &OrderId) -> Decision<OrderView> {
+    fn placed_again(&self, id: &OrderId, done: &Outcome) -> Decision<OrderView> {
         match self.tables.orders.get(id) {
             Some(order) => {
-                let moved_on =
-                    (order.state() != ReservationState::Committed).then_some(order.state());
-                let mut view = self.order_view(&order);
-                view.state = ReservationState::Committed;
-                Decision::repeated(view, moved_on, true, order.last)
+                let now = order.state();
+                let moved_on = (now != ReservationState::Committed).then_some(now);
+                // As it was when it was placed.
+                let Order { id, data, reservations, .. } = (*order).clone();
+                let (life, last) = (Life::default(), Lsn(done.lsn));
+                let first = Order { id, data, reservations, life, last };
+                Decision::repeated(self.order_view(&first), moved_on, true, order.last)
             }
             None => Refusal::UnknownOrder.into(),
         }

@@ -64,8 +64,13 @@ impl<S: Storage> Engine<S> {
     /// # Errors
     /// When settled: `unknown_order`.
     pub fn order(&self, id: &OrderId) -> Decision<OrderView> {
-        match self.core().tables.orders.get(id) {
-            Some(order) => Decision::made(self.core().order_view(&order), false, order.last),
+        let core = self.core();
+        match core.tables.orders.get(id) {
+            Some(order) => {
+                let age_ms = core.now_ms().saturating_sub(order.data.committed_at_ms);
+                let view = OrderView { age_ms, ..core.order_view(&order) };
+                Decision::made(view, false, order.last)
+            }
             None => Refusal::UnknownOrder.into(),
         }
     }

@@ -11,7 +11,7 @@ use holdfast::{
     wal::sim::SimStorage,
 };
 
-use crate::{LOCATIONS, SKUS, common::*, model::*, steps::*};
+use crate::{LOCATIONS, SKUS, common::*, life::timeless, model::*, steps::*};
 
 pub struct Both {
     pub model: Model,
@@ -133,6 +133,8 @@ impl Both {
                 self.place_now(lines, *customer, *order, *bad_tax);
             }
             Step::PlaceHeld { of, skus, order } => self.place_held(of, *skus, *order),
+            Step::Happen { order, what } => self.happen(*order, what),
+            Step::RepeatFact(of) => self.repeat_fact(*of),
             Step::Repeat { of, other_body } => self.repeat(*of, *other_body),
             Step::Wait => self.wait(),
             Step::Checkpoint => self.shop().0.checkpoint().unwrap(),
@@ -215,7 +217,8 @@ impl Both {
             }
         }
         for (order_id, (view, _)) in &self.model.orders {
-            assert_eq!(shop.settle(shop.0.order(&id(order_id))).unwrap().value, *view);
+            let told = shop.settle(shop.0.order(&id(order_id))).unwrap().value;
+            assert_eq!(timeless(told), *view);
         }
         let status = shop.0.status();
         assert_eq!(status.oversold, 0);
@@ -226,6 +229,7 @@ impl Both {
         });
         assert_eq!(status.orders, self.model.orders.len() as u64);
         assert_eq!(status.reservations, self.model.reservations.len() as u64);
-        assert_eq!(status.keys, self.model.done.len() as u64);
+        let keys = self.model.done.len() + self.model.facts.len();
+        assert_eq!(status.keys, keys as u64);
     }
 }

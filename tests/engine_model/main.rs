@@ -8,6 +8,7 @@ mod both;
 #[path = "../common/mod.rs"]
 mod common;
 mod holds;
+mod life;
 mod model;
 mod orders;
 mod steps;

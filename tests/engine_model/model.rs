@@ -5,10 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use holdfast::model::{
     Amount, Lsn, ReservationId,
     command::{AdjustStock, Commit, Extend, PlaceOrder, Release, Reserve},
-    view::{LineView, OrderView, PositionView, ReservationState as State, ReservationView},
+    view::{
+        FactView, LineView, OrderView, PositionView, ReservationState as State, ReservationView,
+    },
 };
 
-use crate::{LOCATIONS, SKUS, common::id, steps::Line};
+use crate::{
+    LOCATIONS, SKUS,
+    common::id,
+    life::{Fact, Life},
+    steps::Line,
+};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Position {
@@ -83,6 +90,11 @@ pub struct Model {
     pub taken: HashMap<(usize, usize), u32>,
     pub reservations: BTreeMap<ReservationId, Reservation>,
     pub orders: HashMap<String, (OrderView, Units)>,
+    pub lives: HashMap<String, Life>,
+    /// Facts that happened: key, request, answer.
+    pub facts: Vec<(String, Fact, FactView)>,
+    /// On hand moved by the fact at hand.
+    pub moves: Vec<(At, i64)>,
     pub done: Vec<Done>,
     pub lsns: Vec<Lsn>,
 }

@@ -5,7 +5,11 @@ use holdfast::{
     model::{Amount, OrderId, view::ReservationState as State},
 };
 
-use crate::{CUSTOMERS, SKUS, both::*, common::*, model::*, steps::Line};
+use crate::{CUSTOMERS, SKUS, both::*, common::*, life::timeless, model::*, steps::Line};
+
+fn is_sold(state: State) -> bool {
+    matches!(state, State::Committed | State::Fulfilled | State::Cancelled)
+}
 
 impl Both {
     /// The money side for a mask of SKUs; 0: those that are sold.
@@ -49,7 +53,7 @@ impl Both {
         let said_code = said.as_ref().err().map_or("ok", Refusal::code);
         let expected = if r.order.as_ref().is_some_and(|given| *given != order_id) {
             "order_mismatch"
-        } else if r.state == State::Committed {
+        } else if is_sold(r.state) {
             match self.model.orders.get(&order_id) {
                 None => "order_mismatch",
                 Some((view, _)) if !view.reservations.contains(&of) => "order_exists",
@@ -89,9 +93,10 @@ impl Both {
         };
         assert_eq!(said_code, expected, "{commit:?} of {r:?}: {said:?}");
         let Ok(Said::Reservation(view)) = said else { return };
-        assert_eq!((view.id, view.state), (of, State::Committed));
+        let state = if is_sold(r.state) { r.state } else { State::Committed };
+        assert_eq!((view.id, view.state), (of, state));
         assert_eq!(view.order_id.as_ref().map(OrderId::as_str), Some(order_id.as_str()));
-        if r.state == State::Committed {
+        if is_sold(r.state) {
             return self.forget_last();
         }
         let units = self.model.reservations[&of].units.clone();
@@ -114,7 +119,7 @@ impl Both {
         let sold: u32 = view.lines.iter().map(|l| l.quantity).sum();
         assert_eq!(sold, units.iter().map(|(_, q, _)| q).sum::<u32>());
         assert_eq!(view.total, i64::from(sold) * 1999);
-        self.model.orders.insert(order_id.into(), (view, units));
+        self.model.orders.insert(order_id.into(), (timeless(view), units));
     }
 
     pub fn place_now(
@@ -159,7 +164,7 @@ impl Both {
         };
         self.model.reservations.insert(of, r);
         self.remember_order(&order_id, units);
-        assert_eq!(self.model.orders[&order_id].0, view);
+        assert_eq!(self.model.orders[&order_id].0, timeless(view));
     }
 
     pub fn place_held(&mut self, of: &[usize], skus: u8, order: Option<usize>) {
@@ -197,7 +202,7 @@ impl Both {
         assert_eq!(said_code, expected, "{named:?} of {all:?}: {said:?}");
         let Ok(Said::Order(view)) = said else { return };
         if let Some((before, _)) = self.model.orders.get(&order_id) {
-            assert_eq!(view, *before);
+            assert_eq!(timeless(view), *before);
             return self.forget_last();
         }
         let mut sold = Units::new();
@@ -208,6 +213,6 @@ impl Both {
             (r.state, r.last, r.order) = (State::Committed, view.lsn, Some(order_id.clone()));
         }
         self.remember_order(&order_id, sold);
-        assert_eq!(self.model.orders[&order_id].0, view);
+        assert_eq!(self.model.orders[&order_id].0, timeless(view));
     }
 }

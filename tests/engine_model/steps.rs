@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use crate::life::What;
+
 /// A step, in small numbers; references to earlier things are taken modulo how many there are.
 #[derive(Debug, Clone)]
 pub enum Step {
@@ -56,6 +58,13 @@ pub enum Step {
         skus: u8,
         order: Option<usize>,
     },
+    /// Something happens to an order.
+    Happen {
+        order: usize,
+        what: What,
+    },
+    /// The request of an earlier fact again.
+    RepeatFact(usize),
     /// An earlier request again, or its key with another body.
     Repeat {
         of: usize,
@@ -88,6 +97,24 @@ pub fn lines() -> impl Strategy<Value = Vec<Line>> {
 
 pub fn customer() -> impl Strategy<Value = Option<usize>> {
     prop_oneof![1 => Just(None), 3 => (0..2usize).prop_map(Some)]
+}
+
+fn what() -> impl Strategy<Value = What> {
+    let moved = || {
+        let location = prop_oneof![3 => Just(None), 2 => (0..3usize).prop_map(Some)];
+        prop::collection::vec((0..3usize, location, 1..4u32), 1..3)
+    };
+    let money = || (0..6_000i64, prop_oneof![4 => 0..8i64, 1 => 0..9_000i64]);
+    prop_oneof![
+        5 => moved().prop_map(What::Ship),
+        3 => prop::option::weighted(0.7, moved()).prop_map(What::Cancel),
+        2 => money().prop_map(|(amount, tax)| What::Invoice(amount, tax)),
+        1 => money().prop_map(|(amount, fee)| What::Settle(amount, fee)),
+        1 => money().prop_map(|(amount, tax)| What::Refund(amount, tax)),
+        3 => (moved(), any::<bool>()).prop_map(|(lines, restock)| What::Return(lines, restock)),
+        3 => (any::<usize>(), moved()).prop_map(|(of, lines)| What::Receive(of, lines)),
+        1 => Just(What::Note),
+    ]
 }
 
 pub fn a_step() -> impl Strategy<Value = Step> {
@@ -129,6 +156,8 @@ pub fn a_step() -> impl Strategy<Value = Step> {
         2 => (prop::collection::vec(any::<usize>(), 1..4), prop_oneof![4 => Just(0u8), 1 => 1..8u8],
               some())
             .prop_map(|(of, skus, order)| Step::PlaceHeld { of, skus, order }),
+        10 => (any::<usize>(), what()).prop_map(|(order, what)| Step::Happen { order, what }),
+        1 => any::<usize>().prop_map(Step::RepeatFact),
         4 => (any::<usize>(), prop::bool::weighted(0.2))
             .prop_map(|(of, other_body)| Step::Repeat { of, other_body }),
         1 => Just(Step::Wait),
