@@ -67,7 +67,8 @@ impl<S: Storage> Engine<S> {
         let core = self.core();
         match core.tables.orders.get(id) {
             Some(order) => {
-                let age_ms = core.now_ms().saturating_sub(order.data.committed_at_ms);
+                // In whole seconds, so that who reads twice in a row sees the same order twice.
+                let age_ms = core.now_ms().saturating_sub(order.data.committed_at_ms) / 1000 * 1000;
                 let view = OrderView { age_ms, ..core.order_view(&order) };
                 Decision::made(view, false, order.last)
             }

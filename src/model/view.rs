@@ -191,7 +191,7 @@ pub struct OrderView {
     /// What happened to it, in the order of the log.
     #[serde(default)]
     pub events: Vec<FactView>,
-    /// How old it is, in milliseconds.
+    /// How old it is, in milliseconds, rounded down to whole seconds.
     #[serde(default)]
     pub age_ms: u64,
     /// The position of its last record in the log.

@@ -7,6 +7,7 @@ mod hostile;
 mod idempotency;
 mod limits;
 mod operations;
+mod order_events;
 mod orders;
 mod reservations;
 mod stock;
