@@ -1,3 +1,5 @@
+//! An order's life: what may happen and what may not, in examples and in random histories.
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
