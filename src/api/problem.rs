@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::codes::{self, Code};
 use crate::{
     engine::Refusal,
+    model::mapping::Unmapped,
     model::view::{LimitedLine, ReservationState, ShortLine},
 };
 
@@ -61,6 +62,17 @@ impl Problem {
         let field = shortened(field.into().into(), FIELD_CHARS_MAX).into_owned();
         let detail = shortened(format!("`{field}` {reason}").into(), DETAIL_CHARS_MAX);
         Self { code: &codes::MALFORMED, detail, members: Members::Field(field) }
+    }
+
+    /// A hook's payload that its rules make nothing of.
+    pub(super) fn unmapped(why: &Unmapped) -> Self {
+        let members = match why {
+            Unmapped::NoRule { .. } => Members::None,
+            Unmapped::Missing { field, .. } | Unmapped::Value { field, .. } => {
+                Members::Field(shortened(field.clone().into(), FIELD_CHARS_MAX).into_owned())
+            }
+        };
+        Self { members, ..Self::detailed(&codes::UNMAPPED, why.to_string()) }
     }
 
     /// A body larger than the server takes.
