@@ -115,7 +115,7 @@ where
             if access == Access::Key
                 && let Err(problem) = state.partners().introduce(&mut request)
             {
-                return with_challenge(problem);
+                return problem.into_response();
             }
             let response = unpanicked(inner.call(request), effect).await;
             drop(admitted);
@@ -134,12 +134,6 @@ where
             .instrument(span),
         )
     }
-}
-
-/// A 401 says how to do better.
-fn with_challenge(problem: Problem) -> Response {
-    let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    ([challenge], problem).into_response()
 }
 
 fn is_effect(method: &Method) -> bool {

@@ -92,7 +92,7 @@ fn verify<'h>(
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     hook.verifier.verify(header, body, now_s).map_err(|why| {
         tracing::debug!(%why, "a hook's message is not the partner's");
-        Problem::detailed(&codes::UNAUTHENTICATED, why.to_string())
+        Problem::unauthenticated(why.to_string(), hook.verifier.scheme().signature_header())
     })
 }
 

@@ -11,7 +11,7 @@ use axum::{
     http::{Extensions, HeaderMap, header, request::Parts},
 };
 
-use super::{State, codes, problem::Problem};
+use super::{State, problem::Problem};
 use crate::model::{
     mapping::Mapping,
     signature::{KeyHash, Verifier},
@@ -113,7 +113,7 @@ impl Partners {
 }
 
 fn unauthenticated(detail: &'static str) -> Problem {
-    Problem::detailed(&codes::UNAUTHENTICATED, detail)
+    Problem::unauthenticated(detail, "Bearer")
 }
 
 /// The key in the one Authorization header.

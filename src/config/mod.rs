@@ -270,8 +270,8 @@ impl Config {
         variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         overrides: &Overrides,
     ) -> Result<Self, Error> {
-        let mut config: Self = toml::from_str(text)
-            .map_err(|source| Error::File { path: path.to_owned(), source: Box::new(source) })?;
+        let mut config: Self =
+            toml::from_str(text).map_err(|source| Error::in_file(path, text, source))?;
         let mut source = Source::new(path, text);
         for (name, value) in environment::overrides(variables)? {
             config = environment::apply(config, &name, &value)?;

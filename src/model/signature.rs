@@ -106,6 +106,14 @@ impl Scheme {
         self.key(secret).map(drop)
     }
 
+    /// The header that has the signature.
+    pub fn signature_header(self) -> &'static str {
+        match self {
+            Self::StandardWebhooks => "webhook-signature",
+            Self::Stripe => "stripe-signature",
+        }
+    }
+
     fn key(self, secret: &str) -> Result<Vec<u8>, Invalid> {
         match self {
             Self::StandardWebhooks => signing_key(secret),
@@ -188,7 +196,7 @@ impl Verifier {
                 let id = given("webhook-id")?;
                 let at = given("webhook-timestamp")?;
                 let at = second(at).ok_or(Unverified::Header("webhook-timestamp"))?;
-                let signatures = given("webhook-signature")?;
+                let signatures = given(self.scheme.signature_header())?;
                 self.check_time(at, now_s)?;
                 match self.signer.verify(signatures, id, at, body) {
                     true => Ok(Some(id)),
@@ -196,8 +204,8 @@ impl Verifier {
                 }
             }
             Scheme::Stripe => {
-                let parts = given("stripe-signature")?;
-                let wrong = Unverified::Header("stripe-signature");
+                let name = self.scheme.signature_header();
+                let (parts, wrong) = (given(name)?, Unverified::Header(name));
                 let part = |name| move |part: &'h str| part.trim().strip_prefix(name);
                 let at = parts.split(',').find_map(part("t=")).and_then(second).ok_or(wrong)?;
                 self.check_time(at, now_s)?;

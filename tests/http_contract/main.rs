@@ -3,11 +3,14 @@
 
 mod bodies;
 mod common_rules;
+mod hooks;
+mod hooks_stripe;
 mod hostile;
 mod idempotency;
 mod limits;
 mod operations;
 mod orders;
+mod partners;
 mod reservations;
 mod stock;
 mod stock_import;

@@ -244,7 +244,8 @@ fn fields_of<T: DeserializeOwned>() -> Vec<String> {
 fn same_fields<T: DeserializeOwned>(fields: Fields, in_the_path: &[&str], sample: Value) {
     let mut named: Vec<_> = fields.names().filter(|name| !in_the_path.contains(name)).collect();
     let mut known = fields_of::<T>();
-    (named.sort_unstable(), known.sort_unstable());
+    named.sort_unstable();
+    known.sort_unstable();
     assert_eq!(named, known);
     for name in named {
         let mut rest = sample.clone();
