@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use super::{
     State,
     answer::{self, Effect},
+    partners::Caller,
     problem::Problem,
     request::Json,
 };
@@ -53,6 +54,7 @@ pub(super) struct BatchResult {
     responses((status = 200, description = "What became of each.", body = BatchAnswer)))]
 pub(super) async fn reserve(
     extract::State(state): extract::State<State>,
+    caller: Caller,
     Json(batch): Json<Batch>,
 ) -> Result<Response, Problem> {
     let limit = state.options().batch_max;
@@ -62,7 +64,7 @@ pub(super) async fn reserve(
     let engine = state.engine()?;
     let decide = |cart: BatchReserve| {
         let (key, reserve) = cart.into_parts();
-        engine.reserve(Key { partner: "", key: &key }, &reserve)
+        engine.reserve(Key { partner: caller.name(), key: &key }, &reserve)
     };
     let decisions: Vec<_> = batch.reservations.into_iter().map(decide).collect();
     let deadline = answer::deadline(&state);

@@ -50,8 +50,8 @@ codes! {
         "Every POST that has an effect needs an Idempotency-Key, so that a repeat after a lost answer does not do it twice. Nothing was changed."
         "Send a key of 1 to 255 visible ASCII characters, a new one for each thing to be done, the same one for each repeat.";
     UNAUTHENTICATED "unauthenticated" 401 "The caller is not known"
-        "No valid API key came with the request. Nothing was changed."
-        "Send the partner's API key.";
+        "No valid API key came with the request, or a hook's signature is wrong or too old. Nothing was changed."
+        "Send the partner's API key as `Authorization: Bearer <key>`; sign a hook's message anew, with the partner's secret, at each attempt.";
     FORBIDDEN "forbidden" 403 "The caller may not do this"
         "The API key does not allow this. Nothing was changed."
         "Ask the operator for a key that does.";
@@ -109,6 +109,9 @@ codes! {
     CONTENT_MISMATCH "content_mismatch" 422 "The order has something else under this id"
         "The order already has a shipment, invoice or the like with this id, and with other content. Nothing was changed."
         "Use an id of its own for each; repeat one with exactly the content it had.";
+    UNMAPPED "unmapped" 422 "The hook has no rule for this payload"
+        "The message is the partner's, but no rule of its hook is for such a payload, or a field that the rule needs is not in it (member `field`). Nothing was changed."
+        "Operators: mend the partner's rules, or give it an `ignore` rule for what is of no interest. Then send the message again.";
     RATE_LIMITED "rate_limited" 429 "Too many requests"
         "The partner's rate is used up. Nothing was changed."
         "Try again after the seconds in Retry-After.";

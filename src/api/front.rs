@@ -1,4 +1,5 @@
-//! What every request goes through: its id, admission, the limits of its headers, its timing. Lean,
+//! What every request goes through: its id, admission, the limits of its headers, who it is from, its
+//! timing. Lean,
 //! since a lone caller's latency is counted in microseconds: one allocation, no lock.
 
 use std::{
@@ -35,17 +36,27 @@ pub(super) enum Gate {
     Open,
 }
 
+/// Who may use a route where there are API keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Whoever has a key.
+    Key,
+    /// Anyone; what else is needed, the handler sees to.
+    Anyone,
+}
+
 /// Wraps the handler of one route and method.
 #[derive(Clone)]
 pub(super) struct Front {
     state: State,
     endpoint: Arc<Endpoint>,
     gate: Gate,
+    access: Access,
 }
 
 impl Front {
-    pub(super) fn new(state: &State, endpoint: Arc<Endpoint>, gate: Gate) -> Self {
-        Self { state: state.clone(), endpoint, gate }
+    pub(super) fn new(state: &State, endpoint: Arc<Endpoint>, gate: Gate, access: Access) -> Self {
+        Self { state: state.clone(), endpoint, gate, access }
     }
 }
 
@@ -78,9 +89,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
-        let Front { state, endpoint, gate } = self.front.clone();
+        let Front { state, endpoint, gate, access } = self.front.clone();
         let id = request_id(request.headers()).unwrap_or_else(|| state.new_request_id());
         let trace = traceparent(request.headers());
         let effect = is_effect(request.method());
@@ -99,6 +110,11 @@ where
                 },
             };
             if let Err(problem) = check_headers(&request, &state) {
+                return problem.into_response();
+            }
+            if access == Access::Key
+                && let Err(problem) = state.partners().introduce(&mut request)
+            {
                 return problem.into_response();
             }
             let response = unpanicked(inner.call(request), effect).await;

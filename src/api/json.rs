@@ -2,7 +2,7 @@
 //! What is wrong is named as a path (`lines[2].quantity`).
 
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde_json::{Map, Value, error::Category};
 
 use super::{codes, problem::Problem, strict::Strict};
 
@@ -21,6 +21,20 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     })?;
     json.end().map_err(|error| Problem::malformed(BODY, &format!("is not JSON: {error}")))?;
     Ok(value)
+}
+
+/// Reads a body that may be anything, as long as it is JSON.
+pub(super) fn any(bytes: &[u8]) -> Result<Value, Problem> {
+    let not_json = |error| Problem::malformed(BODY, &format!("is not JSON: {error}"));
+    serde_json::from_slice(bytes).map_err(not_json)
+}
+
+/// Reads an object that is parsed already as strictly as [`parse`] reads a body.
+pub(super) fn object<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(Strict(Value::Object(fields))).map_err(|error| {
+        let path = error.path().to_string();
+        named(&path, &error.into_inner())
+    })
 }
 
 /// Names the field that a parser's error is about.

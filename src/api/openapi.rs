@@ -56,6 +56,7 @@ pub(super) struct ProblemView {
         super::order_events::authorize_return,
         super::order_events::note,
         super::order_events::receive_return,
+        super::hooks::receive,
         super::operations::status,
         super::operations::sinks,
         super::operations::livez,

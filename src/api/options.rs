@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// What the server listens on and how much it takes. Times in milliseconds, sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Where to listen; only loopback addresses are served. Default: 127.0.0.1:7411.
+    /// Where to listen; without API keys only loopback addresses are served. Default: 127.0.0.1:7411.
     pub listen: SocketAddr,
     /// The largest body of a request but an import; beyond: 413 `too_large`. Default: 1 MiB.
     pub body_bytes_max: usize,

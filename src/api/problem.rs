@@ -13,6 +13,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::codes::{self, Code};
 use crate::{
     engine::Refusal,
+    model::mapping::Unmapped,
     model::view::{LimitedLine, ReservationState, ShortLine},
 };
 
@@ -40,8 +41,13 @@ enum Members {
     LimitedLines(Vec<LimitedLine>),
     State(ReservationState),
     LastVersion(u64),
-    Promised { held: i64, committed: i64 },
+    Promised {
+        held: i64,
+        committed: i64,
+    },
     LimitBytes(u64),
+    /// For the header WWW-Authenticate.
+    Challenge(&'static str),
     Import(Box<super::import::ImportAnswer>),
 }
 
@@ -61,6 +67,26 @@ impl Problem {
         let field = shortened(field.into().into(), FIELD_CHARS_MAX).into_owned();
         let detail = shortened(format!("`{field}` {reason}").into(), DETAIL_CHARS_MAX);
         Self { code: &codes::MALFORMED, detail, members: Members::Field(field) }
+    }
+
+    /// The caller is not known; `challenge` is what would make it so, for WWW-Authenticate.
+    pub(super) fn unauthenticated(
+        detail: impl Into<Cow<'static, str>>,
+        challenge: &'static str,
+    ) -> Self {
+        let members = Members::Challenge(challenge);
+        Self { members, ..Self::detailed(&codes::UNAUTHENTICATED, detail) }
+    }
+
+    /// A hook's payload that its rules make nothing of.
+    pub(super) fn unmapped(why: &Unmapped) -> Self {
+        let members = match why {
+            Unmapped::NoRule { .. } => Members::None,
+            Unmapped::Missing { field, .. } | Unmapped::Value { field, .. } => {
+                Members::Field(shortened(field.clone().into(), FIELD_CHARS_MAX).into_owned())
+            }
+        };
+        Self { members, ..Self::detailed(&codes::UNMAPPED, why.to_string()) }
     }
 
     /// A body larger than the server takes.
@@ -135,7 +161,7 @@ impl Serialize for Problem {
         map.serialize_entry("detail", &self.detail)?;
         map.serialize_entry("code", self.code.code)?;
         match &self.members {
-            Members::None => {}
+            Members::None | Members::Challenge(_) => {}
             Members::Field(field) => map.serialize_entry("field", field)?,
             Members::ShortLines(lines) => map.serialize_entry("lines", lines)?,
             Members::LimitedLines(lines) => map.serialize_entry("lines", lines)?,
@@ -171,6 +197,10 @@ impl IntoResponse for Problem {
         *response.status_mut() =
             StatusCode::from_u16(self.code.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        if let Members::Challenge(challenge) = self.members {
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if let Some(seconds) = self.code.retry_after_s() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::{State, codes, json, problem::Problem};
+use super::{State, codes, json, partners::Caller, problem::Problem};
 use crate::{
     engine::Key,
     model::{IdempotencyKey, Invalid},
@@ -43,6 +43,17 @@ impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
         let bytes = read_json(request, state).await?;
         if bytes.is_empty() { Ok(Self(T::default())) } else { json::parse(&bytes).map(Self) }
+    }
+}
+
+/// A JSON body as it came, for who must check it before it is parsed.
+pub(super) struct RawJson(pub Bytes);
+
+impl FromRequest<State> for RawJson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
+        read_json(request, state).await.map(Self)
     }
 }
 
@@ -147,13 +158,14 @@ async fn drain(mut body: Body, bytes_max: usize) {
 
 /// The `Idempotency-Key` of a request that has an effect, in the scope of its partner.
 pub(super) struct Keyed {
+    caller: Caller,
     key: IdempotencyKey,
 }
 
 impl Keyed {
-    /// As the engine takes it. Without API keys there is one partner, who has no name.
+    /// As the engine takes it.
     pub(super) fn key(&self) -> Key<'_> {
-        Key { partner: "", key: &self.key }
+        Key { partner: self.caller.name(), key: &self.key }
     }
 }
 
@@ -169,7 +181,7 @@ impl FromRequestParts<State> for Keyed {
         }
         let text = std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}");
         let key = text.parse().map_err(|e: Invalid| Problem::malformed(NAME, e.0))?;
-        Ok(Self { key })
+        Ok(Self { caller: Caller::of(&parts.extensions), key })
     }
 }
 

@@ -10,8 +10,8 @@ use axum::{
 
 use super::{
     State, batch, codes,
-    front::{Front, Gate},
-    import, metrics, openapi, operations, order_events, orders, pages,
+    front::{Access, Front, Gate},
+    hooks, import, metrics, openapi, operations, order_events, orders, pages,
     problem::Problem,
     reservations, stock,
 };
@@ -58,6 +58,7 @@ fn build(state: &State) -> Routes<'_> {
             Counted,
             order_events::receive_return,
         )
+        .post("/v1/hooks/{partner}", Counted, hooks::receive)
         .get("/v1/sinks", Open, operations::sinks)
         .get("/v1/status", Open, operations::status)
         .get("/livez", Open, operations::livez)
@@ -103,7 +104,7 @@ impl<'a> Routes<'a> {
         handler: impl Handler<T, State>,
     ) -> Self {
         let endpoint = self.state.requests().endpoint(path, name(&method));
-        let handler = handler.layer(Front::new(self.state, endpoint, gate));
+        let handler = handler.layer(Front::new(self.state, endpoint, gate, access(path)));
         self.router = self.router.route(path, on(filter, handler));
         self.served.push((method, path));
         self
@@ -112,13 +113,20 @@ impl<'a> Routes<'a> {
     /// Adds what answers for everything else.
     fn finish(mut self) -> Self {
         let endpoint = self.state.requests().endpoint("none", "any");
-        let front = Front::new(self.state, endpoint, Gate::Open);
+        let front = Front::new(self.state, endpoint, Gate::Open, Access::Anyone);
         self.router = self
             .router
             .method_not_allowed_fallback(method_not_allowed.layer(front.clone()))
             .fallback_service(any(not_found.layer(front)));
         self
     }
+}
+
+/// Where there are API keys, health, the pages and the OpenAPI document need none; a hook is known by
+/// its signature.
+fn access(path: &str) -> Access {
+    let keyed = path.starts_with("/v1/") && !path.starts_with("/v1/hooks/") || path == "/metrics";
+    if keyed { Access::Key } else { Access::Anyone }
 }
 
 fn name(method: &Method) -> &'static str {

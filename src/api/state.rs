@@ -8,7 +8,7 @@ use std::sync::{
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
-use super::{Options, codes, problem::Problem};
+use super::{Options, Partners, codes, problem::Problem};
 use crate::{engine::Engine, model::sink::SinkView, telemetry::Requests};
 
 /// What the far end shows of itself.
@@ -32,6 +32,7 @@ pub struct State(Arc<Shared>);
 
 struct Shared {
     options: Options,
+    partners: Partners,
     ready: OnceLock<Ready>,
     draining: AtomicBool,
     in_flight: AtomicUsize,
@@ -48,9 +49,16 @@ struct Ready {
 
 impl State {
     /// A state without an engine yet: requests get 503 `starting` until [`State::ready`].
+    /// Without partners: no keys are asked for, no hooks are taken.
     pub fn new(options: Options) -> Self {
+        Self::with_partners(options, Partners::default())
+    }
+
+    /// The same with partners.
+    pub fn with_partners(options: Options, partners: Partners) -> Self {
         Self(Arc::new(Shared {
             options,
+            partners,
             ready: OnceLock::new(),
             draining: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -79,6 +87,11 @@ impl State {
     /// The limits.
     pub fn options(&self) -> &Options {
         &self.0.options
+    }
+
+    /// Who may call, and whose messages are taken.
+    pub(super) fn partners(&self) -> &Partners {
+        &self.0.partners
     }
 
     /// Requests under way that count against the limit.

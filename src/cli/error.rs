@@ -10,6 +10,14 @@ pub enum Error {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// A partner's secrets can't be used.
+    #[error("the partner `{name}`: {reason}")]
+    Partner {
+        /// Which partner.
+        name: String,
+        /// What is wrong, without a secret.
+        reason: String,
+    },
     /// The arguments are, together, wrong.
     #[error("{0}")]
     Usage(String),
@@ -86,7 +94,7 @@ impl Error {
     /// The exit code for it.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Usage(_) => 2,
+            Self::Config(_) | Self::Partner { .. } | Self::Usage(_) => 2,
             Self::Poisoned(_) => 4,
             _ => 3,
         }

@@ -9,6 +9,7 @@ mod demo;
 mod error;
 mod logging;
 mod options;
+mod partners;
 mod server;
 mod stock;
 mod wal;

@@ -24,7 +24,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use super::{Error, Outcome, Source, options, runtime};
+use super::{Error, Outcome, Source, options, partners, runtime};
 
 /// Serve until told to stop.
 #[derive(Debug, Args)]
@@ -132,10 +132,11 @@ impl Running {
     /// Listens, opens the engine, starts the sinks; done once requests are served.
     pub async fn start(config: &Config) -> Result<Self, Error> {
         let server = &config.server;
+        let partners = partners::partners(config, |name| std::env::var(name).ok())?;
         let failed = |source| Error::Listen { address: server.listen, source };
         let listener = TcpListener::bind(server.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let state = api::State::new(options::api(server));
+        let state = api::State::with_partners(options::api(server), partners);
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
         let http = tokio::spawn(api::serve(listener, state.clone(), shutdown));

@@ -8,7 +8,10 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Error, SinkConfig};
+use super::{Config, Error, PartnerConfig, SinkConfig};
+
+/// The most partners: a key is compared with each.
+const PARTNERS_MAX: usize = 1_000;
 
 /// Where each key was set, so that an error can name the place.
 #[derive(Debug, Clone)]
@@ -40,7 +43,8 @@ impl Source {
         }
     }
 
-    /// The line of a key in the file; of a sink's key that is absent, the line of the sink.
+    /// The line of a key in the file; of a sink's or partner's key that is absent, the line of the
+    /// nearest that there is.
     fn line(&self, key: &str) -> Option<usize> {
         let table = DeTable::parse(&self.text).ok()?;
         let mut at = None;
@@ -48,7 +52,7 @@ impl Source {
         for part in key.split('.') {
             match step(node, part) {
                 Some((offset, found)) => (at, node) = (Some(offset), found),
-                None if key.starts_with("sinks.") => break,
+                None if key.starts_with("sinks.") || key.starts_with("partners.") => break,
                 None => return None,
             }
         }
@@ -81,15 +85,17 @@ pub(super) fn check(config: &Config, source: &Source) -> Result<(), Error> {
     check_server(config, source)?;
     check_log(config, source)?;
     check_engine(config, source)?;
-    check_sinks(&config.sinks, source)
+    check_sinks(&config.sinks, source)?;
+    check_partners(config, source)
 }
 
 fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
     let server = &config.server;
-    if !server.listen.ip().is_loopback() {
+    let keys = config.partners.iter().any(PartnerConfig::has_key);
+    if !server.listen.ip().to_canonical().is_loopback() && !keys {
         let reason = format!(
             "is {}, which others can reach, and there are no API keys to keep them out: \
-             use a loopback address such as 127.0.0.1:7411, behind a proxy if need be",
+             give a partner one (`[[partners]]`), or use a loopback address such as 127.0.0.1:7411",
             server.listen
         );
         return Err(source.unusable("server.listen", reason));
@@ -184,6 +190,37 @@ fn check_sinks(sinks: &[SinkConfig], source: &Source) -> Result<(), Error> {
         if !seen.insert(&sink.name) {
             let reason = format!("is `{}`, which an earlier sink has", sink.name);
             return Err(source.unusable(&key("name"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn check_partners(config: &Config, source: &Source) -> Result<(), Error> {
+    let partners = &config.partners;
+    if partners.len() > PARTNERS_MAX {
+        return Err(source.unusable("partners", format!("must be at most {PARTNERS_MAX}")));
+    }
+    let (mut names, mut keys) = (HashSet::new(), HashSet::new());
+    for (i, partner) in partners.iter().enumerate() {
+        let key = |name: &str| format!("partners.{i}.{name}");
+        if let Err(wrong) = partner.validate() {
+            let (field, reason) = wrong.split_once(": ").unwrap_or(("name", &wrong));
+            return Err(source.unusable(&key(field), reason));
+        }
+        if !names.insert(&partner.name) {
+            let reason = format!("is `{}`, which an earlier partner has", partner.name);
+            return Err(source.unusable(&key("name"), reason));
+        }
+        let hash = partner.api_key_sha256.as_ref().map(|hash| hash.to_ascii_lowercase());
+        if hash.is_some_and(|hash| !keys.insert(hash)) {
+            return Err(source.unusable(&key("api_key_sha256"), "is an earlier partner's too"));
+        }
+        if let Some(hook) = &partner.hook
+            && config.engine.retention_ms / 2_000 < hook.tolerance_s
+        {
+            let reason = "must be at most half of `engine.retention_ms`: a message that could come \
+                          again must not be forgotten before";
+            return Err(source.unusable(&key("hook.tolerance_s"), reason));
         }
     }
     Ok(())

@@ -34,8 +34,8 @@ impl Name {
             return Err(wrong("must be in capital letters"));
         }
         let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
-        if section == "sinks" {
-            return Err(wrong("sinks can be set in the file only"));
+        if section == "sinks" || section == "partners" {
+            return Err(wrong("sinks and partners can be set in the file only"));
         }
         if !SECTIONS.contains(&section.as_str()) {
             return Err(wrong("names no section; there are SERVER, LOG and ENGINE"));

@@ -10,7 +10,8 @@
 //!   variable of the environment. Nothing is ignored silently.
 //! - `HOLDFAST__SECTION__KEY` in the environment overrides a key of the sections `server`, `log` and
 //!   `engine`. The double underscore keeps clear of the variables that container platforms make
-//!   from a service's name. Sinks, being a list, come from the file alone.
+//!   from a service's name. Sinks and partners, being lists, come from the file alone; the
+//!   secrets of partners may stand in variables that the file names.
 //! - Units stand last in a name: `_ms` milliseconds, `_bytes` bytes (a number, or a text such as
 //!   `"64 MiB"`), `_max` the most there may be.
 //!
@@ -20,6 +21,7 @@
 mod check;
 mod environment;
 mod error;
+mod partner;
 mod sink;
 mod size;
 
@@ -34,6 +36,7 @@ use crate::model::Location;
 
 pub use check::Source;
 pub use error::Error;
+pub use partner::*;
 pub use sink::*;
 pub use size::{ByteSize, NotASize};
 
@@ -50,13 +53,16 @@ pub struct Config {
     /// The receivers behind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<SinkConfig>,
+    /// Who may call, and whose messages are taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub partners: Vec<PartnerConfig>,
 }
 
 /// The HTTP server, and where the data lies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// The address to listen on; only loopback ones, as long as there are no API keys.
+    /// The address to listen on; without API keys (`[[partners]]`) only a loopback one.
     pub listen: SocketAddr,
     /// The data directory.
     pub data: PathBuf,
@@ -264,8 +270,8 @@ impl Config {
         variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         overrides: &Overrides,
     ) -> Result<Self, Error> {
-        let mut config: Self = toml::from_str(text)
-            .map_err(|source| Error::File { path: path.to_owned(), source: Box::new(source) })?;
+        let mut config: Self =
+            toml::from_str(text).map_err(|source| Error::in_file(path, text, source))?;
         let mut source = Source::new(path, text);
         for (name, value) in environment::overrides(variables)? {
             config = environment::apply(config, &name, &value)?;
@@ -283,9 +289,10 @@ impl Config {
         Ok(config)
     }
 
-    /// The same without what must not be shown: the secrets of the sinks.
+    /// The same without what must not be shown: the secrets of sinks and partners.
     pub fn without_secrets(mut self) -> Self {
         self.sinks = self.sinks.into_iter().map(SinkConfig::without_secrets).collect();
+        self.partners = self.partners.into_iter().map(PartnerConfig::without_secrets).collect();
         self
     }
 

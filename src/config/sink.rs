@@ -6,9 +6,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::model::signature::signing_key;
 
 /// The most characters a sink's name may have.
 pub const SINK_NAME_CHARS_MAX: usize = 32;
@@ -209,13 +210,13 @@ impl SinkConfig {
     /// # Errors
     /// What is wrong, beginning with the field's name.
     pub fn validate(&self) -> Result<(), String> {
-        self.check_name()?;
+        check_name(&self.name)?;
         self.check_url()?;
         self.check_headers()?;
         self.check_window()?;
         self.check_retry()?;
         if let Some(secret) = &self.signing_secret {
-            signing_key(secret)?;
+            signing_key(secret).map_err(|e| format!("signing_secret: {e}"))?;
         }
         self.check_accounts()
     }
@@ -232,16 +233,6 @@ impl SinkConfig {
         let mut first = [0; 8];
         first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
         u64::from_le_bytes(first)
-    }
-
-    fn check_name(&self) -> Result<(), String> {
-        let allowed =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        let length = self.name.len();
-        if !(1..=SINK_NAME_CHARS_MAX).contains(&length) || !self.name.bytes().all(allowed) {
-            return Err("name: must be 1 to 32 lower-case letters, digits, `-` or `_`".into());
-        }
-        Ok(())
     }
 
     fn check_url(&self) -> Result<(), String> {
@@ -319,15 +310,13 @@ const OWN_HEADERS: [&str; 7] = [
     "webhook-signature",
 ];
 
-/// The key in a `whsec_` secret.
-///
-/// # Errors
-/// What is wrong, without the secret.
-pub fn signing_key(secret: &str) -> Result<Vec<u8>, String> {
-    let wrong = || "signing_secret: must be `whsec_` and 24 to 64 bytes in base64".to_owned();
-    let text = secret.strip_prefix("whsec_").ok_or_else(wrong)?;
-    let key = STANDARD.decode(text).map_err(|_| wrong())?;
-    if (24..=64).contains(&key.len()) { Ok(key) } else { Err(wrong()) }
+/// Refuses what is no name of a sink or a partner.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    if !(1..=SINK_NAME_CHARS_MAX).contains(&name.len()) || !name.bytes().all(allowed) {
+        return Err("name: must be 1 to 32 lower-case letters, digits, `-` or `_`".into());
+    }
+    Ok(())
 }
 
 fn between(field: &str, value: u64, least: u64, most: u64) -> Result<(), String> {

@@ -52,6 +52,35 @@ fn not_at_their_default(text: &str) -> Vec<&str> {
     wrong
 }
 
+/// The example's partner, uncommented.
+fn example_partner() -> String {
+    EXAMPLE
+        .lines()
+        .skip_while(|line| !line.starts_with("# [[partners]]"))
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.strip_prefix("# ").unwrap_or("").to_owned() + "\n")
+        .collect()
+}
+
+#[test]
+fn the_partner_of_the_example_is_complete_and_at_its_defaults() {
+    let text = example_partner();
+    let partners = load(&text, &[]).unwrap().partners;
+    let [PartnerConfig { name, hook: Some(hook), .. }] = partners.as_slice() else {
+        panic!("one with a hook");
+    };
+    assert_eq!((name.as_str(), hook.rules.len()), ("warehouse", 1));
+    let bare = "[[partners]]\nname = \"a\"\nhook = { secret_env = \"S\" }";
+    let bare = load(bare, &[]).unwrap().partners.remove(0).hook.unwrap();
+    assert_eq!((hook.scheme, hook.tolerance_s), (bare.scheme, bare.tolerance_s));
+    for (key, default) in [("scheme", "\"standard_webhooks\""), ("tolerance_s", "300")] {
+        assert!(text.contains(&format!("Default: {default}.\n{key} = {default}\n")), "{key}");
+    }
+    for key in ["api_key_sha256", "api_key_env", "secret", "secret_env", "rules"] {
+        assert!(text.contains(&format!("{key} = ")) || text.contains(&format!(".{key}]")), "{key}");
+    }
+}
+
 #[test]
 fn every_comment_of_the_example_ends_in_the_default() {
     assert_eq!(not_at_their_default(EXAMPLE), Vec::<&str>::new());
@@ -193,6 +222,7 @@ fn a_wrong_variable_is_named() {
         ("HOLDFAST__MOTOR__KEYS_MAX", "9", "names no section"),
         ("HOLDFAST__engine__keys_max", "9", "capital letters"),
         ("HOLDFAST__SINKS__NAME", "erp", "in the file only"),
+        ("HOLDFAST__PARTNERS__NAME", "erp", "in the file only"),
         ("HOLDFAST__LOG__ACK", "disc", "unknown variant `disc`"),
     ] {
         let error = error("", &[(name, value)]);

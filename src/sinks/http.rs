@@ -11,11 +11,12 @@ use reqwest::{
     redirect::Policy,
 };
 
-use super::{Signer, judge};
+use super::judge;
 use crate::{
     config::SinkConfig,
     delivery::{Outcome, Partner, Sending},
     feed::Batch,
+    model::signature::Signer,
 };
 
 /// The most of an answer that is read.
@@ -43,7 +44,8 @@ impl HttpPartner {
             .pool_max_idle_per_host(1)
             .build()
             .map_err(|e| format!("url: no client for it: {}", e.without_url()))?;
-        let signer = config.signing_secret.as_deref().map(Signer::new).transpose()?;
+        let signer = config.signing_secret.as_deref().map(Signer::new).transpose();
+        let signer = signer.map_err(|e| format!("signing_secret: {e}"))?;
         Ok(Self { client, url, headers: headers(config)?, signer })
     }
 

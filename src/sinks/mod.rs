@@ -1,4 +1,4 @@
-//! What speaks to partners: the HTTP connector, its signatures, and the built-in receivers that
+//! What speaks to partners: the HTTP connector, and the built-in receivers that
 //! stand in for partners in the demo and in tests.
 //!
 //! [`start`] joins the configured sinks to the delivery.
@@ -6,10 +6,8 @@
 mod http;
 mod judge;
 pub mod receiver;
-mod webhook;
 
 pub use http::HttpPartner;
-pub use webhook::Signer;
 
 use tokio::runtime;
 

@@ -32,7 +32,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub use book::{BATCHES_MAX, Sum, Totals};
 use book::{Book, Verdict};
 
-use super::Signer;
+use crate::model::signature::Signer;
 
 /// How the receiver behaves; may be changed while it runs.
 #[derive(Debug, Clone, Default)]

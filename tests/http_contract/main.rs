@@ -3,12 +3,15 @@
 
 mod bodies;
 mod common_rules;
+mod hooks;
+mod hooks_stripe;
 mod hostile;
 mod idempotency;
 mod limits;
 mod operations;
 mod order_events;
 mod orders;
+mod partners;
 mod reservations;
 mod stock;
 mod stock_import;

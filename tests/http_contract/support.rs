@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use holdfast::{
-    api::{self, NoSinks, Options, Sinks, State},
+    api::{self, NoSinks, Options, Partners, Sinks, State},
     engine::{self, Engine},
     wal,
 };
@@ -79,6 +79,20 @@ impl Server {
         Self::in_dir(TempDir::new().unwrap(), Options::default(), sinks).await
     }
 
+    /// A server that knows these partners.
+    pub async fn with_partners(options: Options, partners: Partners) -> Self {
+        let state = State::with_partners(options, partners);
+        Self::with_state(TempDir::new().unwrap(), state).await
+    }
+
+    async fn with_state(dir: TempDir, state: State) -> Self {
+        let engine = open(dir.path());
+        let mut server = Self::serving(dir, state).await;
+        server.state.ready(engine.clone(), Arc::new(NoSinks));
+        server.engine = Some(engine);
+        server
+    }
+
     async fn in_dir(dir: TempDir, options: Options, sinks: Arc<dyn Sinks>) -> Self {
         let engine = open(dir.path());
         let mut server = Self::not_ready(dir, options).await;
@@ -93,9 +107,12 @@ impl Server {
     }
 
     async fn not_ready(dir: TempDir, options: Options) -> Self {
+        Self::serving(dir, State::new(options)).await
+    }
+
+    async fn serving(dir: TempDir, state: State) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = State::new(options);
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
             let _ = stopped.await;
@@ -116,6 +133,13 @@ impl Server {
             engine.close().unwrap();
         }
         self.dir
+    }
+
+    /// The same with another one that knows these partners.
+    pub async fn restarted_with(mut self, partners: Partners) -> Self {
+        self.begin_stop();
+        let dir = self.stopped().await;
+        Self::with_state(dir, State::with_partners(Options::default(), partners)).await
     }
 
     /// Stops it and starts another one on the same data.

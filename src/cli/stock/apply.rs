@@ -7,6 +7,7 @@ use holdfast::{
     engine::{Engine, Refusal},
     model::command::ImportStock,
 };
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 
 use super::{
@@ -37,10 +38,16 @@ struct ImportRefusal {
 }
 
 /// Sends the rows to a running server.
-pub fn over_http<W: Write>(mut rows: Rows, url: &str, tally: &mut Tally<W>) -> Result<(), Error> {
+pub fn over_http<W: Write>(
+    mut rows: Rows,
+    url: &str,
+    api_key: Option<&str>,
+    tally: &mut Tally<W>,
+) -> Result<(), Error> {
     let target = format!("{}/v1/stock/import", url.trim_end_matches('/'));
     let client = reqwest::Client::builder()
         .timeout(CHUNK_TIMEOUT)
+        .default_headers(authorization(api_key)?)
         .build()
         .map_err(|e| server_error(&target, &e))?;
     let runtime = runtime(1)?;
@@ -58,6 +65,15 @@ pub fn over_http<W: Write>(mut rows: Rows, url: &str, tally: &mut Tally<W>) -> R
             tally.refuse(&Refused { line, code: refused.code, detail: refused.detail })?;
         }
     }
+}
+
+/// The header that says who calls.
+fn authorization(api_key: Option<&str>) -> Result<HeaderMap, Error> {
+    let Some(key) = api_key else { return Ok(HeaderMap::new()) };
+    let wrong = |_| Error::Usage("the API key must be visible ASCII".to_owned());
+    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(wrong)?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
 /// The next rows that can be sent; wrong ones are refused on the way.

@@ -66,6 +66,10 @@ pub struct Import {
     /// The running server.
     #[arg(long, default_value = "http://127.0.0.1:7411", conflicts_with = "data")]
     url: String,
+    /// The API key, where the server has partners. Better in the environment, where other users of the
+    /// machine don't see it.
+    #[arg(long, env = "HOLDFAST_API_KEY", hide_env_values = true, conflicts_with = "data")]
+    api_key: Option<String>,
     /// Work on this data directory, without a server; none may be running on it.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -104,7 +108,7 @@ impl Import {
         let mut tally = Tally { out: std::io::stdout().lock(), applied: 0, refused: 0 };
         match &self.data {
             Some(data) => apply::offline(rows, data, &self.source, &mut tally)?,
-            None => apply::over_http(rows, &self.url, &mut tally)?,
+            None => apply::over_http(rows, &self.url, self.api_key.as_deref(), &mut tally)?,
         }
         writeln!(tally.out, "{} applied, {} refused", tally.applied, tally.refused)
             .map_err(Error::Output)?;
