@@ -31,6 +31,7 @@ mod options;
 mod order_events;
 mod orders;
 mod pages;
+mod parked;
 mod problem;
 mod request;
 mod reservations;

@@ -58,6 +58,8 @@ pub(super) struct ProblemView {
         super::order_events::receive_return,
         super::operations::status,
         super::operations::sinks,
+        super::parked::list,
+        super::parked::release,
         super::operations::livez,
         super::operations::readyz,
         super::metrics::metrics,

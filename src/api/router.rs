@@ -11,7 +11,7 @@ use axum::{
 use super::{
     State, batch, codes,
     front::{Front, Gate},
-    import, metrics, openapi, operations, order_events, orders, pages,
+    import, metrics, openapi, operations, order_events, orders, pages, parked,
     problem::Problem,
     reservations, stock,
 };
@@ -59,6 +59,8 @@ fn build(state: &State) -> Routes<'_> {
             order_events::receive_return,
         )
         .get("/v1/sinks", Open, operations::sinks)
+        .get("/v1/sinks/{name}/parked", Open, parked::list)
+        .post("/v1/sinks/{name}/parked/{order_id}/release", Counted, parked::release)
         .get("/v1/status", Open, operations::status)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)

@@ -7,11 +7,13 @@ pub mod fact;
 mod ids;
 pub mod life;
 mod money;
+pub mod posting;
 mod quantity;
 pub mod sink;
 mod time;
 pub mod totals;
 pub mod view;
+pub mod worth;
 
 pub use ids::*;
 pub use money::*;
