@@ -4,14 +4,7 @@
 //! its records here and its seals a step ahead on a thread of their own, so that memory does not grow
 //! with the log.
 
-use std::{
-    collections::BTreeSet,
-    io::Write,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    sync::mpsc,
-    thread,
-};
+use std::{collections::BTreeSet, io::Write, ops::ControlFlow, path::Path, sync::mpsc, thread};
 
 use clap::{Args, Subcommand};
 use holdfast::{
@@ -126,15 +119,16 @@ fn verify(path: &Path, sink: &SinkConfig, incarnation: Incarnation) -> Result<Re
 }
 
 fn send_seals(
-    path: &PathBuf,
+    path: &Path,
     sink: &str,
     out: &mpsc::SyncSender<Result<Seal, String>>,
 ) -> Result<(), wal::Error> {
     let sent = inspect(path, &mut |record| {
         let ours = seal_of(record).filter(|s| s.as_ref().map_or(true, |seal| seal.sink == sink));
-        match ours.map(|seal| out.send(seal)) {
-            Some(Err(_)) => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
+        // Nobody listens any more where the records can't be read.
+        match ours.is_none_or(|seal| out.send(seal).is_ok()) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
         }
     });
     sent.map(drop)

@@ -403,8 +403,8 @@ fn own_faults(entries: &[Entry], chain: [u8; 32], end: [u8; 32], id: &BatchId) -
             let should = render::hex(&chain);
             faults.push(format!("entry {part}: the chain is broken: it should follow {should}"));
         }
-        let sides = entry.postings.iter().map(|p| p.debit.checked_sub(p.credit));
-        let off = sides.fold(Some(0_i128), |sum, side| sum?.checked_add(side?));
+        let mut sides = entry.postings.iter().map(|p| p.debit.checked_sub(p.credit));
+        let off = sides.try_fold(0_i128, |sum, side| sum.checked_add(side?));
         if off != Some(0) {
             let by = off.map_or("more than can be".to_owned(), |off| off.to_string());
             faults.push(format!("entry {part}: is off balance by {by}"));
