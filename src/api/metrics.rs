@@ -106,7 +106,7 @@ fn expose_log(log: &Stats, text: &mut Exposition) {
 /// A number of a sink: name, help, how to read it.
 type Reading = (&'static str, &'static str, fn(&SinkView) -> f64);
 
-const SINK_GAUGES: [Reading; 6] = [
+const SINK_GAUGES: [Reading; 8] = [
     ("holdfast_sink_running", "1 while it runs.", |s| f64::from(u8::from(s.state == "running"))),
     ("holdfast_sink_acknowledged_lsn", "All below is with the partner.", |s| {
         s.acknowledged_lsn.0 as f64
@@ -115,12 +115,19 @@ const SINK_GAUGES: [Reading; 6] = [
     ("holdfast_sink_lag_seconds", "Age of the oldest of them.", |s| s.lag_ms as f64 / 1e3),
     ("holdfast_sink_concurrency", "Requests allowed at once.", |s| s.concurrency as f64),
     ("holdfast_sink_dead_letters", "Lines set aside.", |s| s.dead_letters as f64),
+    ("holdfast_sink_parked", "Records waiting for others.", |s| s.parked as f64),
+    ("holdfast_sink_parked_age_seconds", "Age of the oldest of them.", |s| {
+        s.oldest_parked_age_ms as f64 / 1e3
+    }),
 ];
 
-const SINK_COUNTERS: [Reading; 3] = [
+const SINK_COUNTERS: [Reading; 4] = [
     ("holdfast_sink_batches_delivered", "Batches taken.", |s| s.batches_delivered as f64),
     ("holdfast_sink_events_delivered", "Records in them.", |s| s.events_delivered as f64),
     ("holdfast_sink_retries", "Attempts after the first.", |s| s.retries as f64),
+    ("holdfast_sink_parked_overflows", "Booked early for lack of room to wait.", |s| {
+        s.parked_overflows as f64
+    }),
 ];
 
 fn expose_sinks(sinks: &[SinkView], text: &mut Exposition) {

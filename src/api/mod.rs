@@ -32,6 +32,7 @@ mod options;
 mod order_events;
 mod orders;
 mod pages;
+mod parked;
 mod partners;
 mod problem;
 mod request;

@@ -59,6 +59,8 @@ pub(super) struct ProblemView {
         super::hooks::receive,
         super::operations::status,
         super::operations::sinks,
+        super::parked::list,
+        super::parked::release,
         super::operations::livez,
         super::operations::readyz,
         super::metrics::metrics,

@@ -11,7 +11,7 @@ use axum::{
 use super::{
     State, batch, codes,
     front::{Access, Front, Gate},
-    hooks, import, metrics, openapi, operations, order_events, orders, pages,
+    hooks, import, metrics, openapi, operations, order_events, orders, pages, parked,
     problem::Problem,
     reservations, stock,
 };
@@ -60,6 +60,8 @@ fn build(state: &State) -> Routes<'_> {
         )
         .post("/v1/hooks/{partner}", Counted, hooks::receive)
         .get("/v1/sinks", Open, operations::sinks)
+        .get("/v1/sinks/{name}/parked", Open, parked::list)
+        .post("/v1/sinks/{name}/parked/{order_id}/release", Counted, parked::release)
         .get("/v1/status", Open, operations::status)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)

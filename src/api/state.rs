@@ -9,12 +9,28 @@ use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use super::{Options, Partners, codes, problem::Problem};
-use crate::{engine::Engine, model::sink::SinkView, telemetry::Requests};
+use crate::{
+    engine::Engine,
+    model::sink::{ParkedView, Release, SinkView},
+    telemetry::Requests,
+};
 
 /// What the far end shows of itself.
 pub trait Sinks: Send + Sync {
     /// Every sink as it stands now, in the order of the configuration. Must not wait.
     fn snapshot(&self) -> Vec<SinkView>;
+
+    /// What a sink holds back until something else is booked, oldest first; `None` if there is no such
+    /// sink. Must not wait.
+    fn parked(&self, _sink: &str) -> Option<Vec<ParkedView>> {
+        None
+    }
+
+    /// Asks a sink to release what it has parked of an order; `None` if there is no such sink. Must not
+    /// wait.
+    fn release_parked(&self, _sink: &str, _order_id: &str) -> Option<Release> {
+        None
+    }
 }
 
 /// The far end of a server that has none.
@@ -113,6 +129,16 @@ impl State {
     /// The sinks as they stand; none before the start is done.
     pub(super) fn sinks(&self) -> Vec<SinkView> {
         self.0.ready.get().map(|ready| ready.sinks.snapshot()).unwrap_or_default()
+    }
+
+    /// What a sink has parked; `None` if there is no such sink.
+    pub(super) fn parked(&self, sink: &str) -> Option<Vec<ParkedView>> {
+        self.0.ready.get()?.sinks.parked(sink)
+    }
+
+    /// Asks a sink to release what it has parked of an order; `None` if there is no such sink.
+    pub(super) fn release_parked(&self, sink: &str, order_id: &str) -> Option<Release> {
+        self.0.ready.get()?.sinks.release_parked(sink, order_id)
     }
 
     pub(super) fn requests(&self) -> &Requests {

@@ -4,6 +4,7 @@
 //!   standard error.
 //! - The exit code tells what became of it: see [`Outcome`] and [`Error`].
 
+mod books;
 mod check_config;
 mod demo;
 mod error;
@@ -54,6 +55,9 @@ enum Command {
     /// Stock in files.
     #[command(subcommand)]
     Stock(stock::Stock),
+    /// The entries that finance gets, checked against the log of a stopped server.
+    #[command(subcommand)]
+    Books(books::Books),
     /// Look into the log of a stopped server; nothing is changed.
     #[command(subcommand)]
     Wal(wal::Wal),
@@ -122,6 +126,7 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::Serve(serve) => serve.run(),
         Command::Demo(demo) => demo.run(),
         Command::CheckConfig(source) => check_config::run(&source),
+        Command::Books(books) => books.run(),
         Command::Stock(stock) => stock.run(),
         Command::Wal(wal) => wal.run(),
     }

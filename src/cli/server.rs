@@ -13,7 +13,7 @@ use holdfast::{
     config::{Config, Overrides},
     delivery,
     engine::Engine,
-    model::sink::SinkView,
+    model::sink::{ParkedView, Release, SinkView},
     sinks, wal,
 };
 use parking_lot::Mutex;
@@ -114,6 +114,14 @@ pub struct FarEnd(Mutex<Option<Arc<delivery::Handle>>>);
 impl api::Sinks for FarEnd {
     fn snapshot(&self) -> Vec<SinkView> {
         self.0.lock().as_ref().map(|handle| handle.snapshot()).unwrap_or_default()
+    }
+
+    fn parked(&self, sink: &str) -> Option<Vec<ParkedView>> {
+        self.0.lock().as_ref()?.parked(sink)
+    }
+
+    fn release_parked(&self, sink: &str, order_id: &str) -> Option<Release> {
+        self.0.lock().as_ref()?.release_parked(sink, order_id)
     }
 }
 

@@ -9,7 +9,10 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::model::signature::signing_key;
+use crate::model::{
+    posting::{Account, Recognition},
+    signature::signing_key,
+};
 
 /// The most characters a sink's name may have.
 pub const SINK_NAME_CHARS_MAX: usize = 32;
@@ -53,6 +56,18 @@ pub struct Accounts {
     pub tax: String,
     /// Shipping fees, without tax. Default `shipping`.
     pub shipping: String,
+    /// Money that the payment provider has and owes. Default `settlement_clearing`.
+    pub settlement_clearing: String,
+    /// What the payment provider keeps. Default `processor_fees`.
+    pub processor_fees: String,
+    /// Sales given back, without tax. Default `refunds`.
+    pub refunds: String,
+    /// Goods on hand, at cost. Default `inventory`.
+    pub inventory: String,
+    /// What goods cost that were sold. Default `cost_of_goods_sold`.
+    pub cost_of_goods_sold: String,
+    /// What goods cost that came back and can't be sold again. Default `write_off`.
+    pub write_off: String,
 }
 
 impl Default for Accounts {
@@ -62,6 +77,46 @@ impl Default for Accounts {
             revenue: "revenue".into(),
             tax: "tax".into(),
             shipping: "shipping".into(),
+            settlement_clearing: "settlement_clearing".into(),
+            processor_fees: "processor_fees".into(),
+            refunds: "refunds".into(),
+            inventory: "inventory".into(),
+            cost_of_goods_sold: "cost_of_goods_sold".into(),
+            write_off: "write_off".into(),
+        }
+    }
+}
+
+impl Accounts {
+    /// The name of an account.
+    pub fn name(&self, account: Account) -> &str {
+        match account {
+            Account::Receivable => &self.receivable,
+            Account::Revenue => &self.revenue,
+            Account::Tax => &self.tax,
+            Account::Shipping => &self.shipping,
+            Account::Clearing => &self.settlement_clearing,
+            Account::Fees => &self.processor_fees,
+            Account::Refunds => &self.refunds,
+            Account::Inventory => &self.inventory,
+            Account::CostOfGoods => &self.cost_of_goods_sold,
+            Account::WriteOff => &self.write_off,
+        }
+    }
+
+    /// The key of an account in the configuration.
+    fn key(account: Account) -> &'static str {
+        match account {
+            Account::Receivable => "receivable",
+            Account::Revenue => "revenue",
+            Account::Tax => "tax",
+            Account::Shipping => "shipping",
+            Account::Clearing => "settlement_clearing",
+            Account::Fees => "processor_fees",
+            Account::Refunds => "refunds",
+            Account::Inventory => "inventory",
+            Account::CostOfGoods => "cost_of_goods_sold",
+            Account::WriteOff => "write_off",
         }
     }
 }
@@ -110,6 +165,13 @@ pub struct SinkConfig {
     /// Headers sent along, by name; their values are kept out of logs. Default none.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// When a finance sink recognises revenue: `commit`, `shipment` or `invoice`. Default `commit`.
+    #[serde(default)]
+    pub recognition: Recognition,
+    /// The most records of a finance sink that wait for what must be booked first. Beyond it the
+    /// oldest is booked as it is. Default 1,000.
+    #[serde(default = "parked_max")]
+    pub parked_max: u64,
     /// The accounts of a finance sink.
     #[serde(default)]
     pub accounts: Accounts,
@@ -133,6 +195,9 @@ const fn timeout_ms() -> u64 {
 const fn retry_initial_ms() -> u64 {
     100
 }
+const fn parked_max() -> u64 {
+    1_000
+}
 const fn retry_max_ms() -> u64 {
     30_000
 }
@@ -153,6 +218,8 @@ impl Default for SinkConfig {
             retry_max_ms: retry_max_ms(),
             signing_secret: None,
             headers: BTreeMap::new(),
+            recognition: Recognition::default(),
+            parked_max: parked_max(),
             accounts: Accounts::default(),
         }
     }
@@ -175,6 +242,8 @@ impl fmt::Debug for SinkConfig {
             .field("retry_max_ms", &shown.retry_max_ms)
             .field("signing_secret", &shown.signing_secret)
             .field("headers", &shown.headers)
+            .field("recognition", &shown.recognition)
+            .field("parked_max", &shown.parked_max)
             .field("accounts", &shown.accounts)
             .finish()
     }
@@ -225,8 +294,9 @@ impl SinkConfig {
     /// shape the body, so that two seals of one version were rendered alike.
     pub fn render_version(&self) -> u64 {
         let mut hasher = blake3::Hasher::new();
-        let Accounts { receivable, revenue, tax, shipping } = &self.accounts;
-        for part in ["1", &self.name, self.domain.as_str(), receivable, revenue, tax, shipping] {
+        let names = Account::ALL.map(|account| self.accounts.name(account));
+        let head = ["2", &self.name, self.domain.as_str(), self.recognition.as_str()];
+        for part in head.into_iter().chain(names) {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
@@ -264,6 +334,7 @@ impl SinkConfig {
         between("window_events_max", self.window_events_max, 1, 10_000_000)?;
         between("window_ms_max", self.window_ms_max, 1, MS_MAX)?;
         between("lines_max", self.lines_max, 1, 1_000_000)?;
+        between("parked_max", self.parked_max, 1, 100_000)?;
         between("batch_bytes_max", self.batch_bytes_max, BATCH_BYTES_MIN, BATCH_BYTES_LIMIT)
     }
 
@@ -280,14 +351,8 @@ impl SinkConfig {
     }
 
     fn check_accounts(&self) -> Result<(), String> {
-        let Accounts { receivable, revenue, tax, shipping } = &self.accounts;
-        let named = [
-            ("receivable", receivable),
-            ("revenue", revenue),
-            ("tax", tax),
-            ("shipping", shipping),
-        ];
-        for (field, name) in named {
+        for account in Account::ALL {
+            let (field, name) = (Accounts::key(account), self.accounts.name(account));
             let printable = name.bytes().all(|b| (0x20..=0x7e).contains(&b));
             if name.is_empty() || name.len() > 64 || !printable {
                 return Err(format!(
@@ -347,6 +412,7 @@ mod tests {
             ("window_events_max", SinkConfig { window_events_max: 0, ..good() }),
             ("window_ms_max", SinkConfig { window_ms_max: 0, ..good() }),
             ("lines_max", SinkConfig { lines_max: 0, ..good() }),
+            ("parked_max", SinkConfig { parked_max: 0, ..good() }),
             ("batch_bytes_max", SinkConfig { batch_bytes_max: 1 << 20, ..good() }),
             ("timeout_ms", SinkConfig { timeout_ms: 0, ..good() }),
             ("rate_per_s", SinkConfig { rate_per_s: Some(f64::NAN), ..good() }),
@@ -409,6 +475,8 @@ mod tests {
         other.timeout_ms = 1;
         assert_eq!(good().render_version(), other.render_version());
         other.accounts.tax = "1776".into();
+        assert_ne!(good().render_version(), other.render_version());
+        let other = SinkConfig { recognition: Recognition::Invoice, ..good() };
         assert_ne!(good().render_version(), other.render_version());
     }
 }

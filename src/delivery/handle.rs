@@ -14,7 +14,10 @@ use crate::{
     config::SinkConfig,
     engine::Engine,
     feed::{self, Progress, SetAside},
-    model::{Lsn, Timestamp, sink::SinkView},
+    model::{
+        Lsn, Timestamp,
+        sink::{ParkedView, Release, SinkView},
+    },
     wal::Storage,
 };
 
@@ -97,6 +100,18 @@ impl Handle {
     /// What partners refused, by sink; the last thousand each, oldest first.
     pub fn set_aside(&self) -> Vec<(String, Vec<SetAside>)> {
         self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.set_aside())).collect()
+    }
+
+    /// What a sink holds back until something else is booked, oldest first; `None` if there is no such
+    /// sink.
+    pub fn parked(&self, sink: &str) -> Option<Vec<ParkedView>> {
+        let now_ms = (self.now)().millis();
+        self.sinks.iter().find(|s| s.name() == sink).map(|s| s.parked(now_ms))
+    }
+
+    /// Asks a sink to book what it has parked of an order as it is; `None` if there is no such sink.
+    pub fn release_parked(&self, sink: &str, order_id: &str) -> Option<Release> {
+        self.sinks.iter().find(|s| s.name() == sink).map(|s| s.release(order_id))
     }
 
     /// Closes windows at once and waits until every sink has everything that is durable now.

@@ -14,12 +14,13 @@ use crate::{
         },
         fact::Fact,
         life::{Known, Step},
+        sink::Parking,
         view::ReservationState,
     },
     wal::Record,
 };
 
-use super::thing::{Done, Effect, Opened, Shift, Thing, Turned, state_of};
+use super::thing::{Done, Effect, Opened, Sealed, Shift, Thing, Turned, state_of};
 
 /// Reads records' effects; knows which SKU a position is of.
 pub(super) struct Effects<'a> {
@@ -413,14 +414,15 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
 
     fn seal(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Seal>(self.record)?;
-        let effect = Effect::Sealed {
+        let sealed = Sealed {
             lsn: self.record.lsn.0,
             number: event.number.to_native(),
             covers_lsn: event.covers_lsn.to_native(),
             events: event.events.to_native(),
             chain: event.chain,
+            parking: event::to_owned::<Parking>(&event.parking),
         };
-        (self.emit)(Thing::Sink(event.sink.as_str()), effect);
+        (self.emit)(Thing::Sink(event.sink.as_str()), Effect::Sealed(Box::new(sealed)));
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use super::{
     Error,
     codec::{self, Count, Input, Reservation},
     replay::apply_sink,
-    thing::{Done, Effect, Shift, Thing, Turned, letter, made_by},
+    thing::{Done, Effect, Sealed, Shift, Thing, Turned, letter, made_by},
 };
 
 /// A position in a checkpoint.
@@ -159,9 +159,8 @@ fn put_change(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
             shift.put(out);
             Op::Shift
         }
-        Effect::Sealed { lsn, number, covers_lsn, events, chain } => {
-            put_words(out, &[lsn, number, covers_lsn, events]);
-            out.extend_from_slice(&chain);
+        Effect::Sealed(sealed) => {
+            put_archived(&*sealed, out);
             Op::Seal
         }
         Effect::Acknowledged { number, refused } => {
@@ -177,10 +176,8 @@ fn put_change(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
 }
 
 fn sealed(bytes: &[u8]) -> Option<Effect<'static>> {
-    let mut input = Input(bytes);
-    let (lsn, number, covers_lsn) = (input.word()?, input.word()?, input.word()?);
-    let events = input.word()?;
-    Some(Effect::Sealed { lsn, number, covers_lsn, events, chain: *input.0.first_chunk()? })
+    let sealed = from_archived::<Sealed>(bytes).ok()?;
+    Some(Effect::Sealed(Box::new(sealed)))
 }
 
 fn acknowledged(bytes: &[u8]) -> Option<Effect<'static>> {
@@ -420,9 +417,9 @@ mod tests {
 
     #[test]
     fn numbers_of_changes_are_those_that_are_written() {
-        for number in 0..7 {
+        for number in 0..8 {
             assert_eq!(Op::of(number).map(|op| op as u8), Some(number));
         }
-        assert_eq!(Op::of(7), None);
+        assert_eq!(Op::of(8), None);
     }
 }

@@ -26,10 +26,11 @@ use crate::{
             AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, ReleaseLine, Settle,
             Ship, ShipLine,
         },
-        event::{Happened, KeyRef, Of},
+        event::{Happened, KeyRef, Of, OrderData},
         fact::{CameBack, Cancelled, Fact, FactKind, Shipped, Units},
         life::{Known, Wrong},
         view::{FactView, ReservationState, ShortLine},
+        worth::{self, Recognition, Share, Worth},
     },
     wal::{Draft, RoomClass, Storage},
 };
@@ -253,10 +254,12 @@ impl<S: Storage> Core<S> {
         let now_ms = self.now_ms();
         let mut life = order.life.clone();
         life.add(&order.data, &fact, known(request, now_ms));
+        let worth = worth::of(&order.data, &order.life, &life, &fact, sku_of);
+        let worth = worth.map_err(|why| Refusal::malformed("amount", why.0))?;
         let moves = Moves::begin(self, &fact)?;
         let state = life.state(&order.data);
         let turns = self.begin_turns(order, state)?;
-        let record = self.record(request, order, fact, &turns, state);
+        let record = self.record(request, order, (fact, worth), &turns, state);
         let lsn = self.append(ticket, &record, now_ms);
         moves.finish(&record, lsn);
         for turn in turns {
@@ -314,7 +317,7 @@ impl<S: Storage> Core<S> {
         &self,
         request: &Request<'_>,
         order: &Order,
-        fact: Fact,
+        (fact, worth): (Fact, Worth),
         turns: &[Transition<'_>],
         state: ReservationState,
     ) -> Happened {
@@ -327,6 +330,7 @@ impl<S: Storage> Core<S> {
             id: request.id.as_str().to_owned(),
             turned,
             fact,
+            worth,
             state: state as u8,
         }
     }
@@ -523,6 +527,17 @@ fn known(request: &Request<'_>, now_ms: u64) -> Known {
     }
 }
 
+/// Shares that one tax code may have in a record: of a cancellation, of what is sold however it is
+/// recognised, and of what is given back.
+const SHARES_EACH: usize = Recognition::ALL.len() + 1;
+
+/// Bytes of a record's shares at most.
+fn share_bytes(order: &OrderData) -> usize {
+    let share = size_of::<<Share as rkyv::Archive>::Archived>();
+    let codes: usize = order.prices.iter().map(|priced| share + priced.tax_code.len()).sum();
+    SHARES_EACH * (codes + share)
+}
+
 /// Bytes that the record takes at most: a line of a request may become one for each allocation.
 fn record_bytes(request: &Request<'_>, order: &Order) -> usize {
     let lines = request.lines + order.data.allocations.len() + 1;
@@ -531,6 +546,7 @@ fn record_bytes(request: &Request<'_>, order: &Order) -> usize {
         + lines * size_of::<<Cancelled as rkyv::Archive>::Archived>()
         + of
         + request.texts
+        + share_bytes(&order.data)
         + request.order.as_str().len()
         + request.id.as_str().len()
         + 64;

@@ -274,12 +274,15 @@ mod tests {
     #[test]
     fn texts_of_one_beginning_find_their_own() {
         let storage = SimStorage::new();
-        let sealed = |number| Effect::Sealed {
-            lsn: 8 * number,
-            number,
-            covers_lsn: 0,
-            events: 1,
-            chain: [0; 32],
+        let sealed = |number| {
+            Effect::Sealed(Box::new(super::super::thing::Sealed {
+                lsn: 8 * number,
+                number,
+                covers_lsn: 0,
+                events: 1,
+                chain: [0; 32],
+                parking: Default::default(),
+            }))
         };
         let names = ["a-long-name-of-a-sink-1", "a-long-name-of-a-sink-2"];
         for (run, numbers) in [(0, [1, 1]), (1, [2, 2])] {

@@ -23,7 +23,7 @@ use super::{
     Error,
     core::Tables,
     replay_keys::KeyQueue,
-    thing::{Done, Effect, Opened, Shift, Thing, Turned},
+    thing::{Done, Effect, Opened, Sealed, Shift, Thing, Turned},
 };
 
 /// The tables while they are being filled, and what the log says besides.
@@ -232,11 +232,12 @@ impl Replay<'_> {
 
 /// Applies an effect to a sink's state.
 pub(super) fn apply_sink(sink: &mut SinkState, effect: &Effect<'_>) {
-    match *effect {
-        Effect::Sealed { lsn, number, covers_lsn, events, chain } => {
-            sink.sealed(lsn, number, covers_lsn, events, chain);
+    match effect {
+        Effect::Sealed(sealed) => {
+            let Sealed { lsn, number, covers_lsn, events, chain, parking } = (**sealed).clone();
+            sink.sealed(lsn, number, covers_lsn, events, chain, parking);
         }
-        Effect::Acknowledged { number, refused } => sink.acknowledged(number, refused),
+        Effect::Acknowledged { number, refused } => sink.acknowledged(*number, *refused),
         _ => {}
     }
 }

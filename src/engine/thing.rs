@@ -1,12 +1,15 @@
 //! The words in which records are read: what an effect is about, and what it does to it. All of them
 //! borrow from the record, so that reading one costs no allocation unless a cart has several lines.
 
+use rkyv::{Archive, Deserialize, Serialize};
+
 use crate::{
     ledger::{keys::Outcome, reservations::Lines},
     model::{
         Lsn, ReservationId,
         event::{ArchivedOrderData, Event, KeyRef, Placed, Reserve},
         life::Step,
+        sink::Parking,
         view::ReservationState,
     },
 };
@@ -98,6 +101,17 @@ pub(super) struct Done<'r> {
     pub(super) answer: &'r str,
 }
 
+/// What a seal does to its sink.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub(super) struct Sealed {
+    pub(super) lsn: u64,
+    pub(super) number: u64,
+    pub(super) covers_lsn: u64,
+    pub(super) events: u64,
+    pub(super) chain: [u8; 32],
+    pub(super) parking: Parking,
+}
+
 /// What a record does to one thing.
 #[derive(Debug)]
 pub(super) enum Effect<'r> {
@@ -112,7 +126,7 @@ pub(super) enum Effect<'r> {
     LimitGiven { quantity: u32, granted: u64 },
     Placed { data: &'r ArchivedOrderData, reservations: Vec<(u64, u32)>, lsn: u64 },
     Happened(Box<Step>),
-    Sealed { lsn: u64, number: u64, covers_lsn: u64, events: u64, chain: [u8; 32] },
+    Sealed(Box<Sealed>),
     Acknowledged { number: u64, refused: bool },
 }
 

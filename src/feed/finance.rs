@@ -1,158 +1,293 @@
 //! Balanced double-entry journal entries, for the books.
 //!
-//! One entry a window for each kind and currency, with one posting for each account and tax code:
+//! One entry a window for each kind and currency, with one posting for each account and tax code. What a
+//! record posts, and that it balances, is said in one place ([`posting`]); sums are exact (128 bits), and
+//! a sum of zero is left out.
 //!
-//! - an order debits the receivable with what the customer pays, and credits revenue (goods without
-//!   tax, per tax code), tax (per tax code) and shipping (without tax);
-//! - what a line comes to, gross and net, is said in one place ([`totals`]); the tax of shipping has
-//!   no tax code;
-//! - sums are exact (128 bits), and every order is checked to balance before it is added, so that
-//!   every entry does. A sum of zero is left out.
+//! # Causal order
 //!
-//! An entry's `digest` is BLAKE3 over the records that it sums up, in log order: for each its
-//! position (eight bytes, little-endian) and its body. `previous_digest` is that of the sink's entry
-//! before, across batches and restarts; the first has zeros.
+//! What is early (see [`causal`]) is parked and booked by the window that reads the record it waits for,
+//! after it: entries stand in the order in which a business does things. Parked records stand in the
+//! seal of the window that parked them, so that neither a crash nor a recycled log loses one. At most
+//! `parked_max` wait; beyond it the oldest is booked as it is, which is counted and told.
+//!
+//! # Digests
+//!
+//! An entry's `digest` is BLAKE3 over the records that it sums up: for each its position (eight bytes,
+//! little-endian) and its body; first those that its window read, in log order, then those that had been
+//! parked, in log order. `previous_digest` is that of the sink's entry before, across batches and
+//! restarts; the first has zeros. `orders` counts orders that were placed, `records` all records.
 
 use std::collections::BTreeMap;
 
+use rkyv::util::AlignedVec;
 use serde::Serialize;
 
 use super::{
-    Error,
+    Error, causal,
     inventory::{Absorbed, Limits},
+    parked::{Item, ParkedRecords},
     render::{self, Head, Rendered, Stamp},
 };
 use crate::{
     config::Accounts,
     model::{
-        Currency, Invalid, Lsn,
-        event::{self, ArchivedOrderData, Event},
-        totals,
+        Currency, Lsn,
+        event::{self, Event},
+        posting::{self, Account, Booking, Kind, Posting, Recognition},
+        sink::{Parked, Parking},
     },
     wal::Record,
 };
-
-/// What an entry books.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Invoice,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Account {
-    Receivable,
-    Revenue,
-    Tax,
-    Shipping,
-}
-
-impl Account {
-    fn name(self, accounts: &Accounts) -> &str {
-        match self {
-            Self::Receivable => &accounts.receivable,
-            Self::Revenue => &accounts.revenue,
-            Self::Tax => &accounts.tax,
-            Self::Shipping => &accounts.shipping,
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Entry {
     first_lsn: Lsn,
     last_lsn: Lsn,
     orders: u64,
+    records: u64,
     digest: blake3::Hasher,
+    /// Records that had been parked: the digest sums them up last.
+    late: BTreeMap<u64, AlignedVec<8>>,
     /// Debit less credit, by account and tax code (empty: none).
-    postings: BTreeMap<(Account, String), i128>,
+    postings: BTreeMap<Account, BTreeMap<String, i128>>,
 }
 
-/// The entries of an open window.
+/// What a sink's books follow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules<'a> {
+    pub sink: &'a str,
+    pub accounts: &'a Accounts,
+    pub recognition: Recognition,
+    pub parked_max: u64,
+    pub limits: Limits,
+}
+
+/// The entries of an open window, and what waits for a later one.
 #[derive(Debug, Default)]
 pub(super) struct Finance {
     entries: BTreeMap<(Kind, [u8; 3]), Entry>,
     lines: u64,
     bytes: u64,
+    /// Bytes of the seal for what is parked and released.
+    parking_bytes: u64,
+    parked: ParkedRecords,
+    released: Vec<u64>,
+    overflows: u64,
 }
 
-/// An amount for one posting: debit positive, credit negative.
-type Amount<'a> = (Account, &'a str, i128);
+/// What a record asks of the window.
+struct Plan<'a> {
+    own: Option<Booking<'a>>,
+    park: bool,
+    release: Vec<u64>,
+    overflows: bool,
+}
 
 impl Finance {
-    /// Adds a record, unless the window would grow beyond its limits.
-    pub fn absorb(
-        &mut self,
-        record: &Record<'_>,
-        sink: &str,
-        accounts: &Accounts,
-        limits: Limits,
-    ) -> Result<Absorbed, Error> {
-        if record.kind != event::Placed::KIND {
-            return Ok(Absorbed::Nothing);
-        }
-        let (lsn, body) = (record.lsn, record.body);
-        let placed = event::decode::<event::Placed>(lsn, record.kind, record.version, body)?;
-        let amounts = invoice(&placed.order).map_err(|source| Error::Amounts { lsn, source })?;
-        let by = amounts.iter().map(|(_, _, amount)| amount).sum::<i128>();
-        if by != 0 {
-            return Err(Error::Unbalanced { lsn, by });
-        }
-        let key = (Kind::Invoice, placed.order.currency);
-        let (lines, bytes) = self.growth(key, &amounts, sink, accounts);
-        let fits = self.lines + lines <= limits.lines
-            && self.bytes + bytes + render::head_bytes(sink) <= limits.bytes;
-        if !fits && !self.entries.is_empty() {
-            return Ok(Absorbed::Full);
-        }
-        self.lines += lines;
-        self.bytes += bytes;
-        self.entries.entry(key).or_insert_with(|| Entry::new(lsn)).add(lsn, body, amounts);
-        Ok(Absorbed::Taken)
+    /// The first window of a sink.
+    pub fn new(parked: Vec<Parked>) -> Result<Self, Error> {
+        Ok(Self { parked: ParkedRecords::restore(parked)?, ..Self::default() })
     }
 
-    /// The postings and bytes that the amounts add to the batch, at most.
-    fn growth(
-        &self,
-        key: (Kind, [u8; 3]),
-        amounts: &[Amount<'_>],
-        sink: &str,
-        accounts: &Accounts,
-    ) -> (u64, u64) {
-        let entry = self.entries.get(&key);
-        let (mut lines, mut bytes) = (0, 0);
-        if entry.is_none() {
-            bytes += ENTRY_BYTES + render::part_id_bytes(sink);
+    /// The window after this one, which is sealed.
+    pub fn next(self) -> Self {
+        let mut parked = self.parked;
+        parked.sealed();
+        Self { parked, ..Self::default() }
+    }
+
+    pub fn parked(&self) -> &ParkedRecords {
+        &self.parked
+    }
+
+    /// Records released since more may not be parked.
+    pub fn overflows(&self) -> u64 {
+        self.overflows
+    }
+
+    /// What the window's seal says of parked records.
+    pub fn parking(&self) -> Parking {
+        let mut released = self.released.clone();
+        released.sort_unstable();
+        Parking { parked: self.parked.fresh(), released }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.parking_bytes == 0
+    }
+
+    /// Adds a record, unless the window would grow beyond its limits; parks it, if it is early;
+    /// releases what waited for it.
+    pub fn absorb(&mut self, record: &Record<'_>, rules: Rules<'_>) -> Result<Absorbed, Error> {
+        let Some(plan) = self.plan(record, rules)? else { return Ok(Absorbed::Nothing) };
+        let mut growth = Growth::default();
+        if let Some(booking) = &plan.own {
+            growth.add(self, booking, rules);
         }
-        for (account, tax_code, _) in amounts {
-            // A code that stands on several lines of one order counts several times: harmless.
-            let known = entry.is_some_and(|e| e.has(*account, tax_code));
-            if !known {
-                lines += 1;
-                bytes += POSTING_BYTES
-                    + render::json_bytes(account.name(accounts))
-                    + render::json_bytes(tax_code);
+        if plan.park {
+            growth.parking_bytes += PARKED_BYTES + record.body.len() as u64;
+        }
+        for lsn in &plan.release {
+            let Some(item) = self.parked.get(*lsn) else { continue };
+            growth.parking_bytes += 8;
+            if let Some(booking) = booking_of(*lsn, item, rules.recognition)? {
+                growth.add(self, &booking, rules);
             }
         }
-        (lines, bytes)
+        if !self.takes(growth, rules) {
+            return Ok(Absorbed::Full);
+        }
+        let placed = record.kind == event::Placed::KIND;
+        let mut events = plan.release.len() as u64;
+        if let Some(booking) = plan.own {
+            self.entry(&booking, record.lsn).add(record, placed, &booking);
+            events += 1;
+        }
+        if plan.park {
+            self.parked.park(record)?;
+        }
+        self.overflows += u64::from(plan.overflows);
+        for lsn in plan.release {
+            self.release_one(lsn, rules.recognition)?;
+        }
+        Ok(Absorbed::of(events))
     }
 
-    /// The batch's body.
+    /// What a record asks for; `None` if it is nothing to the books.
+    fn plan<'r>(&self, record: &Record<'r>, rules: Rules<'_>) -> Result<Option<Plan<'r>>, Error> {
+        let (lsn, kind, body) = (record.lsn, (record.kind, record.version), record.body);
+        let own = posting::of(lsn, kind, body, rules.recognition)?;
+        let mut plan = Plan { own, park: false, release: Vec::new(), overflows: false };
+        let may_be_early = plan
+            .own
+            .as_ref()
+            .is_some_and(|own| matches!(own.kind, Kind::Settlement | Kind::Refund));
+        if kind.0 == event::Happened::KIND && (may_be_early || !self.parked.is_empty()) {
+            let happened = event::decode::<event::Happened>(lsn, kind.0, kind.1, body)?;
+            plan.park = may_be_early && causal::waits_for(happened, rules.recognition).is_some();
+            plan.release = self.parked.freed_by(happened, rules.recognition);
+        }
+        if plan.park {
+            plan.own = None;
+            let left = self.parked.len().saturating_sub(plan.release.len()) as u64;
+            if let Some(oldest) = self.parked.oldest()
+                && left >= rules.parked_max
+                && !plan.release.contains(&oldest)
+            {
+                plan.release.push(oldest);
+                plan.overflows = true;
+            }
+        }
+        let nothing = plan.own.is_none() && !plan.park && plan.release.is_empty();
+        Ok((!nothing).then_some(plan))
+    }
+
+    /// Releases what is parked of an order, by hand, as far as it fits: how many records.
+    pub fn release(&mut self, order_id: &str, rules: Rules<'_>) -> Result<(u64, Absorbed), Error> {
+        let mut released = 0;
+        while let Some(&lsn) = self.parked.of_order(order_id).first() {
+            let Some(item) = self.parked.get(lsn) else { break };
+            let mut growth = Growth { parking_bytes: 8, ..Growth::default() };
+            if let Some(booking) = booking_of(lsn, item, rules.recognition)? {
+                growth.add(self, &booking, rules);
+            }
+            if !self.takes(growth, rules) {
+                return Ok((released, Absorbed::Full));
+            }
+            self.release_one(lsn, rules.recognition)?;
+            released += 1;
+        }
+        Ok((released, if released == 0 { Absorbed::Nothing } else { Absorbed::of(released) }))
+    }
+
+    /// Sums up a record whatever the limits, for a verification; whether it is anything to the books.
+    pub fn add(&mut self, record: &Record<'_>, recognition: Recognition) -> Result<bool, Error> {
+        let kind = (record.kind, record.version);
+        let booking = posting::of(record.lsn, kind, record.body, recognition)?;
+        if let Some(booking) = &booking {
+            let placed = record.kind == event::Placed::KIND;
+            self.entry(booking, record.lsn).add(record, placed, booking);
+        }
+        Ok(booking.is_some())
+    }
+
+    /// Sums up a record that had been parked.
+    pub fn add_late(
+        &mut self,
+        lsn: u64,
+        kind: (u8, u8),
+        body: AlignedVec<8>,
+        recognition: Recognition,
+    ) -> Result<(), Error> {
+        self.released.push(lsn);
+        // The booking borrows from the body that the entry then keeps.
+        let kept = body.clone();
+        if let Some(booking) = posting::of(Lsn(lsn), kind, &kept, recognition)? {
+            self.entry(&booking, Lsn(lsn)).add_late(lsn, body, &booking);
+        }
+        Ok(())
+    }
+
+    fn release_one(&mut self, lsn: u64, recognition: Recognition) -> Result<(), Error> {
+        match self.parked.remove(lsn) {
+            Some(item) => {
+                self.parking_bytes += 8;
+                self.add_late(lsn, (item.kind, item.version), item.body, recognition)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn entry(&mut self, booking: &Booking<'_>, lsn: Lsn) -> &mut Entry {
+        let key = (booking.kind, booking.currency.as_bytes());
+        self.entries.entry(key).or_insert_with(|| Entry::new(lsn))
+    }
+
+    /// Makes room, if there is: an empty window takes anything.
+    fn takes(&mut self, growth: Growth, rules: Rules<'_>) -> bool {
+        let (lines, bytes) = (self.lines + growth.lines, self.bytes + growth.bytes);
+        let parking_bytes = self.parking_bytes + growth.parking_bytes;
+        let all = bytes + parking_bytes + render::head_bytes(rules.sink);
+        let fits = lines <= rules.limits.lines && all <= rules.limits.bytes;
+        if !fits && !self.is_empty() {
+            return false;
+        }
+        (self.lines, self.bytes, self.parking_bytes) = (lines, bytes, parking_bytes);
+        true
+    }
+
+    /// The batch's body; empty without an entry.
     pub fn render(
         &self,
         head: Head<'_>,
         stamp: Stamp<'_>,
         accounts: &Accounts,
     ) -> Result<Rendered, Error> {
+        let (entries, chain) = self.bodies(stamp, accounts);
+        if entries.is_empty() {
+            return Ok(Rendered { body: Vec::new(), chain });
+        }
+        let body = serde_json::to_vec(&Body { head, entries })?;
+        Ok(Rendered { body, chain })
+    }
+
+    /// The entries as they are rendered, and the digest of the last.
+    fn bodies<'a>(
+        &'a self,
+        stamp: Stamp<'_>,
+        accounts: &'a Accounts,
+    ) -> (Vec<EntryBody<'a>>, [u8; 32]) {
         let mut chain = stamp.chain;
         let mut entries = Vec::with_capacity(self.entries.len());
         for ((kind, currency), entry) in &self.entries {
-            let digest = *entry.digest.finalize().as_bytes();
+            let digest = entry.digest();
             entries.push(EntryBody {
                 entry_id: stamp.id.part(entries.len() + 1),
                 first_lsn: entry.first_lsn,
                 last_lsn: entry.last_lsn,
                 orders: entry.orders,
+                records: entry.records,
                 digest: render::hex(&digest),
                 previous_digest: render::hex(&chain),
                 kind: *kind,
@@ -161,74 +296,115 @@ impl Finance {
             });
             chain = digest;
         }
-        let body = serde_json::to_vec(&Body { head, entries })?;
-        Ok(Rendered { body, chain })
+        (entries, chain)
+    }
+
+    /// The entries alone, as JSON.
+    pub fn render_entries(&self, stamp: Stamp<'_>, accounts: &Accounts) -> Result<Vec<u8>, Error> {
+        Ok(serde_json::to_vec(&self.bodies(stamp, accounts).0)?)
+    }
+}
+
+fn booking_of(lsn: u64, item: &Item, when: Recognition) -> Result<Option<Booking<'_>>, Error> {
+    Ok(posting::of(Lsn(lsn), (item.kind, item.version), &item.body, when)?)
+}
+
+/// What is to be added to a window, at most.
+#[derive(Debug, Clone, Copy, Default)]
+struct Growth {
+    lines: u64,
+    bytes: u64,
+    parking_bytes: u64,
+}
+
+impl Growth {
+    fn add(&mut self, window: &Finance, booking: &Booking<'_>, rules: Rules<'_>) {
+        let entry = window.entries.get(&(booking.kind, booking.currency.as_bytes()));
+        if entry.is_none() {
+            self.bytes += ENTRY_BYTES + render::part_id_bytes(rules.sink);
+        }
+        for Posting { account, tax_code, .. } in &booking.postings {
+            // A code that stands on several lines of one order counts several times: harmless.
+            let known = entry.is_some_and(|e| e.has(*account, tax_code));
+            if !known {
+                self.lines += 1;
+                self.bytes += POSTING_BYTES
+                    + render::json_bytes(rules.accounts.name(*account))
+                    + render::json_bytes(tax_code);
+            }
+        }
     }
 }
 
 impl Entry {
     fn new(lsn: Lsn) -> Self {
-        let digest = blake3::Hasher::new();
-        Self { first_lsn: lsn, last_lsn: lsn, orders: 0, digest, postings: BTreeMap::new() }
-    }
-
-    fn has(&self, account: Account, tax_code: &str) -> bool {
-        // The map is keyed by owned texts; an order has few lines, so a short copy is cheap.
-        self.postings.contains_key(&(account, tax_code.to_owned()))
-    }
-
-    fn add(&mut self, lsn: Lsn, body: &[u8], amounts: Vec<Amount<'_>>) {
-        self.last_lsn = lsn;
-        self.orders += 1;
-        self.digest.update(&lsn.0.to_le_bytes()).update(body);
-        for (account, tax_code, amount) in amounts {
-            // Each amount is below 2^84 and a window has fewer than 2^40 of them.
-            *self.postings.entry((account, tax_code.to_owned())).or_default() += amount;
+        Self {
+            first_lsn: lsn,
+            last_lsn: lsn,
+            orders: 0,
+            records: 0,
+            digest: blake3::Hasher::new(),
+            late: BTreeMap::new(),
+            postings: BTreeMap::new(),
         }
     }
 
+    fn has(&self, account: Account, tax_code: &str) -> bool {
+        self.postings.get(&account).is_some_and(|codes| codes.contains_key(tax_code))
+    }
+
+    fn add(&mut self, record: &Record<'_>, placed: bool, booking: &Booking<'_>) {
+        self.orders += u64::from(placed);
+        self.digest.update(&record.lsn.0.to_le_bytes()).update(record.body);
+        self.post(record.lsn, booking);
+    }
+
+    fn add_late(&mut self, lsn: u64, body: AlignedVec<8>, booking: &Booking<'_>) {
+        self.late.insert(lsn, body);
+        self.post(Lsn(lsn), booking);
+    }
+
+    fn post(&mut self, lsn: Lsn, booking: &Booking<'_>) {
+        self.first_lsn = self.first_lsn.min(lsn);
+        self.last_lsn = self.last_lsn.max(lsn);
+        self.records += 1;
+        for Posting { account, tax_code, amount } in &booking.postings {
+            let codes = self.postings.entry(*account).or_default();
+            // Each amount is below 2^84 and a window has fewer than 2^40 of them.
+            match codes.get_mut(*tax_code) {
+                Some(sum) => *sum += amount,
+                None => drop(codes.insert((*tax_code).to_owned(), *amount)),
+            }
+        }
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let mut digest = self.digest.clone();
+        for (lsn, body) in &self.late {
+            digest.update(&lsn.to_le_bytes()).update(body);
+        }
+        *digest.finalize().as_bytes()
+    }
+
     fn postings<'a>(&'a self, accounts: &'a Accounts) -> Vec<PostingBody<'a>> {
-        debug_assert_eq!(self.postings.values().sum::<i128>(), 0);
-        let sums = self.postings.iter().filter(|(_, sum)| **sum != 0);
-        sums.map(|((account, tax_code), sum)| PostingBody {
-            account: account.name(accounts),
-            tax_code: (!tax_code.is_empty()).then_some(tax_code),
-            debit: (*sum).max(0),
-            credit: (-*sum).max(0),
-        })
-        .collect()
+        let sums = self.postings.iter().flat_map(|(account, codes)| {
+            codes.iter().map(|(tax_code, sum)| (*account, tax_code, *sum))
+        });
+        sums.filter(|(_, _, sum)| *sum != 0)
+            .map(|(account, tax_code, sum)| PostingBody {
+                account: accounts.name(account),
+                tax_code: (!tax_code.is_empty()).then_some(tax_code),
+                debit: sum.max(0),
+                credit: (-sum).max(0),
+            })
+            .collect()
     }
 }
 
-/// What an order books, zero amounts left out. The arithmetic is the one that the order itself is
-/// shown with.
-fn invoice(order: &ArchivedOrderData) -> Result<Vec<Amount<'_>>, Invalid> {
-    let mut amounts = Vec::with_capacity(2 * order.prices.len() + 3);
-    let mut receivable = 0;
-    for line in order.prices.iter() {
-        let (gross, tax) = totals::line(
-            line.unit_price.to_native(),
-            line.quantity.to_native(),
-            line.discount.to_native(),
-            line.tax.to_native(),
-            order.net,
-        )?;
-        receivable += gross;
-        amounts.push((Account::Revenue, line.tax_code.as_str(), tax - gross));
-        amounts.push((Account::Tax, line.tax_code.as_str(), -tax));
-    }
-    let (fee, tax) = (order.shipping.to_native(), order.shipping_tax.to_native());
-    let (gross, tax) = totals::shipping(fee, tax, order.net)?;
-    receivable += gross;
-    amounts.push((Account::Shipping, "", tax - gross));
-    amounts.push((Account::Tax, "", -tax));
-    amounts.push((Account::Receivable, "", receivable));
-    amounts.retain(|(_, _, amount)| *amount != 0);
-    Ok(amounts)
-}
-
+/// The most bytes of a seal for a parked record, without its body.
+const PARKED_BYTES: u64 = 64;
 /// The most bytes of an entry without its name and its postings.
-const ENTRY_BYTES: u64 = 420;
+const ENTRY_BYTES: u64 = 460;
 /// The most bytes of a posting without its texts: two numbers of up to 40 digits, punctuation.
 const POSTING_BYTES: u64 = 140;
 
@@ -245,6 +421,7 @@ struct EntryBody<'a> {
     first_lsn: Lsn,
     last_lsn: Lsn,
     orders: u64,
+    records: u64,
     digest: String,
     previous_digest: String,
     kind: Kind,

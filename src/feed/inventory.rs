@@ -80,8 +80,29 @@ pub(super) enum Absorbed {
     Nothing,
     /// It is summed up.
     Taken,
+    /// It changes the window, and so many records are summed up by that.
+    Changed {
+        /// None if it is parked; several if it released others.
+        events: u64,
+    },
     /// It does not fit; nothing was changed.
     Full,
+}
+
+impl Absorbed {
+    /// What sums up so many records.
+    pub fn of(events: u64) -> Self {
+        if events == 1 { Self::Taken } else { Self::Changed { events } }
+    }
+
+    /// Records that are summed up.
+    pub fn events(self) -> u64 {
+        match self {
+            Self::Nothing | Self::Full => 0,
+            Self::Taken => 1,
+            Self::Changed { events } => events,
+        }
+    }
 }
 
 impl Inventory {

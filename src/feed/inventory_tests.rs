@@ -135,17 +135,18 @@ fn dull_sums<'a>(records: impl Iterator<Item = &'a Written>) -> BTreeMap<(u32, &
     let mut sums = BTreeMap::new();
     for written in records {
         let (lsn, kind, body) = (written.lsn, written.kind, &written.body);
+        let version = written.version;
         let mut add = |position, movement, delta| {
             *sums.entry((position, movement)).or_insert(0) += delta;
         };
-        if let Ok(order) = event::decode::<event::Placed>(lsn, kind, 1, body) {
+        if let Ok(order) = event::decode::<event::Placed>(lsn, kind, version, body) {
             for line in order.order.allocations.iter() {
                 add(line.position.to_native(), "sold", i64::from(line.quantity.to_native()));
             }
-        } else if let Ok(moved) = event::decode::<event::Adjust>(lsn, kind, 1, body) {
+        } else if let Ok(moved) = event::decode::<event::Adjust>(lsn, kind, version, body) {
             let movement = if moved.reason == 0 { "receipt" } else { "adjustment" };
             add(moved.position.to_native(), movement, moved.delta.to_native());
-        } else if let Ok(set) = event::decode::<event::Stock>(lsn, kind, 1, body) {
+        } else if let Ok(set) = event::decode::<event::Stock>(lsn, kind, version, body) {
             add(set.position.to_native(), "adjustment", set.on_hand.to_native());
         }
     }

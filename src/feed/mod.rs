@@ -21,8 +21,11 @@
 //! the delivery tell each other stands in [`Progress`].
 
 mod batch;
+pub mod books;
+mod causal;
 mod finance;
 mod inventory;
+mod parked;
 mod progress;
 mod render;
 mod seal;
@@ -35,7 +38,7 @@ pub use batch::{Batch, BatchId, Rejected};
 pub use progress::{Condition, Fate, PanicGuard, Progress, SetAside};
 
 use crate::{
-    model::{Invalid, Lsn, event},
+    model::{Lsn, event, posting},
     wal,
 };
 
@@ -67,22 +70,9 @@ pub enum Error {
         /// The position's number.
         position: u32,
     },
-    /// An order's amounts make no sense: they were checked when the order was placed.
-    #[error("the amounts of the order at {lsn} make no sense: one {source}")]
-    Amounts {
-        /// The order's record.
-        lsn: Lsn,
-        /// What is wrong.
-        source: Invalid,
-    },
-    /// An order's postings do not add up to nothing.
-    #[error("the order at {lsn} does not balance by {by} minor units; nothing was posted")]
-    Unbalanced {
-        /// The order's record.
-        lsn: Lsn,
-        /// Debit less credit.
-        by: i128,
-    },
+    /// A record can't be booked; nothing of it was posted.
+    #[error(transparent)]
+    Posting(#[from] posting::Error),
     /// A seal that was not acknowledged reads differently from how it was written.
     #[error("the seal at {lsn} is damaged or not the one expected: {what}")]
     WrongSeal {

@@ -7,12 +7,16 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Batch, Rejected, window::Span};
+use super::{
+    Batch, Rejected,
+    window::{ParkedSummary, Span, Window},
+};
 use crate::{
     config::Domain,
     model::{
         Lsn, Timestamp,
-        sink::{LaneView, SinkState, SinkView},
+        posting::Recognition,
+        sink::{LaneView, ParkedView, Parking, Release, SinkState, SinkView},
     },
 };
 
@@ -20,6 +24,8 @@ use crate::{
 const IN_FLIGHT_MAX: usize = 1;
 /// Refused batches and lines that are remembered by name; the log has them all.
 const SET_ASIDE_MAX: usize = 1_000;
+/// Orders whose parked records an operator wants released, and that wait for the feed.
+const RELEASES_MAX: usize = 1_000;
 
 /// How a sink is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +113,10 @@ struct Inner {
     retries: u64,
     rejected_lines: u64,
     set_aside: VecDeque<SetAside>,
+    parked: ParkedSummary,
+    parked_views: Arc<Vec<ParkedView>>,
+    parked_overflows: u64,
+    releases: VecDeque<String>,
     stopping: bool,
     draining: u32,
 }
@@ -141,6 +151,10 @@ impl Progress {
             retries: 0,
             rejected_lines: 0,
             set_aside,
+            parked: ParkedSummary::default(),
+            parked_views: Arc::default(),
+            parked_overflows: 0,
+            releases: VecDeque::new(),
             stopping: false,
             draining: 0,
             state,
@@ -205,6 +219,72 @@ impl Progress {
         inner.window = window;
     }
 
+    /// What is parked now.
+    pub(super) fn parking(&self, window: &Window, when: Recognition) {
+        let parked = window.parked();
+        let mut inner = self.inner.lock();
+        let before = &inner.parked;
+        // Records are parked and released one by one far less often than they are read.
+        if (parked.count, parked.oldest_ms, parked.version)
+            == (before.count, before.oldest_ms, before.version)
+        {
+            return;
+        }
+        inner.parked_views = Arc::new(window.parked_views(when));
+        inner.parked = parked;
+    }
+
+    /// Records of a window were booked before what must come first, since more may not be parked.
+    pub(super) fn count_overflows(&self, records: u64) {
+        if records > 0 {
+            tracing::warn!(
+                sink = self.name,
+                records,
+                "more records are early than may be parked: the oldest were booked as they are"
+            );
+        }
+        self.inner.lock().parked_overflows += records;
+    }
+
+    /// The records that wait for what must be booked first, oldest first; `now_ms` since the epoch.
+    pub fn parked(&self, now_ms: u64) -> Vec<ParkedView> {
+        let views = self.inner.lock().parked_views.clone();
+        let aged = |view: &ParkedView| {
+            let age_ms = now_ms.saturating_sub(view.age_ms);
+            ParkedView { age_ms, ..view.clone() }
+        };
+        views.iter().map(aged).collect()
+    }
+
+    /// Asks the feed to book what is parked of an order as it is: how many records. They are still
+    /// parked until the seal that books them, so that a crash before it needs another request.
+    pub fn release(&self, order_id: &str) -> Release {
+        let mut inner = self.inner.lock();
+        let parked = inner.parked_views.iter().filter(|view| view.order_id == order_id).count();
+        if parked == 0 {
+            return Release::NothingParked;
+        }
+        if !inner.releases.iter().any(|asked| asked == order_id) {
+            if inner.releases.len() == RELEASES_MAX {
+                return Release::TooMany;
+            }
+            inner.releases.push_back(order_id.to_owned());
+        }
+        drop(inner);
+        self.changed.notify_all();
+        Release::Asked { records: parked as u64 }
+    }
+
+    /// An order whose parked records are to be released.
+    pub(super) fn next_release(&self) -> Option<String> {
+        self.inner.lock().releases.front().cloned()
+    }
+
+    /// They are.
+    pub(super) fn released(&self, order_id: &str) {
+        self.inner.lock().releases.retain(|asked| asked != order_id);
+    }
+
     /// The sink begins here.
     pub(super) fn begin(&self, at: Lsn) {
         let mut inner = self.inner.lock();
@@ -213,10 +293,10 @@ impl Progress {
     }
 
     /// The window is sealed and its batch under way.
-    pub(super) fn sealed(&self, batch: &Batch, covers: Lsn, chain: [u8; 32]) {
+    pub(super) fn sealed(&self, batch: &Batch, covers: Lsn, chain: [u8; 32], parking: Parking) {
         let mut inner = self.inner.lock();
         let lsn = batch.seal_lsn;
-        inner.state.sealed(lsn.0, batch.number, covers.0, batch.events, chain);
+        inner.state.sealed(lsn.0, batch.number, covers.0, batch.events, chain, parking);
         inner.folded = lsn;
         inner.window = None;
         inner.in_flight.push_back(InFlight::of(batch));
@@ -335,6 +415,12 @@ impl Progress {
             events_delivered: inner.state.events,
             retries: inner.retries,
             dead_letters: inner.state.refused + inner.rejected_lines,
+            parked: inner.parked.count,
+            oldest_parked_age_ms: inner
+                .parked
+                .oldest_ms
+                .map_or(0, |oldest| now_ms.saturating_sub(oldest)),
+            parked_overflows: inner.parked_overflows,
         }
     }
 }

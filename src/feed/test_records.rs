@@ -5,7 +5,10 @@ use rkyv::util::AlignedVec;
 use crate::{
     model::{
         Lsn,
-        event::{self, Adjust, Event, KeyRef, Line, OrderData, Placed, Priced, Stock},
+        event::{self, Adjust, Event, Happened, KeyRef, Line, OrderData, Placed, Priced, Stock},
+        fact::Fact,
+        life::{Known, Life},
+        worth,
     },
     wal::Record,
 };
@@ -15,13 +18,21 @@ use crate::{
 pub struct Written {
     pub lsn: Lsn,
     pub kind: u8,
+    pub version: u8,
     pub body: AlignedVec<8>,
 }
 
 impl Written {
     pub fn record(&self) -> Record<'_> {
         let end = Lsn(self.lsn.0 + 16 + self.body.len() as u64);
-        Record { lsn: self.lsn, end, kind: self.kind, version: 1, time_ms: 1_000, body: &self.body }
+        Record {
+            lsn: self.lsn,
+            end,
+            kind: self.kind,
+            version: self.version,
+            time_ms: 1_000,
+            body: &self.body,
+        }
     }
 }
 
@@ -31,7 +42,7 @@ macro_rules! written {
         event::encode($event, &mut bytes);
         let mut body = AlignedVec::new();
         body.extend_from_slice(&bytes);
-        Written { lsn: Lsn($lsn), kind: <$kind>::KIND, body }
+        Written { lsn: Lsn($lsn), kind: <$kind>::KIND, version: <$kind>::VERSION, body }
     }};
 }
 
@@ -45,6 +56,28 @@ pub fn placed(lsn: u64, order: OrderData) -> Written {
         order,
     };
     written!(lsn, &event, Placed)
+}
+
+/// Something happens to an order: the record, and what has become of the order.
+pub fn happened(lsn: u64, order: &OrderData, life: &mut Life, fact: Fact) -> Written {
+    let sku_of = |position| position;
+    life.check(order, &fact, sku_of).unwrap();
+    let (before, id) = (life.clone(), format!("F-{}", life.known.len()));
+    let kind = fact.kind() as u8;
+    let known = Known { lsn, content: 0, at_ms: 1_000, id: id.clone(), kind, state: 0 };
+    life.add(order, &fact, known);
+    let event = Happened {
+        key: KeyRef::default(),
+        previous: 0,
+        content: 0,
+        order_id: order.order_id.clone(),
+        id,
+        turned: Vec::new(),
+        worth: worth::of(order, &before, life, &fact, sku_of).unwrap(),
+        fact,
+        state: life.state(order) as u8,
+    };
+    written!(lsn, &event, Happened)
 }
 
 pub fn adjust(lsn: u64, position: u32, delta: i64, reason: u8) -> Written {

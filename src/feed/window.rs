@@ -4,13 +4,17 @@ use std::time::Instant;
 
 use super::{
     Error,
-    finance::Finance,
+    finance::{Finance, Rules},
     inventory::{Absorbed, Inventory, Limits, Names},
     render::{Head, Rendered, Stamp},
 };
 use crate::{
     config::{Domain, SinkConfig},
-    model::Lsn,
+    model::{
+        Lsn,
+        posting::Recognition,
+        sink::{Parked, ParkedView, Parking},
+    },
     wal::Record,
 };
 
@@ -32,13 +36,40 @@ enum Content {
     Finance(Finance),
 }
 
-impl Content {
-    fn new(domain: Domain) -> Self {
-        match domain {
-            Domain::Inventory => Self::Inventory(Inventory::default()),
-            Domain::Finance => Self::Finance(Finance::default()),
-        }
+fn limits(config: &SinkConfig) -> Limits {
+    Limits { lines: config.lines_max, bytes: config.batch_bytes_max }
+}
+
+fn rules(config: &SinkConfig) -> Rules<'_> {
+    Rules {
+        sink: &config.name,
+        accounts: &config.accounts,
+        recognition: config.recognition,
+        parked_max: config.parked_max,
+        limits: limits(config),
     }
+}
+
+impl Content {
+    fn nothing() -> Self {
+        Self::Inventory(Inventory::default())
+    }
+
+    fn new(domain: Domain, parked: Vec<Parked>) -> Result<Self, Error> {
+        Ok(match domain {
+            Domain::Inventory => Self::Inventory(Inventory::default()),
+            Domain::Finance => Self::Finance(Finance::new(parked)?),
+        })
+    }
+}
+
+/// What of a sink is parked, in short.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ParkedSummary {
+    pub count: u64,
+    pub oldest_ms: Option<u64>,
+    /// Grows with every change.
+    pub version: u64,
 }
 
 /// An open window.
@@ -49,8 +80,70 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub fn new(domain: Domain) -> Self {
-        Self { content: Content::new(domain), span: None }
+    /// The first window of a sink that has these records parked.
+    pub fn new(domain: Domain, parked: Vec<Parked>) -> Result<Self, Error> {
+        Ok(Self { content: Content::new(domain, parked)?, span: None })
+    }
+
+    /// The window after this one, which is sealed.
+    pub fn turn(&mut self) {
+        self.span = None;
+        self.content = match std::mem::replace(&mut self.content, Content::nothing()) {
+            Content::Inventory(_) => Content::nothing(),
+            Content::Finance(sums) => Content::Finance(sums.next()),
+        };
+    }
+
+    /// What its seal says of parked records.
+    pub fn parking(&self) -> Parking {
+        match &self.content {
+            Content::Inventory(_) => Parking::default(),
+            Content::Finance(sums) => sums.parking(),
+        }
+    }
+
+    /// What is parked, in short.
+    pub fn parked(&self) -> ParkedSummary {
+        match &self.content {
+            Content::Inventory(_) => ParkedSummary::default(),
+            Content::Finance(sums) => ParkedSummary {
+                count: sums.parked().len() as u64,
+                oldest_ms: sums.parked().oldest_ms(),
+                version: sums.parked().version(),
+            },
+        }
+    }
+
+    /// What is parked, one by one.
+    pub fn parked_views(&self, when: Recognition) -> Vec<ParkedView> {
+        match &self.content {
+            Content::Inventory(_) => Vec::new(),
+            Content::Finance(sums) => sums.parked().views(when),
+        }
+    }
+
+    /// Records that were booked before what must come first, since more may not be parked.
+    pub fn overflows(&self) -> u64 {
+        match &self.content {
+            Content::Inventory(_) => 0,
+            Content::Finance(sums) => sums.overflows(),
+        }
+    }
+
+    /// Releases what is parked of an order, by hand; whether all of it fitted. The window stands at
+    /// `position`.
+    pub fn release(
+        &mut self,
+        order_id: &str,
+        config: &SinkConfig,
+        (position, now_ms): (Lsn, u64),
+    ) -> Result<bool, Error> {
+        let Content::Finance(sums) = &mut self.content else { return Ok(true) };
+        let (released, absorbed) = sums.release(order_id, rules(config))?;
+        if released > 0 {
+            self.extend((position, now_ms), released);
+        }
+        Ok(absorbed != Absorbed::Full)
     }
 
     pub fn span(&self) -> Option<Span> {
@@ -64,29 +157,26 @@ impl Window {
         config: &SinkConfig,
         names: Names<'_>,
     ) -> Result<Absorbed, Error> {
-        let limits = Limits { lines: config.lines_max, bytes: config.batch_bytes_max };
         let absorbed = match &mut self.content {
-            Content::Inventory(sums) => sums.absorb(record, &config.name, limits, names)?,
-            Content::Finance(sums) => {
-                sums.absorb(record, &config.name, &config.accounts, limits)?
-            }
+            Content::Inventory(sums) => sums.absorb(record, &config.name, limits(config), names)?,
+            Content::Finance(sums) => sums.absorb(record, rules(config))?,
         };
-        if absorbed == Absorbed::Taken {
-            self.extend(record);
+        if matches!(absorbed, Absorbed::Taken | Absorbed::Changed { .. }) {
+            self.extend((record.lsn, record.time_ms), absorbed.events());
         }
         Ok(absorbed)
     }
 
-    fn extend(&mut self, record: &Record<'_>) {
+    fn extend(&mut self, (lsn, time_ms): (Lsn, u64), events: u64) {
         let span = self.span.get_or_insert_with(|| Span {
-            first_lsn: record.lsn,
-            last_lsn: record.lsn,
+            first_lsn: lsn,
+            last_lsn: lsn,
             events: 0,
-            first_time_ms: record.time_ms,
+            first_time_ms: time_ms,
             since: Instant::now(),
         });
-        span.last_lsn = record.lsn;
-        span.events += 1;
+        span.last_lsn = lsn;
+        span.events += events;
     }
 
     /// Whether it is old enough or large enough to be sealed.

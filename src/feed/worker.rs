@@ -78,8 +78,10 @@ impl<S: Storage> Worker<S> {
             engine.log().reader(start).map_err(|source| Error::Log { at: start, source })?;
         let recovered = state.pending.iter().map(|&(n, lsn)| (n, Lsn(lsn))).collect();
         let skip_bytes = SKIP_BYTES.min(engine.log().stats().budget_bytes / 16);
-        let window = Window::new(config.domain);
-        engine.hold_log(&Engine::<S>::sink_reader(&config.name), Lsn(state.needs_from()));
+        let needs_from = Lsn(state.needs_from());
+        let window = Window::new(config.domain, state.parked)?;
+        engine.hold_log(&Engine::<S>::sink_reader(&config.name), needs_from);
+        progress.parking(&window, config.recognition);
         Ok(Self {
             engine,
             config,
@@ -114,13 +116,36 @@ impl<S: Storage> Worker<S> {
                 self.send_again(number, lsn)?;
                 continue;
             }
-            let read = self.read()?;
+            let read = match self.release()? {
+                Some(full) => full,
+                None => self.read()?,
+            };
             if room && self.must_close(read) {
                 self.close()?;
                 continue;
             }
             self.wait(read, room)?;
         }
+    }
+
+    /// Releases parked records of the orders that an operator named. `Full` if the window must be
+    /// closed first; the rest goes into the next.
+    fn release(&mut self) -> Result<Option<Read>, Error> {
+        while let Some(order_id) = self.progress.next_release() {
+            let at = (self.position, self.engine.now().millis());
+            if !self.window.release(&order_id, &self.config, at)? {
+                return Ok(Some(Read::Full));
+            }
+            self.progress.released(&order_id);
+            self.tell();
+        }
+        Ok(None)
+    }
+
+    /// Tells where the window stands.
+    fn tell(&self) {
+        self.progress.read_to(self.position, self.window.span());
+        self.progress.parking(&self.window, self.config.recognition);
     }
 
     fn read(&mut self) -> Result<Read, Error> {
@@ -145,7 +170,7 @@ impl<S: Storage> Worker<S> {
         if read == Read::Full {
             self.seek(self.position)?;
         }
-        self.progress.read_to(self.position, self.window.span());
+        self.tell();
         Ok(read)
     }
 
@@ -198,14 +223,17 @@ impl<S: Storage> Worker<S> {
             chain: rendered.chain,
             sink: self.config.name.clone(),
             body: rendered.body,
+            parking: self.window.parking(),
+            recognition: self.config.recognition as u8,
         };
         let appended = seal::append_seal(self.engine.log(), &seal, &self.progress)?;
         let Some(seal_lsn) = appended else { return Ok(()) };
         let oldest = span.map_or(sealed_at, |span| Timestamp::from_millis(span.first_time_ms));
         let body = seal.body.into();
         let batch = Batch { id, number, seal_lsn, first_lsn, oldest, events, body };
-        self.progress.sealed(&batch, self.position, rendered.chain);
-        self.window = Window::new(self.config.domain);
+        self.progress.sealed(&batch, self.position, rendered.chain, seal.parking);
+        self.progress.count_overflows(self.window.overflows());
+        self.window.turn();
         if self.wait_durable(seal_lsn)? {
             self.hand_over(batch);
         }

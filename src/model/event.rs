@@ -23,7 +23,7 @@ use rkyv::{
     with::InlineAsBox,
 };
 
-use super::{Lsn, fact::Fact};
+use super::{Lsn, fact::Fact, sink::Parking, worth::Worth};
 
 /// What makes a type a record of the log.
 pub trait Event: Archive {
@@ -106,7 +106,7 @@ macro_rules! events {
 
 events! {
     1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 11 Happened,
-    32 Seal, 33 Acknowledge,
+    33 Acknowledge,
 }
 impl Event for Reserve<'_> {
     const KIND: u8 = 5;
@@ -114,6 +114,12 @@ impl Event for Reserve<'_> {
 impl Event for Placed {
     const KIND: u8 = 10;
     /// Version 2: a unit's cost.
+    const VERSION: u8 = 2;
+}
+
+impl Event for Seal {
+    const KIND: u8 = 32;
+    /// Version 2: what is parked and what no longer is.
     const VERSION: u8 = 2;
 }
 
@@ -389,6 +395,8 @@ pub struct Happened {
     pub turned: Vec<Of>,
     /// What happened.
     pub fact: Fact,
+    /// What it is worth to the books.
+    pub worth: Worth,
     /// The number of the order's state after it.
     pub state: u8,
 }
@@ -418,6 +426,10 @@ pub struct Seal {
     pub sink: String,
     /// The bytes that are sent.
     pub body: Vec<u8>,
+    /// What of a finance sink's records waits for others from now on, and what no longer does.
+    pub parking: Parking,
+    /// The number of the [`Recognition`](super::posting::Recognition) by which it was summed up.
+    pub recognition: u8,
 }
 
 /// A batch's fate is known.

@@ -8,12 +8,14 @@ mod ids;
 pub mod life;
 pub mod mapping;
 mod money;
+pub mod posting;
 mod quantity;
 pub mod signature;
 pub mod sink;
 mod time;
 pub mod totals;
 pub mod view;
+pub mod worth;
 
 pub use ids::*;
 pub use money::*;

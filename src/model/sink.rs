@@ -36,6 +36,16 @@ pub struct SinkView {
     pub retries: u64,
     /// Batches and lines that the partner refused for their content.
     pub dead_letters: u64,
+    /// Records that wait for what must come first (finance).
+    #[serde(default)]
+    pub parked: u64,
+    /// Age of the oldest of them; 0 without any.
+    #[serde(default)]
+    pub oldest_parked_age_ms: u64,
+    /// Records that were booked before what must come first since more may not be parked, since the
+    /// start.
+    #[serde(default)]
+    pub parked_overflows: u64,
 }
 
 /// A queue of one priority.
@@ -47,6 +57,71 @@ pub struct LaneView {
     pub depth: u64,
     /// Age of the oldest record that waits.
     pub oldest_age_ms: u64,
+}
+
+/// A record that came before what must come first: it waits.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Parked {
+    /// Its position.
+    pub lsn: u64,
+    /// When it was written, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// Its body: it may be gone from the log before it is released.
+    pub body: Vec<u8>,
+    /// Its kind.
+    pub kind: u8,
+    /// The version of its layout.
+    pub version: u8,
+}
+
+/// What a seal changes of what is parked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Parking {
+    /// Parked by the window, and not released by it.
+    pub parked: Vec<Parked>,
+    /// Positions of the records that the window released and summed up, in ascending order: those of
+    /// earlier windows and of its own.
+    pub released: Vec<u64>,
+}
+
+impl Parking {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.parked.is_empty() && self.released.is_empty()
+    }
+}
+
+/// A parked record as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+pub struct ParkedView {
+    /// The order.
+    pub order_id: String,
+    /// `settlement` or `refund`.
+    pub kind: String,
+    /// The fact's own id.
+    pub id: String,
+    /// The record.
+    pub lsn: Lsn,
+    /// How long ago it was written.
+    pub age_ms: u64,
+    /// Why it waits: `recognition` (the order's revenue is not booked yet), `settlement`.
+    pub waits_for: String,
+}
+
+/// What became of an operator's wish to release what is parked of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The feed will, in its next window.
+    Asked {
+        /// How many records.
+        records: u64,
+    },
+    /// Nothing of the order is parked.
+    NothingParked,
+    /// Too many orders wait to be released.
+    TooMany,
 }
 
 /// A sink, as a fold of its records.
@@ -73,6 +148,8 @@ pub struct SinkState {
     /// Seals that the partner refused for their content: number and position. They stay in the log
     /// until a person has dealt with them.
     pub set_aside: Vec<(u64, u64)>,
+    /// Records that wait for others, by position. They are here, so that they need nothing of the log.
+    pub parked: Vec<Parked>,
 }
 
 impl SinkState {
@@ -84,6 +161,7 @@ impl SinkState {
         covers_lsn: u64,
         events: u64,
         chain: [u8; 32],
+        parking: Parking,
     ) {
         if number <= self.last_number {
             return;
@@ -93,6 +171,10 @@ impl SinkState {
         self.chain = chain;
         self.pending.push((number, seal_lsn));
         self.pending_events.push((events, covers_lsn));
+        let Parking { parked, released } = parking;
+        self.parked.retain(|parked| released.binary_search(&parked.lsn).is_err());
+        self.parked.extend(parked);
+        self.parked.sort_unstable_by_key(|parked| parked.lsn);
     }
 
     /// A batch's fate is known.
@@ -126,8 +208,8 @@ mod tests {
     #[test]
     fn what_is_pending_or_set_aside_stays_in_the_log() {
         let mut state = SinkState::default();
-        state.sealed(800, 1, 700, 10, [1; 32]);
-        state.sealed(900, 2, 850, 5, [2; 32]);
+        state.sealed(800, 1, 700, 10, [1; 32], Parking::default());
+        state.sealed(900, 2, 850, 5, [2; 32], Parking::default());
         assert_eq!((state.needs_from(), state.covers_lsn), (800, 850));
         state.acknowledged(1, true);
         assert_eq!((state.refused, state.batches, state.acknowledged_lsn), (1, 0, 700));
@@ -141,9 +223,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_parked_stays_until_it_is_released() {
+        let parked = |lsn| Parked { lsn, at_ms: 1, body: vec![1], kind: 11, version: 1 };
+        let parking = |lsns: &[u64], released: &[u64]| Parking {
+            parked: lsns.iter().map(|lsn| parked(*lsn)).collect(),
+            released: released.to_vec(),
+        };
+        let mut state = SinkState::default();
+        state.sealed(800, 1, 700, 10, [1; 32], parking(&[500, 600], &[]));
+        // A replay over a checkpoint that has it.
+        state.sealed(800, 1, 700, 10, [1; 32], parking(&[500, 600], &[]));
+        assert_eq!(state.parked, [parked(500), parked(600)]);
+        state.sealed(900, 2, 850, 10, [1; 32], parking(&[820], &[500, 810]));
+        assert_eq!(state.parked, [parked(600), parked(820)]);
+    }
+
+    #[test]
     fn a_seal_of_nothing_is_no_batch() {
         let mut state = SinkState::default();
-        state.sealed(8, 1, 8, 0, [0; 32]);
+        state.sealed(8, 1, 8, 0, [0; 32], Parking::default());
         state.acknowledged(1, false);
         assert_eq!((state.batches, state.acknowledged_lsn), (0, 8));
     }

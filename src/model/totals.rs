@@ -91,7 +91,8 @@ pub fn allocate(amount: i64, weights: &[i64]) -> Vec<i64> {
 /// The sums of an order.
 ///
 /// # Errors
-/// If a line or the shipping fee does not add up, or the sum is beyond what 64 bits carry.
+/// If a line or the shipping fee does not add up, or the sum, or what it costs, is beyond what 64 bits
+/// carry.
 pub fn order(order: &OrderData) -> Result<Totals, Invalid> {
     let (mut gross, mut tax) = shipping(order.shipping, order.shipping_tax, order.net)?;
     for p in &order.prices {
@@ -99,6 +100,12 @@ pub fn order(order: &OrderData) -> Result<Totals, Invalid> {
         gross += g;
         tax += t;
     }
+    // What it costs has the same limit, so that what is booked of that fits as well.
+    let mut cost = 0;
+    for p in &order.prices {
+        cost += i128::from(p.unit_cost) * i128::from(p.quantity);
+    }
+    i64::try_from(cost).map_err(|_| Invalid("costs more than 2^63"))?;
     let fits = |sum: i128| i64::try_from(sum).map_err(|_| Invalid("comes to more than 2^63"));
     Ok(Totals { gross: fits(gross)?, tax: fits(tax)? })
 }

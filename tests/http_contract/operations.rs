@@ -32,6 +32,9 @@ impl Sinks for Erp {
             events_delivered: 60,
             retries: 7,
             dead_letters: 8,
+            parked: 2,
+            oldest_parked_age_ms: 900,
+            parked_overflows: 1,
         }]
     }
 }
@@ -64,7 +67,8 @@ async fn sinks_are_shown_as_they_stand() {
     let want = json!({"name": "erp", "domain": "inventory", "state": "running", "breaker": "closed",
         "lanes": [{"priority": "standard", "depth": 2, "oldest_age_ms": 1500}],
         "acknowledged_lsn": 64, "lag_records": 3, "lag_ms": 250, "concurrency": 4,
-        "batches_delivered": 5, "events_delivered": 60, "retries": 7, "dead_letters": 8});
+        "batches_delivered": 5, "events_delivered": 60, "retries": 7, "dead_letters": 8,
+        "parked": 2, "oldest_parked_age_ms": 900, "parked_overflows": 1});
     assert_eq!(erp, &want);
 }
 

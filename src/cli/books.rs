@@ -1,0 +1,167 @@
+//! `holdfast books verify`: whether the entries of the finance sinks are what the log comes to.
+//!
+//! It reads the log of a stopped server and writes nothing. For each sink the log is read twice at once,
+//! its records here and its seals a step ahead on a thread of their own, so that memory does not grow
+//! with the log.
+
+use std::{collections::BTreeSet, io::Write, ops::ControlFlow, path::Path, sync::mpsc, thread};
+
+use clap::{Args, Subcommand};
+use holdfast::{
+    config::{Domain, SinkConfig},
+    feed::books::{Report, Verification},
+    model::{
+        Incarnation,
+        event::{self, Event, Seal},
+    },
+    wal::{
+        self, Record,
+        inspect::{Inspection, inspect},
+    },
+};
+use rkyv::util::AlignedVec;
+use serde::Deserialize;
+
+use super::{DataDir, Error, Outcome};
+
+/// Seals that may be read ahead of the records.
+const SEALS_AHEAD: usize = 4;
+
+/// `holdfast books …`.
+#[derive(Debug, Subcommand)]
+pub enum Books {
+    /// Recompute every sealed finance entry from the log and check digests, chain, balances and
+    /// postings; exit code 1 if something does not hold, with the entry named. The server must be
+    /// stopped.
+    Verify(Verify),
+}
+
+impl Books {
+    /// Runs it.
+    pub fn run(self) -> Result<Outcome, Error> {
+        match self {
+            Self::Verify(verify) => verify.run(),
+        }
+    }
+}
+
+/// Verify the books.
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    data: DataDir,
+}
+
+impl Verify {
+    fn run(self) -> Result<Outcome, Error> {
+        let config = self.data.load()?;
+        let path = config.server.data;
+        let (sinks, inspection) = finance_sinks(&path)?;
+        let mut out = std::io::stdout().lock();
+        let mut good = inspection.rot.is_empty();
+        for rot in &inspection.rot {
+            let (file, offset) = (rot.file.display(), rot.offset);
+            writeln!(out, "DAMAGED: {file} at byte {offset} is not readable")
+                .map_err(Error::Output)?;
+        }
+        for name in sinks {
+            let same = |sink: &&SinkConfig| sink.name == name && sink.domain == Domain::Finance;
+            let unknown = || SinkConfig::new(&name, Domain::Finance, "http://127.0.0.1/");
+            let sink = config.sinks.iter().find(same).cloned().unwrap_or_else(unknown);
+            let report = verify(&path, &sink, inspection.incarnation.unwrap_or(Incarnation(0)))?;
+            good &= report.faults_count == 0;
+            tell(&mut out, &name, &report).map_err(Error::Output)?;
+        }
+        Ok(if good { Outcome::Good } else { Outcome::Bad })
+    }
+}
+
+fn failed(path: &Path) -> impl Fn(wal::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Log { path: path.clone(), source }
+}
+
+/// The sinks whose seals are those of books.
+fn finance_sinks(path: &Path) -> Result<(BTreeSet<String>, Inspection), Error> {
+    #[derive(Deserialize)]
+    struct Head {
+        domain: Domain,
+    }
+    let mut sinks = BTreeSet::new();
+    let inspection = inspect(path, &mut |record| {
+        // One that does not decode is told when its sink is verified.
+        if let Some(Ok(seal)) = seal_of(record)
+            && !sinks.contains(&seal.sink)
+            && serde_json::from_slice::<Head>(&seal.body)
+                .is_ok_and(|head| head.domain == Domain::Finance)
+        {
+            sinks.insert(seal.sink);
+        }
+        ControlFlow::Continue(())
+    });
+    Ok((sinks, inspection.map_err(failed(path))?))
+}
+
+fn verify(path: &Path, sink: &SinkConfig, incarnation: Incarnation) -> Result<Report, Error> {
+    let (out, seals) = mpsc::sync_channel(SEALS_AHEAD);
+    let (ahead, name) = (path.to_owned(), sink.name.clone());
+    let reader = thread::spawn(move || send_seals(&ahead, &name, &out));
+    let mut verification = Verification::new(sink, incarnation, seals.into_iter());
+    inspect(path, &mut |record| {
+        verification.record(record);
+        ControlFlow::Continue(())
+    })
+    .map_err(failed(path))?;
+    let report = verification.end();
+    let panicked = || Error::Part { what: "reading the seals", reason: "it panicked".to_owned() };
+    reader.join().map_err(|_| panicked())?.map_err(failed(path))?;
+    Ok(report)
+}
+
+fn send_seals(
+    path: &Path,
+    sink: &str,
+    out: &mpsc::SyncSender<Result<Seal, String>>,
+) -> Result<(), wal::Error> {
+    let sent = inspect(path, &mut |record| {
+        let ours = seal_of(record).filter(|s| s.as_ref().map_or(true, |seal| seal.sink == sink));
+        // Nobody listens any more where the records can't be read.
+        match ours.is_none_or(|seal| out.send(seal).is_ok()) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
+    });
+    sent.map(drop)
+}
+
+/// The seal that a record is, or why it can't be read.
+fn seal_of(record: &Record<'_>) -> Option<Result<Seal, String>> {
+    if record.kind != Seal::KIND {
+        return None;
+    }
+    let mut aligned = AlignedVec::<8>::new();
+    aligned.extend_from_slice(record.body);
+    let seal = event::decode::<Seal>(record.lsn, record.kind, record.version, &aligned);
+    Some(seal.map(event::to_owned::<Seal>).map_err(|why| why.to_string()))
+}
+
+fn tell(out: &mut impl Write, sink: &str, report: &Report) -> std::io::Result<()> {
+    for fault in &report.faults {
+        writeln!(out, "WRONG: {fault}")?;
+    }
+    let told = report.faults.len() as u64;
+    if report.faults_count > told {
+        writeln!(out, "WRONG: {} more", report.faults_count - told)?;
+    }
+    writeln!(
+        out,
+        "{sink}: {} seals, {} entries, {} records recomputed, {} parked, {} seals beyond the log's \
+         begin; {} faults",
+        report.seals,
+        report.entries,
+        report.records,
+        report.parked,
+        report.beyond,
+        report.faults_count
+    )
+}
