@@ -48,6 +48,7 @@ pub(super) struct ProblemView {
         super::orders::place,
         super::orders::get,
         super::orders::find,
+        super::trace::get,
         super::operations::status,
         super::operations::sinks,
         super::operations::livez,

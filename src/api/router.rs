@@ -13,7 +13,7 @@ use super::{
     front::{Front, Gate},
     import, metrics, openapi, operations, orders, pages,
     problem::Problem,
-    reservations, stock,
+    reservations, stock, trace,
 };
 
 /// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
@@ -46,6 +46,7 @@ fn build(state: &State) -> Routes<'_> {
         .post("/v1/orders", Counted, orders::place)
         .get("/v1/orders", Counted, orders::find)
         .get("/v1/orders/{order_id}", Counted, orders::get)
+        .get("/v1/orders/{order_id}/trace", Counted, trace::get)
         .get("/v1/sinks", Open, operations::sinks)
         .get("/v1/status", Open, operations::status)
         .get("/livez", Open, operations::livez)

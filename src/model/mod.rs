@@ -6,7 +6,9 @@ pub mod event;
 pub mod fact;
 mod ids;
 pub mod life;
+pub mod lineage;
 mod money;
+mod origin;
 mod quantity;
 pub mod sink;
 mod time;
@@ -15,5 +17,6 @@ pub mod view;
 
 pub use ids::*;
 pub use money::*;
+pub use origin::*;
 pub use quantity::*;
 pub use time::*;

@@ -12,3 +12,4 @@ mod reservations;
 mod stock;
 mod stock_import;
 mod support;
+mod traces;
