@@ -1,12 +1,10 @@
 //! Lineage of an order: every record of it and the batches that carried it.
 
 use axum::{extract, response::Response};
-use tokio::time::timeout_at;
 
 use super::{
     State,
-    answer::{self, Effect},
-    codes,
+    answer::{self, Effect, beside},
     problem::Problem,
     request::PathParams,
 };
@@ -22,15 +20,6 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let id: OrderId = path.id("order_id")?;
     let engine = state.engine()?.clone();
-    let deadline = answer::deadline(&state);
-    // The log is read, from the disk if it must be: beside the threads that serve requests, and a
-    // few at a time.
-    let permit = timeout_at(deadline, state.log_reads().acquire_owned()).await;
-    let Ok(Ok(permit)) = permit else { return Err(Problem::new(&codes::OVERLOADED)) };
-    let traced = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        engine.trace(&id)
-    });
-    let decision = traced.await.map_err(|_| Problem::new(&codes::INTERNAL))?;
+    let decision = beside(&state, move || engine.trace(&id)).await?;
     answer::done(&state, decision, Effect::Read).await
 }

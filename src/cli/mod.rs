@@ -4,13 +4,16 @@
 //!   standard error.
 //! - The exit code tells what became of it: see [`Outcome`] and [`Error`].
 
+mod ask;
 mod check_config;
 mod demo;
 mod error;
+mod export;
 mod logging;
 mod options;
 mod server;
 mod stock;
+mod trace;
 mod wal;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -53,6 +56,11 @@ enum Command {
     /// Stock in files.
     #[command(subcommand)]
     Stock(stock::Stock),
+    /// Where an order comes from: its records, what caused them, the batches that carried them.
+    Trace(trace::Trace),
+    /// The journal, the orders or the stock of a stopped server, for other programs.
+    #[command(subcommand)]
+    Export(export::Export),
     /// Look into the log of a stopped server; nothing is changed.
     #[command(subcommand)]
     Wal(wal::Wal),
@@ -122,6 +130,8 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::Demo(demo) => demo.run(),
         Command::CheckConfig(source) => check_config::run(&source),
         Command::Stock(stock) => stock.run(),
+        Command::Trace(trace) => trace.run(),
+        Command::Export(export) => export.run(),
         Command::Wal(wal) => wal.run(),
     }
 }

@@ -67,6 +67,7 @@ mod take;
 mod thing;
 mod trace;
 mod transition;
+mod travel;
 
 use std::{
     collections::HashMap,
@@ -85,6 +86,7 @@ pub use read::{Filter, Page};
 pub use refusal::Refusal;
 pub use status::Status;
 pub use trace::TRACE_RECORDS_MAX;
+pub use travel::At;
 
 use crate::{
     model::{Lsn, Timestamp, event::Undecodable, sink::SinkState},

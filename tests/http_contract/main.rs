@@ -12,4 +12,5 @@ mod reservations;
 mod stock;
 mod stock_import;
 mod support;
+mod time_travel;
 mod traces;
