@@ -50,7 +50,9 @@ async fn the_stock_is_told_as_it_was_before_and_behind_checkpoints() {
     s.stock("B", 7).await;
     s.put("/v1/stock/A/BER", json!({"on_hand": 50, "per_customer_limit": 9})).await.is(200);
     let mut moments = vec![look(&s).await];
-    let id = s.hold("h", "A", 3).await;
+    let cart = json!({"lines": [{"sku": "A", "quantity": 3}], "customer": "c"});
+    let held = s.post("/v1/reservations", "h", cart).await;
+    let id = held.is(201).json["id"].as_str().unwrap().to_owned();
     moments.push(look(&s).await);
     let money =
         json!({"order_id": "O", "currency": "EUR", "lines": [{"sku": "A", "unit_price": 1}]});
