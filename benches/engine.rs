@@ -188,7 +188,7 @@ impl Till {
         let mut decisions = Vec::with_capacity(requests.len());
         let began = Instant::now();
         for (key, cart) in &requests {
-            decisions.push(self.engine.reserve(Key { partner: "bench", key }, cart));
+            decisions.push(self.engine.reserve(Key::new("bench", key), cart));
         }
         let elapsed = began.elapsed();
         self.reserved += count;

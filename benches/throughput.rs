@@ -149,7 +149,7 @@ fn reserve_all(engine: &Engine, args: &Args, thread: u64, stop: &AtomicBool) -> 
         if args.time_calls || n % 64 == 0 {
             began = Instant::now();
         }
-        let decision = engine.reserve(Key { partner: "bench", key: &key }, cart);
+        let decision = engine.reserve(Key::new("bench", &key), cart);
         if args.time_calls || n % 64 == 0 {
             timed.calls.saturating_record(began.elapsed().as_nanos() as u64);
         }
@@ -246,7 +246,7 @@ fn main() {
             .unwrap();
     for n in 0..args.keys {
         let key = key(&format!("before-{n}"));
-        let decision = engine.reserve(Key { partner: "bench", key: &key }, &other);
+        let decision = engine.reserve(Key::new("bench", &key), &other);
         if n % 30_000 == 0 || n + 1 == args.keys {
             engine.settle_blocking(decision).expect("room for the keys");
         }

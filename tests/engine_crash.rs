@@ -100,7 +100,7 @@ impl Decided {
 
 fn decide(engine: &SimEngine, key: &str, act: &Act) -> Decided {
     let name = id(key);
-    let key = Key { partner: "p", key: &name };
+    let key = Key::new("p", &name);
     match act {
         Act::Reserve(reserve) => Decided::Reservation(engine.reserve(key, reserve)),
         Act::Commit(of, commit) => Decided::Reservation(engine.commit(key, *of, commit)),

@@ -65,7 +65,7 @@ fn a_ttl_so_short_that_the_timer_fires_before_the_record_is_claimed() {
             }
             let reserve = Reserve { ttl_ms: Some(1), ..one("A", 1 + (n % 3) as u32) };
             let key = id(&format!("{t}-{n}"));
-            let decision = shop.0.reserve(Key { partner: "", key: &key }, &reserve);
+            let decision = shop.0.reserve(Key::new("", &key), &reserve);
             if n % 64 == 0 {
                 let said = shop.settle(decision);
                 assert!(said.is_ok() || is_short(&said), "{said:?}");
@@ -90,7 +90,7 @@ fn nothing_is_told_of_a_state_that_is_not_durable_yet() {
     storage.set_sync_delay(Duration::from_millis(150));
     let (commit, order) = (sale("O-1", &["A"]), id("O-1"));
     let (c, d, r, x) = (key("c"), key("d"), key("r"), key("x"));
-    let k = |key| Key { partner: "", key };
+    let k = |key| Key::new("", key);
     let first = engine.commit(k(&c), of, &commit);
     let lsn = first.lsn().expect("a commit has a record");
     let mut early = 0;
@@ -183,10 +183,10 @@ fn a_client_that_goes_away_before_its_answer() {
     storage.set_sync_delay(Duration::from_millis(30));
     for n in 0..5 {
         let key = id(&format!("k{n}"));
-        let decision = shop.0.reserve(Key { partner: "", key: &key }, &one("A", 1));
+        let decision = shop.0.reserve(Key::new("", &key), &one("A", 1));
         assert!(!is_ready(&shop.0, decision), "the client went before the sync");
     }
-    drop(shop.0.reserve(Key { partner: "", key: &id("k5") }, &one("A", 1)));
+    drop(shop.0.reserve(Key::new("", &id("k5")), &one("A", 1)));
     storage.set_sync_delay(Duration::ZERO);
     assert_eq!(shop.available("A"), 4, "what was decided stands");
     let again: Vec<_> =
@@ -391,7 +391,7 @@ fn a_cart_that_fails_on_its_last_line_never_turns_the_buyer_of_the_last_unit_awa
             let until = Instant::now() + Duration::from_secs(10);
             while !done.load(Ordering::Relaxed) && Instant::now() < until {
                 let key = id(&format!("d{t}"));
-                let decision = shop.0.place_order(Key { partner: "", key: &key }, &doomed);
+                let decision = shop.0.place_order(Key::new("", &key), &doomed);
                 match shop.settle(decision) {
                     Err(Refusal::Malformed { .. }) => failed.fetch_add(1, Ordering::Relaxed),
                     // The buyer has it at the moment.
@@ -557,7 +557,7 @@ fn texts_that_look_like_the_logs_own_records() {
         for n in 0..5 {
             let reserve = Reserve { customer: Some(id(&"(".repeat(64))), ..one("A", 1) };
             let key = id(&format!("u{n}"));
-            let _unanswered = shop.0.reserve(Key { partner: "", key: &key }, &reserve);
+            let _unanswered = shop.0.reserve(Key::new("", &key), &reserve);
         }
         let image = storage.crash(seed);
         drop(shop);

@@ -40,7 +40,7 @@ fn euro() -> Currency {
 macro_rules! happens {
     ($engine:expr, $n:expr, $id:expr, $what:ident, $event:expr) => {{
         let key: IdempotencyKey = format!("{}-{}", $id, $n).parse().unwrap();
-        let key = Key { partner: "", key: &key };
+        let key = Key::new("", &key);
         let decision = $engine.$what(key, &order_id($n), &$event);
         $engine.settle_blocking(decision).unwrap()
     }};
@@ -168,7 +168,7 @@ fn live<S: Storage>(engine: &Engine<S>, n: u64) {
     happens!(engine, n, "return", authorize_return, back);
     let key: IdempotencyKey = format!("receive-{n}").parse().unwrap();
     let receive = ReceiveReturn { receipt_id: id("RECEIPT"), lines: vec![line(1)] };
-    let key = Key { partner: "", key: &key };
+    let key = Key::new("", &key);
     let decision = engine.receive_return(key, &order_id(n), &id("RETURN"), &receive);
     engine.settle_blocking(decision).unwrap();
 }

@@ -83,6 +83,22 @@ pub(super) async fn done<T: Serialize>(
     Ok(respond(StatusCode::OK, &answer))
 }
 
+/// Reads the log, from the disk if it must be: beside the threads that serve requests, and a few
+/// readers at a time.
+pub(super) async fn beside<T: Send + 'static>(
+    state: &State,
+    read: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let permit = timeout_at(deadline(state), state.log_reads().acquire_owned()).await;
+    let Ok(Ok(permit)) = permit else { return Err(Problem::new(&codes::OVERLOADED)) };
+    let reading = tokio::task::spawn_blocking(move || {
+        // Held by the reading itself: a caller who goes away does not let another one in.
+        let _permit = permit;
+        read()
+    });
+    reading.await.map_err(|_| Problem::new(&codes::INTERNAL))
+}
+
 fn respond<T: Serialize>(status: StatusCode, answer: &Answer<T>) -> Response {
     let mut body = Vec::with_capacity(512);
     write(&mut body, &answer.value);

@@ -64,7 +64,7 @@ pub(super) async fn reserve(
     let engine = state.engine()?;
     let decide = |cart: BatchReserve| {
         let (key, reserve) = cart.into_parts();
-        engine.reserve(Key { partner: caller.name(), key: &key }, &reserve)
+        engine.reserve(Key::new(caller.name(), &key), &reserve)
     };
     let decisions: Vec<_> = batch.reservations.into_iter().map(decide).collect();
     let deadline = answer::deadline(&state);

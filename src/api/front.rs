@@ -21,11 +21,10 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::{State, codes, problem::Problem};
-use crate::telemetry::Endpoint;
+use crate::{model::REQUEST_ID_CHARS_MAX, telemetry::Endpoint};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const REQUEST_ID_CHARS_MAX: usize = 128;
 
 /// Whether a route is one that load and shutdown may turn away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +91,10 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
         let Front { state, endpoint, gate, access } = self.front.clone();
-        let id = request_id(request.headers()).unwrap_or_else(|| state.new_request_id());
+        let given = request_id(request.headers());
+        let is_new = given.is_none();
+        let id = given.unwrap_or_else(|| state.new_request_id());
+        let new_id = is_new.then(|| id.clone());
         let trace = traceparent(request.headers());
         let effect = is_effect(request.method());
         let span = tracing::debug_span!(
@@ -116,6 +118,10 @@ where
                 && let Err(problem) = state.partners().introduce(&mut request)
             {
                 return problem.into_response();
+            }
+            if let Some(id) = new_id {
+                // For what the request causes: it is named there as in the answer.
+                request.headers_mut().insert(REQUEST_ID.clone(), id);
             }
             let response = unpanicked(inner.call(request), effect).await;
             drop(admitted);
@@ -152,7 +158,7 @@ fn finish(headers: &mut HeaderMap, id: HeaderValue, trace: Option<HeaderValue>, 
 }
 
 /// The caller's id of the request, if it is one: visible ASCII, at most 128 characters.
-fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(&REQUEST_ID)?;
     let bytes = value.as_bytes();
     let valid =
@@ -161,7 +167,7 @@ fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
 }
 
 /// The trace that the request belongs to, if it is named as W3C Trace Context has it.
-fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
     let value = headers.get(&TRACEPARENT)?;
     is_traceparent(value.as_bytes()).then(|| value.clone())
 }

@@ -111,7 +111,7 @@ async fn take(
     let key: IdempotencyKey = id.parse().map_err(|e: Invalid| Problem::malformed(name, e.0))?;
     let mapped = hook.mapping.map(&payload).map_err(|why| Problem::unmapped(&why))?;
     drop(payload);
-    perform(state, Key { partner, key: &key }, mapped).await
+    perform(state, Key::new(partner, &key), mapped).await
 }
 
 /// Does it as the route would.

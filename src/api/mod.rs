@@ -42,6 +42,7 @@ mod server;
 mod state;
 mod stock;
 mod strict;
+mod trace;
 
 pub use openapi::document as openapi;
 pub use options::Options;

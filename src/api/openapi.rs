@@ -57,6 +57,7 @@ pub(super) struct ProblemView {
         super::order_events::note,
         super::order_events::receive_return,
         super::hooks::receive,
+        super::trace::get,
         super::operations::status,
         super::operations::sinks,
         super::parked::list,

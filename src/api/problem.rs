@@ -252,6 +252,7 @@ mod tests {
             Refusal::OrderExists,
             Refusal::OrderMismatch,
             Refusal::KeyReused,
+            Refusal::Archived { oldest: crate::model::Lsn(8) },
             Refusal::LogFull,
             Refusal::Overloaded { what: "x" },
             Refusal::ShuttingDown,

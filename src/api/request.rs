@@ -6,16 +6,16 @@ use std::{collections::HashSet, str::FromStr, time::Duration};
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, HeaderValue, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::{State, codes, json, partners::Caller, problem::Problem};
+use super::{State, codes, front, json, partners::Caller, problem::Problem};
 use crate::{
     engine::Key,
-    model::{IdempotencyKey, Invalid},
+    model::{IdempotencyKey, Invalid, Origin},
 };
 
 /// How long, after a body was found too large, the rest of it is read away, so that a caller who is
@@ -156,23 +156,41 @@ async fn drain(mut body: Body, bytes_max: usize) {
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, read).await;
 }
 
-/// The `Idempotency-Key` of a request that has an effect, in the scope of its partner.
+/// The `Idempotency-Key` of a request that has an effect, in the scope of its partner, and the names
+/// under which the request can be found again.
 pub(super) struct Keyed {
     caller: Caller,
     key: IdempotencyKey,
+    request_id: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
+    /// Whether the caller named the request, by either.
+    named: bool,
 }
 
 impl Keyed {
     /// As the engine takes it.
     pub(super) fn key(&self) -> Key<'_> {
-        Key { partner: self.caller.name(), key: &self.key }
+        let trace = self.traceparent.as_ref().and_then(|trace| trace.to_str().ok());
+        let id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
+        let origin = id.and_then(|id| Origin::new(id, trace));
+        Key { origin, ..self.key_of_partner() }
+    }
+
+    /// The same for a reservation, of which there are many: its request is remembered only if the
+    /// caller gave it a name to look for.
+    pub(super) fn key_of_many(&self) -> Key<'_> {
+        if self.named { self.key() } else { self.key_of_partner() }
+    }
+
+    fn key_of_partner(&self) -> Key<'_> {
+        Key::new(self.caller.name(), &self.key)
     }
 }
 
 impl FromRequestParts<State> for Keyed {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         const NAME: &str = "Idempotency-Key";
         let mut values = parts.headers.get_all(NAME).iter();
         let value = values.next().ok_or_else(|| Problem::new(&codes::IDEMPOTENCY_KEY_MISSING))?;
@@ -181,7 +199,12 @@ impl FromRequestParts<State> for Keyed {
         }
         let text = std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}");
         let key = text.parse().map_err(|e: Invalid| Problem::malformed(NAME, e.0))?;
-        Ok(Self { caller: Caller::of(&parts.extensions), key })
+        let request_id = front::request_id(&parts.headers);
+        let traceparent = front::traceparent(&parts.headers);
+        let made = request_id.as_ref().is_some_and(|id| state.made_request_id(id));
+        let named = traceparent.is_some() || (request_id.is_some() && !made);
+        let caller = Caller::of(&parts.extensions);
+        Ok(Self { caller, key, request_id, traceparent, named })
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn reserve(
     keyed: Keyed,
     Json(reserve): Json<Reserve>,
 ) -> Result<Response, Problem> {
-    let decision = state.engine()?.reserve(keyed.key(), &reserve);
+    let decision = state.engine()?.reserve(keyed.key_of_many(), &reserve);
     answer::made(&state, decision).await
 }
 
@@ -152,7 +152,7 @@ pub(super) async fn release(
     keyed: Keyed,
     OptionalJson(release): OptionalJson<Release>,
 ) -> Result<Response, Problem> {
-    let decision = state.engine()?.release(keyed.key(), path.id("id")?, &release);
+    let decision = state.engine()?.release(keyed.key_of_many(), path.id("id")?, &release);
     answer::done(&state, decision, Effect::Change).await
 }
 
@@ -170,7 +170,7 @@ pub(super) async fn extend(
     keyed: Keyed,
     Json(extend): Json<Extend>,
 ) -> Result<Response, Problem> {
-    let decision = state.engine()?.extend(keyed.key(), path.id("id")?, &extend);
+    let decision = state.engine()?.extend(keyed.key_of_many(), path.id("id")?, &extend);
     answer::done(&state, decision, Effect::Change).await
 }
 

@@ -13,7 +13,7 @@ use super::{
     front::{Access, Front, Gate},
     hooks, import, metrics, openapi, operations, order_events, orders, pages, parked,
     problem::Problem,
-    reservations, stock,
+    reservations, stock, trace,
 };
 
 /// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
@@ -59,6 +59,7 @@ fn build(state: &State) -> Routes<'_> {
             order_events::receive_return,
         )
         .post("/v1/hooks/{partner}", Counted, hooks::receive)
+        .get("/v1/orders/{order_id}/trace", Counted, trace::get)
         .get("/v1/sinks", Open, operations::sinks)
         .get("/v1/sinks/{name}/parked", Open, parked::list)
         .post("/v1/sinks/{name}/parked/{order_id}/release", Counted, parked::release)

@@ -15,6 +15,9 @@ use crate::{
     telemetry::Requests,
 };
 
+/// Readers of the log at once, on behalf of requests.
+const LOG_READS_MAX: usize = 4;
+
 /// What the far end shows of itself.
 pub trait Sinks: Send + Sync {
     /// Every sink as it stands now, in the order of the configuration. Must not wait.
@@ -56,6 +59,7 @@ struct Shared {
     requests: Requests,
     request_ids: RequestIds,
     scans: Arc<Semaphore>,
+    log_reads: Arc<Semaphore>,
 }
 
 struct Ready {
@@ -82,6 +86,7 @@ impl State {
             requests: Requests::default(),
             request_ids: RequestIds::new(),
             scans: Arc::new(Semaphore::new(1)),
+            log_reads: Arc::new(Semaphore::new(LOG_READS_MAX)),
         }))
     }
 
@@ -150,9 +155,19 @@ impl State {
         self.0.scans.clone()
     }
 
+    /// Permits to read the log for what happened before.
+    pub(super) fn log_reads(&self) -> Arc<Semaphore> {
+        self.0.log_reads.clone()
+    }
+
     /// An id for a request that came without one.
     pub(super) fn new_request_id(&self) -> HeaderValue {
         self.0.request_ids.next()
+    }
+
+    /// Whether an id is one that this server made.
+    pub(super) fn made_request_id(&self, id: &HeaderValue) -> bool {
+        self.0.request_ids.has_made(id)
     }
 
     /// Takes a request in, or says why not.
@@ -192,6 +207,12 @@ impl RequestIds {
     fn new() -> Self {
         // Without randomness the ids are unique in this process only, which is what they must be.
         Self { process: getrandom::u64().unwrap_or_default(), count: AtomicU64::new(0) }
+    }
+
+    fn has_made(&self, id: &HeaderValue) -> bool {
+        let digits = id.as_bytes().split_first_chunk::<16>().map(|(digits, _)| *digits);
+        let digits = digits.and_then(|d| u64::from_str_radix(str::from_utf8(&d).ok()?, 16).ok());
+        digits == Some(self.process)
     }
 
     fn next(&self) -> HeaderValue {

@@ -10,12 +10,12 @@ use utoipa::ToSchema;
 
 use super::{
     State,
-    answer::{self, Effect},
+    answer::{self, Effect, beside},
     problem::Problem,
     request::{Json, Keyed, PathParams, QueryParams},
 };
 use crate::{
-    engine::Refusal,
+    engine::{At, Refusal},
     model::{
         Invalid, Sku,
         command::{AdjustStock, SetStock},
@@ -66,13 +66,25 @@ pub(super) async fn adjust(
 
 /// Reads the stock of a SKU.
 #[utoipa::path(get, path = "/v1/stock/{sku}", tag = "stock",
-    params(("sku" = Sku, Path, description = "The SKU, percent-encoded.")),
+    params(
+        ("sku" = Sku, Path, description = "The SKU, percent-encoded."),
+        ("at" = Option<String>, Query, description = "As it was then: an RFC 3339 time or a position in the log."),
+    ),
     responses((status = 200, description = "The stock over all locations.", body = StockView)))]
 pub(super) async fn get(
     extract::State(state): extract::State<State>,
     path: PathParams,
+    query: QueryParams,
 ) -> Result<Response, Problem> {
-    let stock = state.engine()?.stock(&path.id("sku")?)?;
+    query.only(&["at"])?;
+    one(&state, path.id("sku")?, &query).await
+}
+
+/// The stock of a SKU, now or as it was.
+async fn one(state: &State, sku: Sku, query: &QueryParams) -> Result<Response, Problem> {
+    let engine = state.engine()?.clone();
+    let Some(at) = query.get::<At>("at")? else { return Ok(fresh(&engine.stock(&sku)?)) };
+    let stock = beside(state, move || engine.stock_at(&sku, at)).await??;
     Ok(fresh(&stock))
 }
 
@@ -80,6 +92,7 @@ pub(super) async fn get(
 #[utoipa::path(get, path = "/v1/stock", tag = "stock",
     params(
         ("sku" = Option<Sku>, Query, description = "One SKU; answers as `/v1/stock/{sku}` does."),
+        ("at" = Option<String>, Query, description = "With `sku`: as it was then."),
         ("skus" = Option<String>, Query, description = "SKUs with commas between them; answers a list."),
     ),
     responses((status = 200, description = "The stock: a `StockView` for `sku`.", body = StockList)))]
@@ -87,9 +100,12 @@ pub(super) async fn list(
     extract::State(state): extract::State<State>,
     query: QueryParams,
 ) -> Result<Response, Problem> {
-    query.only(&["sku", "skus"])?;
+    query.only(&["sku", "skus", "at"])?;
     match (query.get::<Sku>("sku")?, query.text("skus")) {
-        (Some(sku), None) => Ok(fresh(&state.engine()?.stock(&sku)?)),
+        (Some(sku), None) => one(&state, sku, &query).await,
+        (None, Some(_)) if query.text("at").is_some() => {
+            Err(Problem::malformed("at", "goes with `sku`, not with `skus`"))
+        }
         (None, Some(skus)) => many(&state, skus),
         (None, None) => Err(Problem::malformed("sku", "or `skus` must be given")),
         (Some(_), Some(_)) => Err(Problem::malformed("sku", "and `skus` exclude each other")),

@@ -4,15 +4,18 @@
 //!   standard error.
 //! - The exit code tells what became of it: see [`Outcome`] and [`Error`].
 
+mod ask;
 mod books;
 mod check_config;
 mod demo;
 mod error;
+mod export;
 mod logging;
 mod options;
 mod partners;
 mod server;
 mod stock;
+mod trace;
 mod wal;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -58,6 +61,11 @@ enum Command {
     /// The entries that finance gets, checked against the log of a stopped server.
     #[command(subcommand)]
     Books(books::Books),
+    /// Where an order comes from: its records, what caused them, the batches that carried them.
+    Trace(trace::Trace),
+    /// The journal, the orders or the stock of a stopped server, for other programs.
+    #[command(subcommand)]
+    Export(export::Export),
     /// Look into the log of a stopped server; nothing is changed.
     #[command(subcommand)]
     Wal(wal::Wal),
@@ -128,6 +136,8 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::CheckConfig(source) => check_config::run(&source),
         Command::Books(books) => books.run(),
         Command::Stock(stock) => stock.run(),
+        Command::Trace(trace) => trace.run(),
+        Command::Export(export) => export.run(),
         Command::Wal(wal) => wal.run(),
     }
 }

@@ -31,6 +31,7 @@ use super::{
     clock::Clock,
     counters::{Count, Counting},
     hash::Hasher,
+    seals::Seals,
 };
 
 /// The ledger's tables.
@@ -92,6 +93,10 @@ pub(super) struct Core<S: Storage> {
     pub(super) defining: Mutex<()>,
     /// Sinks as the log had them when it was opened.
     pub(super) sinks: HashMap<String, SinkState>,
+    /// Which batch carried what.
+    pub(super) seals: Mutex<Seals>,
+    /// One reading of old seals at a time.
+    pub(super) reading_seals: Mutex<()>,
     /// Who else needs the log, from where on.
     pub(super) holds: Mutex<HashMap<String, Lsn>>,
     /// Everything before it is in a checkpoint.
@@ -111,6 +116,11 @@ pub(super) struct Core<S: Storage> {
 
 thread_local! {
     static DRAFT: RefCell<Draft> = RefCell::new(Draft::new());
+}
+
+/// Calls with this thread's draft.
+pub(super) fn with_draft<T>(call: impl FnOnce(&mut Draft) -> T) -> T {
+    DRAFT.with_borrow_mut(call)
 }
 
 /// What a held reservation of so many lines may still write: a commit of that many priced lines is
@@ -154,7 +164,7 @@ impl<S: Storage> Core<S> {
     where
         E: Event + Encode,
     {
-        DRAFT.with_borrow_mut(|draft| {
+        with_draft(|draft| {
             event::encode(event, draft.begin(E::KIND, E::VERSION, now_ms));
             draft.seal();
             ticket.append(draft)

@@ -305,7 +305,7 @@ fn sink(value: Option<&[u8]>, effect: Option<Effect<'_>>, next: &mut Vec<u8>) ->
 }
 
 impl PositionValue {
-    fn shift(&mut self, shift: &Shift) {
+    pub(super) fn shift(&mut self, shift: &Shift) {
         self.available += shift.available;
         self.on_hand += shift.on_hand;
         self.committed += shift.committed;

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use siphasher::sip128::SipHasher13;
 
 use crate::model::{
-    IdempotencyKey,
+    IdempotencyKey, Origin,
     command::{Reserve, ReserveLine},
     event::KeyRef,
 };
@@ -22,6 +22,15 @@ pub struct Key<'a> {
     pub partner: &'a str,
     /// The key.
     pub key: &'a IdempotencyKey,
+    /// The request that it came with, if that is to be found in what it causes.
+    pub origin: Option<Origin<'a>>,
+}
+
+impl<'a> Key<'a> {
+    /// A partner's key.
+    pub fn new(partner: &'a str, key: &'a IdempotencyKey) -> Self {
+        Self { partner, key, origin: None }
+    }
 }
 
 /// Hashes under a secret.
@@ -125,7 +134,7 @@ mod tests {
     fn every_field_counts_and_the_secret_too() {
         let hasher = Hasher::new([1, 2]);
         let name = "k".parse().unwrap();
-        let key = Key { partner: "p", key: &name };
+        let key = Key::new("p", &name);
         let bodies = [
             r#"{"lines":[{"sku":"A","quantity":1}]}"#,
             r#"{"lines":[{"sku":"A","quantity":2}]}"#,

@@ -26,7 +26,7 @@ use crate::{
             AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, ReleaseLine, Settle,
             Ship, ShipLine,
         },
-        event::{Happened, KeyRef, Of, OrderData},
+        event::{Happened, Of, OrderData},
         fact::{CameBack, Cancelled, Fact, FactKind, Shipped, Units},
         life::{Known, Wrong},
         view::{FactView, ReservationState, ShortLine},
@@ -37,6 +37,7 @@ use crate::{
 
 use super::{
     Decision, Engine, Key, Refusal,
+    cause::Cause,
     core::{Core, KeyClaim},
     counters::Count,
     order_view::fact_view,
@@ -49,7 +50,7 @@ const NOTE_CHARS_MAX: usize = 1_024;
 
 /// A request about an order.
 struct Request<'a> {
-    key: KeyRef,
+    key: Cause<'a>,
     order: &'a OrderId,
     kind: FactKind,
     /// The fact's own id.
@@ -208,8 +209,8 @@ fn contained(amount: Amount, part: Amount, field: &str) -> Result<(), Refusal> {
 }
 
 /// What a request is called in the hash of its key.
-fn route(request: &Request<'_>) -> String {
-    format!("{}/{}", request.kind.as_str(), request.order)
+fn route(kind: FactKind, order: &OrderId) -> String {
+    format!("{}/{order}", kind.as_str())
 }
 
 impl<S: Storage> Core<S> {
@@ -224,8 +225,8 @@ impl<S: Storage> Core<S> {
         content: &impl serde::Serialize,
         plan: impl FnOnce(&Order) -> Result<Fact, Refusal>,
     ) -> Decision<FactView> {
-        let mut request = Request { key: KeyRef::default(), order, kind, id, lines, texts };
-        request.key = self.hasher.request(key, &route(&request), content);
+        let key = self.cause(key, &route(kind, order), content);
+        let request = Request { key, order, kind, id, lines, texts };
         self.count(self.happen(&request, plan).unwrap_or_else(Decision::from))
     }
 
@@ -240,7 +241,8 @@ impl<S: Storage> Core<S> {
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let seen = self.tables.orders.get(request.order).ok_or(Refusal::UnknownOrder)?;
-        let ticket = self.ticket(RoomClass::Delivery, record_bytes(request, &seen), 0)?;
+        let bytes = record_bytes(request, &seen);
+        let room = self.room(&request.key, RoomClass::Delivery, bytes, 0)?;
         let step = self.begin_step(request.order)?;
         let order = step.order();
         if let Some(known) = order.life.find(request.kind, request.id.as_str()) {
@@ -260,7 +262,7 @@ impl<S: Storage> Core<S> {
         let state = life.state(&order.data);
         let turns = self.begin_turns(order, state)?;
         let record = self.record(request, order, (fact, worth), &turns, state);
-        let lsn = self.append(ticket, &record, now_ms);
+        let lsn = self.append_in(room, &record, now_ms);
         moves.finish(&record, lsn);
         for turn in turns {
             turn.finish(state_of(record.state), now_ms + self.options.retention_ms, lsn);
@@ -323,7 +325,7 @@ impl<S: Storage> Core<S> {
     ) -> Happened {
         let turned: Vec<Of> = turns.iter().map(|turn| of(&turn.snapshot())).collect();
         Happened {
-            key: request.key,
+            key: request.key.key,
             previous: order.last.0,
             content: request.key.fingerprint,
             order_id: request.order.as_str().to_owned(),

@@ -18,7 +18,7 @@
 //! engine.settle_blocking(engine.set_stock(&"TEE-M".parse()?, &"BER".parse()?, &set))?;
 //!
 //! let cart: Reserve = serde_json::from_str(r#"{"lines": [{"sku": "TEE-M", "quantity": 2}]}"#)?;
-//! let key = Key { partner: "", key: &"checkout-1".parse()? };
+//! let key = Key::new("", &"checkout-1".parse()?);
 //! let held = engine.settle_blocking(engine.reserve(key, &cart))?;
 //! assert_eq!(held.value.lines[0].quantity, 2);
 //! assert_eq!(engine.stock(&"TEE-M".parse()?)?.available, 98);
@@ -36,6 +36,7 @@
 //! that had not been taken; recovery checks it.
 
 mod background;
+mod cause;
 mod checkpoint;
 mod clock;
 mod codec;
@@ -58,11 +59,15 @@ mod replay;
 mod replay_keys;
 mod reserve;
 mod run;
+pub mod say;
+mod seals;
 mod status;
 mod stock;
 mod take;
 mod thing;
+mod trace;
 mod transition;
+mod travel;
 
 use std::{
     collections::HashMap,
@@ -80,6 +85,8 @@ pub use options::Options;
 pub use read::{Filter, Page};
 pub use refusal::Refusal;
 pub use status::Status;
+pub use trace::TRACE_RECORDS_MAX;
+pub use travel::At;
 
 use crate::{
     model::{Lsn, Timestamp, event::Undecodable, sink::SinkState},

@@ -30,6 +30,7 @@ use super::{
     load,
     replay::Replay,
     replay_keys::KeyQueue,
+    seals::Seals,
 };
 
 /// The name under which a sink holds the log, from the moment it is opened.
@@ -47,6 +48,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         let replay = Replay {
             tables: &tables,
             sinks: HashMap::new(),
+            seals: Seals::from(covers),
             secret: None,
             time_ms: 0,
             keys: KeyQueue::start(scope, &tables)?,
@@ -74,6 +76,8 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         counters: Counting::default(),
         defining: Mutex::new(()),
         sinks,
+        seals: Mutex::new(replayed.seals),
+        reading_seals: Mutex::new(()),
         holds: Mutex::new(holds),
         checkpoint: AtomicU64::new(covers.0),
         checkpoint_before: AtomicU64::new(0),
@@ -89,6 +93,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
 /// What the log says besides what is in the tables.
 struct Replayed {
     sinks: HashMap<String, SinkState>,
+    seals: Seals,
     secret: Option<[u64; 2]>,
     time_ms: u64,
     snapshot_bytes: u64,
@@ -110,9 +115,9 @@ fn fill<S: Storage>(
     }
     let covers = snapshot.map_or(Lsn(0), |s| s.covers());
     replay_tail(log, covers, options, &mut replay)?;
-    let Replay { sinks, secret, time_ms, keys, .. } = replay;
+    let Replay { sinks, seals, secret, time_ms, keys, .. } = replay;
     keys.finish()?;
-    Ok(Replayed { sinks, secret, time_ms, snapshot_bytes })
+    Ok(Replayed { sinks, seals, secret, time_ms, snapshot_bytes })
 }
 
 fn load_all<S: Storage>(

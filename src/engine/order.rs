@@ -16,7 +16,7 @@ use crate::{
     model::{
         Amount, Lsn, OrderId, ReservationId, Timestamp,
         command::{Commit, PlaceOrder, PriceLine, Prices, Priority, ReserveLine},
-        event::{self, KeyRef, Line, OrderData, Priced, Sold},
+        event::{self, Line, OrderData, Priced, Sold},
         life::Life,
         totals,
         view::{OrderView, ReservationState, ReservationView},
@@ -26,6 +26,7 @@ use crate::{
 
 use super::{
     Answer, Decision, Engine, Key, Refusal,
+    cause::Cause,
     core::{Core, KeyClaim, closing_bytes},
     counters::Count,
     reserve::SlotClaim,
@@ -133,7 +134,7 @@ impl<S: Storage> Engine<S> {
         commit: &Commit,
     ) -> Decision<ReservationView> {
         let core = self.core();
-        let key = core.hasher.request(key, &format!("commit/{id}"), commit);
+        let key = core.cause(key, &format!("commit/{id}"), commit);
         core.count(core.commit(&key, id, commit).unwrap_or_else(Decision::from))
     }
 
@@ -143,7 +144,7 @@ impl<S: Storage> Engine<S> {
     /// When settled: those of [`Engine::reserve`] and [`Engine::commit`].
     pub fn place_order(&self, key: Key<'_>, place: &PlaceOrder) -> Decision<OrderView> {
         let core = self.core();
-        let key = core.hasher.request(key, "orders", place);
+        let key = core.cause(key, "orders", place);
         let decision = core.place(&key, place).unwrap_or_else(|refusal| {
             core.unless_known(&key, refusal, |done| core.placed_again(&place.order_id, done))
         });
@@ -220,7 +221,7 @@ impl<S: Storage> Core<S> {
 
     fn commit(
         &self,
-        key: &KeyRef,
+        key: &Cause<'_>,
         id: ReservationId,
         commit: &Commit,
     ) -> Result<Decision<ReservationView>, Refusal> {
@@ -330,7 +331,7 @@ impl<S: Storage> Core<S> {
         Decision::repeated(view, moved_on, false, now.last)
     }
 
-    fn place(&self, key: &KeyRef, place: &PlaceOrder) -> Result<Decision<OrderView>, Refusal> {
+    fn place(&self, key: &Cause<'_>, place: &PlaceOrder) -> Result<Decision<OrderView>, Refusal> {
         let prices = merged_prices(place)?;
         let money = Money::of_order(place, &prices);
         match &place.reservations {
@@ -341,7 +342,7 @@ impl<S: Storage> Core<S> {
 
     fn place_held(
         &self,
-        key: &KeyRef,
+        key: &Cause<'_>,
         place: &PlaceOrder,
         money: &Money<'_>,
         ids: &[ReservationId],
@@ -386,7 +387,7 @@ impl<S: Storage> Core<S> {
 
     fn place_now(
         &self,
-        key: &KeyRef,
+        key: &Cause<'_>,
         place: &PlaceOrder,
         money: &Money<'_>,
     ) -> Result<Decision<OrderView>, Refusal> {
@@ -409,7 +410,8 @@ impl<S: Storage> Core<S> {
             _ => return Err(Refusal::Overloaded { what: "the table of orders is full" }),
         };
         let slot = SlotClaim::new(self)?;
-        let ticket = self.ticket(RoomClass::New, money.record_bytes(cart.lines_max, 0), 0)?;
+        let bytes = money.record_bytes(cart.lines_max, 0);
+        let room = self.room(key, RoomClass::New, bytes, 0)?;
         let now_ms = self.now_ms();
         let customer = self.text_hash(place.customer.as_ref().map(|c| c.as_str()));
         let tail = self.log.appended().0;
@@ -418,14 +420,14 @@ impl<S: Storage> Core<S> {
         let order = self.order_data(money, takes.lines.to_vec(), now_ms)?;
         let order_hash = self.hasher.text(place.order_id.as_str());
         let record = event::Placed {
-            key: *key,
+            key: key.key,
             customer_hash: customer,
             order_hash,
             taken_slot: Some(slot.number()),
             reservations: Vec::new(),
             order,
         };
-        let lsn = self.append(ticket, &record, now_ms);
+        let lsn = self.append_in(room, &record, now_ms);
         let number = slot.number();
         let lines = takes.settle();
         self.add_committed(&lines);
@@ -471,7 +473,7 @@ impl<S: Storage> Core<S> {
         lines: usize,
     ) -> Result<Decision<OrderView>, Refusal> {
         let bytes = sale.money.record_bytes(lines, ids.len());
-        let ticket = self.ticket(RoomClass::Closing, bytes, 0)?;
+        let room = self.room(sale.key, RoomClass::Closing, bytes, 0)?;
         let mut transitions = Vec::with_capacity(ids.len());
         for id in ids {
             match self.tables.reservations.begin(*id, &[ReservationState::Held]) {
@@ -493,14 +495,14 @@ impl<S: Storage> Core<S> {
         let now_ms = self.now_ms();
         let order = self.order_data(sale.money, allocations, now_ms)?;
         let record = event::Placed {
-            key: *sale.key,
+            key: sale.key.key,
             customer_hash: before.first().map_or(0, |b| b.customer),
             order_hash: sale.order_hash,
             taken_slot: None,
             reservations: before.iter().map(|b| Sold { of: of(b), revived: false }).collect(),
             order,
         };
-        let lsn = self.append(ticket, &record, now_ms);
+        let lsn = self.append_in(room, &record, now_ms);
         let freed = before.iter().map(|b| closing_bytes(b.lines.len())).sum();
         self.log.give_back(freed);
         Ok(self.sold(sale, record.order, transitions, lsn))
@@ -537,7 +539,7 @@ impl<S: Storage> Core<S> {
         seen: &Snapshot,
     ) -> Result<Decision<OrderView>, Refusal> {
         let bytes = sale.money.record_bytes(seen.lines.len(), 1);
-        let ticket = self.ticket(RoomClass::New, bytes, 0)?;
+        let room = self.room(sale.key, RoomClass::New, bytes, 0)?;
         let expired = &[ReservationState::Expired];
         let transition = match self.tables.reservations.begin(seen.id, expired) {
             Ok(transition) => transition,
@@ -556,14 +558,14 @@ impl<S: Storage> Core<S> {
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
         let order = self.order_data(sale.money, takes.lines.to_vec(), now_ms)?;
         let record = event::Placed {
-            key: *sale.key,
+            key: sale.key.key,
             customer_hash: before.customer,
             order_hash: sale.order_hash,
             taken_slot: None,
             reservations: vec![Sold { of: of(&before), revived: true }],
             order,
         };
-        let lsn = self.append(ticket, &record, now_ms);
+        let lsn = self.append_in(room, &record, now_ms);
         let taken = takes.settle();
         transition.set_lines(&taken);
         self.counters.add(Count::Granted);
@@ -604,7 +606,7 @@ impl<S: Storage> Core<S> {
 
 /// What selling needs besides the reservations.
 struct Sale<'a, 'c> {
-    key: &'a KeyRef,
+    key: &'a Cause<'a>,
     money: &'a Money<'a>,
     order_hash: u64,
     order_claim: orders::Claim<'c>,

@@ -2,8 +2,11 @@
 //! a reservation or an order is a decision like any other and is told once its last record is
 //! durable.
 
+use std::ops::ControlFlow;
+
 use crate::{
     ledger::{
+        orders::Order,
         positions::{Counts, Position},
         reservations::Snapshot,
     },
@@ -74,6 +77,32 @@ impl<S: Storage> Engine<S> {
             }
             None => Refusal::UnknownOrder.into(),
         }
+    }
+
+    /// Hands every order to `each` as it stands, in the order in which they were placed, until that
+    /// breaks it off. Blocks until they are durable. For exports: it looks at all orders at once, with
+    /// eight bytes for each.
+    ///
+    /// # Errors
+    /// `outcome_unknown` if the log stopped meanwhile.
+    pub fn each_order(
+        &self,
+        mut each: impl FnMut(OrderView) -> ControlFlow<()>,
+    ) -> Result<(), Refusal> {
+        let mut orders = self.core().tables.orders.all();
+        if let Some(last) = orders.iter().map(|order| order.last).max() {
+            self.log().wait_blocking(last)?;
+        }
+        orders.sort_by(|a, b| {
+            let of = |order: &Order| order.data.committed_at_ms;
+            of(a).cmp(&of(b)).then_with(|| a.id.cmp(&b.id))
+        });
+        for order in orders {
+            if each(self.core().order_view(&order)).is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Reservations by order or customer, `limit` at a time, from slot `after` on. Walks the whole

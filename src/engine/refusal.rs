@@ -2,7 +2,7 @@
 //! [`Refusal::OutcomeUnknown`], which says so.
 
 use crate::model::{
-    Location, Sku,
+    Location, Lsn, Sku,
     fact::FactKind,
     life::Wrong,
     view::{LimitedLine, ReservationState, ShortLine},
@@ -66,6 +66,12 @@ pub enum Refusal {
         /// Of what kind.
         kind: FactKind,
     },
+    /// What is asked for is no longer in the log.
+    #[error("what is asked for is archived: the log begins at {oldest}")]
+    Archived {
+        /// Where the log begins.
+        oldest: Lsn,
+    },
     /// The sender's version is not above the last one.
     #[error("`source_version` must be above {last}")]
     StaleVersion {
@@ -123,6 +129,7 @@ impl Refusal {
             Self::Shortfall { .. } => "shortfall",
             Self::OrderExists => "order_exists",
             Self::OrderMismatch => "order_mismatch",
+            Self::Archived { .. } => "archived",
             Self::KeyReused => "idempotency_key_reused",
             Self::LogFull => "log_full",
             Self::Overloaded { .. } => "overloaded",

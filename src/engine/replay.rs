@@ -23,6 +23,7 @@ use super::{
     Error,
     core::Tables,
     replay_keys::KeyQueue,
+    seals::Seals,
     thing::{Done, Effect, Opened, Sealed, Shift, Thing, Turned},
 };
 
@@ -30,6 +31,7 @@ use super::{
 pub(super) struct Replay<'a> {
     pub(super) tables: &'a Tables,
     pub(super) sinks: std::collections::HashMap<String, SinkState>,
+    pub(super) seals: Seals,
     pub(super) secret: Option<[u64; 2]>,
     /// The time of the last record seen.
     pub(super) time_ms: u64,
@@ -101,6 +103,7 @@ impl Replay<'_> {
                 }
             }
             (Thing::Sink(name), effect) => {
+                self.seals.replay(lsn, &thing, &effect);
                 if !self.sinks.contains_key(name) {
                     self.sinks.insert(name.to_owned(), SinkState::default());
                 }

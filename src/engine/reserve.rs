@@ -18,6 +18,7 @@ use crate::{
 
 use super::{
     Decision, Engine, Key, Refusal,
+    cause::Cause,
     core::{Core, KeyClaim, closing_bytes},
     counters::Count,
     take::{Cart, Taker, Takes},
@@ -85,7 +86,7 @@ struct Wanted<'a> {
 
 impl<S: Storage> Core<S> {
     fn reserve(&self, key: Key<'_>, reserve: &Reserve) -> Decision<ReservationView> {
-        let hash = self.hasher.key(key);
+        let (hash, origin) = (self.hasher.key(key), key.origin);
         self.tables.keys.warm(hash);
         // Nearly every request of a flash sale ends here, without a lock and without the log. The
         // key is looked up after the stock was seen gone: a cart puts its key into the table before
@@ -95,7 +96,7 @@ impl<S: Storage> Core<S> {
             wanted => wanted,
         };
         let key = KeyRef { hash, fingerprint: self.hasher.reserve(reserve) };
-        match wanted.and_then(|wanted| self.try_reserve(&key, reserve, &wanted)) {
+        match wanted.and_then(|wanted| self.try_reserve(&Cause { key, origin }, reserve, &wanted)) {
             Ok(decision) => decision,
             Err(refusal) => self.unless_known(&key, refusal, |done| self.granted_again(done)),
         }
@@ -138,7 +139,7 @@ impl<S: Storage> Core<S> {
 
     fn try_reserve(
         &self,
-        key: &KeyRef,
+        key: &Cause<'_>,
         reserve: &Reserve,
         Wanted { cart, ttl_ms }: &Wanted<'_>,
     ) -> Result<Decision<ReservationView>, Refusal> {
@@ -152,7 +153,7 @@ impl<S: Storage> Core<S> {
         let slot = SlotClaim::new(self)?;
         let bytes = record_bytes(reserve, cart.lines_max);
         let closing = closing_bytes(cart.lines_max);
-        let ticket = self.ticket(RoomClass::New, bytes, closing)?;
+        let room = self.room(key, RoomClass::New, bytes, closing)?;
         let now_ms = self.now_ms();
         let order = self.text_hash(reserve.order_id.as_ref().map(|o| o.as_str()));
         let tail = self.log.appended().0;
@@ -160,7 +161,7 @@ impl<S: Storage> Core<S> {
         let takes = Takes::take(&self.tables, cart, taker, self.options.decision_wait_ms_max)?;
         let deadline_ms = now_ms + ttl_ms;
         let record = event::Reserve {
-            key: *key,
+            key: key.key,
             deadline_ms,
             customer_hash: customer,
             order_hash: order,
@@ -169,7 +170,7 @@ impl<S: Storage> Core<S> {
             customer: reserve.customer.as_ref().map_or("", |c| c.as_str()),
             order_id: reserve.order_id.as_ref().map_or("", |o| o.as_str()),
         };
-        let lsn = self.append(ticket, &record, now_ms);
+        let lsn = self.append_in(room, &record, now_ms);
         let number = slot.number();
         let lines = takes.settle();
         self.log.give_back(closing - closing_bytes(lines.len()));

@@ -10,7 +10,7 @@ use crate::{
     model::{
         ID_CHARS_MAX, Lsn, ReservationId, Timestamp,
         command::{ChangeLines, Extend, Release, ReleaseLine},
-        event::{self, KeyRef, Line, Of},
+        event::{self, Line, Of},
         view::{ReservationState, ReservationView},
     },
     wal::{Draft, RoomClass, Storage},
@@ -18,6 +18,7 @@ use crate::{
 
 use super::{
     Decision, Engine, Key, Refusal,
+    cause::Cause,
     core::{Core, KeyClaim, closing_bytes},
     counters::Count,
     take::{Cart, Taker, Takes, less},
@@ -46,7 +47,7 @@ impl<S: Storage> Engine<S> {
         release: &Release,
     ) -> Decision<ReservationView> {
         let core = self.core();
-        let key = core.hasher.request(key, &format!("release/{id}"), release);
+        let key = core.cause(key, &format!("release/{id}"), release);
         core.count(core.release(&key, id, release).unwrap_or_else(Decision::from))
     }
 
@@ -62,7 +63,7 @@ impl<S: Storage> Engine<S> {
         extend: &Extend,
     ) -> Decision<ReservationView> {
         let core = self.core();
-        let key = core.hasher.request(key, &format!("extend/{id}"), extend);
+        let key = core.cause(key, &format!("extend/{id}"), extend);
         core.count(core.extend(&key, id, extend).unwrap_or_else(Decision::from))
     }
 
@@ -97,7 +98,7 @@ impl<S: Storage> Core<S> {
 
     fn release(
         &self,
-        key: &KeyRef,
+        key: &Cause<'_>,
         id: ReservationId,
         release: &Release,
     ) -> Result<Decision<ReservationView>, Refusal> {
@@ -113,14 +114,14 @@ impl<S: Storage> Core<S> {
                 Ok(seen) => seen,
                 Err(why) => return Ok(self.not_begun(why)),
             };
-            let ticket = if part.is_empty() {
+            let room = if part.is_empty() {
                 let bytes = archived_lines(seen.lines.len()) + fixed_bytes::<event::Release>();
-                self.ticket(RoomClass::Closing, Draft::bytes_for(bytes), 0)?
+                self.room(key, RoomClass::Closing, Draft::bytes_for(bytes), 0)?
             } else {
                 // Lines, twice at most, and an answer that names each with its texts.
                 let bytes = 2 * archived_lines(seen.lines.len()) + answer_bytes(seen.lines.len());
                 let bytes = bytes + fixed_bytes::<event::Release>();
-                self.ticket(RoomClass::Upkeep, Draft::bytes_for(bytes), 0)?
+                self.room(key, RoomClass::Upkeep, Draft::bytes_for(bytes), 0)?
             };
             let transition = match self.tables.reservations.begin(id, HELD) {
                 Ok(transition) => transition,
@@ -141,14 +142,14 @@ impl<S: Storage> Core<S> {
             let answer = if left.is_empty() { String::new() } else { json(&view) };
             let record = event::Release {
                 of: of(&before),
-                key: *key,
+                key: key.key,
                 lines: given.clone(),
                 left: left.clone(),
                 customer_hash: before.customer,
                 deadline_ms: before.deadline_ms,
                 answer,
             };
-            let lsn = self.append(ticket, &record, now_ms);
+            let lsn = self.append_in(room, &record, now_ms);
             if !record.answer.is_empty() {
                 self.tables.answers.lock().insert(lsn.0, record.answer.into());
             }
@@ -219,7 +220,7 @@ impl<S: Storage> Core<S> {
 
     fn extend(
         &self,
-        key: &KeyRef,
+        key: &Cause<'_>,
         id: ReservationId,
         extend: &Extend,
     ) -> Result<Decision<ReservationView>, Refusal> {
@@ -234,7 +235,7 @@ impl<S: Storage> Core<S> {
             Err(why) => return Ok(self.not_begun(why)),
         };
         let bytes = fixed_bytes::<event::Extend>() + answer_bytes(seen.lines.len());
-        let ticket = self.ticket(RoomClass::Upkeep, Draft::bytes_for(bytes), 0)?;
+        let room = self.room(key, RoomClass::Upkeep, Draft::bytes_for(bytes), 0)?;
         let transition = match self.tables.reservations.begin(id, HELD) {
             Ok(transition) => transition,
             Err(why) => return Ok(self.not_begun(why)),
@@ -246,8 +247,9 @@ impl<S: Storage> Core<S> {
         }
         let deadline_ms = now_ms + ttl_ms;
         let view = self.extended_view(&before, deadline_ms, before.last);
-        let record = event::Extend { of: of(&before), key: *key, deadline_ms, answer: json(&view) };
-        let lsn = self.append(ticket, &record, now_ms);
+        let (of, key) = (of(&before), key.key);
+        let record = event::Extend { of, key, deadline_ms, answer: json(&view) };
+        let lsn = self.append_in(room, &record, now_ms);
         self.tables.answers.lock().insert(lsn.0, record.answer.into());
         transition.finish(ReservationState::Held, deadline_ms, lsn);
         if deadline_ms < before.deadline_ms {

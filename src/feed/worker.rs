@@ -231,6 +231,7 @@ impl<S: Storage> Worker<S> {
         let oldest = span.map_or(sealed_at, |span| Timestamp::from_millis(span.first_time_ms));
         let body = seal.body.into();
         let batch = Batch { id, number, seal_lsn, first_lsn, oldest, events, body };
+        self.engine.sealed(&self.config.name, number, self.position, seal_lsn);
         self.progress.sealed(&batch, self.position, rendered.chain, seal.parking);
         self.progress.count_overflows(self.window.overflows());
         self.window.turn();
@@ -273,6 +274,7 @@ impl<S: Storage> Worker<S> {
             let log = self.engine.log();
             let appended = seal::append_acknowledge(log, &acknowledge, time_ms, &self.progress)?;
             let Some(lsn) = appended else { return Ok(()) };
+            self.engine.acknowledged(&self.config.name, fate.number, lsn);
             self.progress.acknowledged(fate, lsn);
         }
         Ok(())

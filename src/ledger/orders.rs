@@ -210,6 +210,18 @@ impl Orders {
         true
     }
 
+    /// Every order as it stands, in no order.
+    pub fn all(&self) -> Vec<Arc<Order>> {
+        let mut all = Vec::with_capacity(self.len() as usize);
+        for shard in &self.shards {
+            all.extend(shard.lock().values().filter_map(|entry| match entry {
+                Entry::Placed(order) | Entry::Busy(order) => Some(order.clone()),
+                Entry::Claimed => None,
+            }));
+        }
+        all
+    }
+
     /// Orders known.
     pub fn len(&self) -> u32 {
         self.len.load(Ordering::Relaxed)

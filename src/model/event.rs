@@ -23,7 +23,7 @@ use rkyv::{
     with::InlineAsBox,
 };
 
-use super::{Lsn, fact::Fact, sink::Parking, worth::Worth};
+use super::{Lsn, ORIGIN_FLAG, fact::Fact, sink::Parking, worth::Worth};
 
 /// What makes a type a record of the log.
 pub trait Event: Archive {
@@ -67,7 +67,8 @@ pub fn encode<E: Event + Encode>(event: &E, out: &mut Vec<u8>) {
 pub trait Checked: Portable + for<'b> CheckBytes<HighValidator<'b, Rancor>> {}
 impl<T> Checked for T where T: Portable + for<'b> CheckBytes<HighValidator<'b, Rancor>> {}
 
-/// Reads an event in place, after validating it.
+/// Reads an event in place, after validating it. What may stand in front of it (see
+/// [`super::Origin`]) is passed over.
 ///
 /// # Errors
 /// If kind or version are not the event's, or the bytes are not one.
@@ -77,7 +78,7 @@ where
     E::Archived: Checked,
 {
     let wrong = |reason: String| Undecodable { lsn, kind, version, reason };
-    if kind != E::KIND || version != E::VERSION {
+    if kind != E::KIND || version & !ORIGIN_FLAG != E::VERSION {
         return Err(wrong(format!("expected kind {}, version {}", E::KIND, E::VERSION)));
     }
     rkyv::access::<E::Archived, Rancor>(body).map_err(|e| wrong(e.to_string()))

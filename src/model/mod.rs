@@ -6,8 +6,10 @@ pub mod event;
 pub mod fact;
 mod ids;
 pub mod life;
+pub mod lineage;
 pub mod mapping;
 mod money;
+mod origin;
 pub mod posting;
 mod quantity;
 pub mod signature;
@@ -19,5 +21,6 @@ pub mod worth;
 
 pub use ids::*;
 pub use money::*;
+pub use origin::*;
 pub use quantity::*;
 pub use time::*;

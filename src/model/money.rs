@@ -70,6 +70,17 @@ impl Currency {
         std::str::from_utf8(&code).ok().and_then(|c| Self::new(c).ok()).unwrap_or(Self(*b"XXX"))
     }
 
+    /// How many digits of an amount in minor units stand behind the decimal mark (ISO 4217).
+    pub fn decimals(&self) -> u32 {
+        match &self.0 {
+            b"BIF" | b"CLP" | b"DJF" | b"GNF" | b"ISK" | b"JPY" | b"KMF" | b"KRW" | b"PYG"
+            | b"RWF" | b"UGX" | b"UYI" | b"VND" | b"VUV" | b"XAF" | b"XOF" | b"XPF" => 0,
+            b"BHD" | b"IQD" | b"JOD" | b"KWD" | b"LYD" | b"OMR" | b"TND" => 3,
+            b"CLF" | b"UYW" => 4,
+            _ => 2,
+        }
+    }
+
     /// The code's letters.
     pub fn as_bytes(&self) -> [u8; 3] {
         self.0

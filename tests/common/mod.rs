@@ -191,15 +191,15 @@ impl<S: Storage> Shop<S> {
             reference: None,
             allow_shortfall: false,
         };
-        self.settle(self.0.adjust_stock(Key { partner: "", key: &id(key) }, &adjust))
+        self.settle(self.0.adjust_stock(Key::new("", &id(key)), &adjust))
     }
 
     pub fn reserve(&self, key: &str, reserve: &Reserve) -> Said<ReservationView> {
-        self.settle(self.0.reserve(Key { partner: "", key: &id(key) }, reserve))
+        self.settle(self.0.reserve(Key::new("", &id(key)), reserve))
     }
 
     pub fn commit(&self, key: &str, of: ReservationId, commit: &Commit) -> Said<ReservationView> {
-        self.settle(self.0.commit(Key { partner: "", key: &id(key) }, of, commit))
+        self.settle(self.0.commit(Key::new("", &id(key)), of, commit))
     }
 
     pub fn release(
@@ -208,12 +208,12 @@ impl<S: Storage> Shop<S> {
         of: ReservationId,
         release: &Release,
     ) -> Said<ReservationView> {
-        self.settle(self.0.release(Key { partner: "", key: &id(key) }, of, release))
+        self.settle(self.0.release(Key::new("", &id(key)), of, release))
     }
 
     pub fn extend(&self, key: &str, of: ReservationId, ttl_ms: u64) -> Said<ReservationView> {
         let extend = Extend { ttl_ms };
-        self.settle(self.0.extend(Key { partner: "", key: &id(key) }, of, &extend))
+        self.settle(self.0.extend(Key::new("", &id(key)), of, &extend))
     }
 
     pub fn change(&self, of: ReservationId, lines: &[ReserveLine]) -> Said<ReservationView> {
@@ -221,7 +221,7 @@ impl<S: Storage> Shop<S> {
     }
 
     pub fn place(&self, key: &str, order: &PlaceOrder) -> Said<OrderView> {
-        self.settle(self.0.place_order(Key { partner: "", key: &id(key) }, order))
+        self.settle(self.0.place_order(Key::new("", &id(key)), order))
     }
 
     pub fn see(&self, of: ReservationId) -> Said<ReservationView> {

@@ -82,7 +82,7 @@ impl Both {
         }
         let shop = self.shop();
         let name = id(key);
-        let k = Key { partner: "", key: &name };
+        let k = Key::new("", &name);
         match request {
             Request::Adjust(a) => map(shop.settle(shop.0.adjust_stock(k, a)), Said::Position),
             Request::Reserve(r) => map(shop.settle(shop.0.reserve(k, r)), Said::Reservation),

@@ -73,7 +73,7 @@ impl Both {
     pub fn ask_fact(&self, key: &str, fact: &Fact) -> Result<holdfast::Answer<FactView>, Refusal> {
         let shop = self.shop();
         let name = id(key);
-        let k = holdfast::Key { partner: "", key: &name };
+        let k = holdfast::Key::new("", &name);
         let (order, own) = (&id(&fact.order), id(&fact.id));
         let currency = Currency::new("EUR").unwrap();
         let decision = match &fact.what {

@@ -90,7 +90,7 @@ impl<S: Storage> Shop<S> {
     pub fn sell(&mut self, n: u64) -> Result<(), Refusal> {
         let order = order(n, self.skus);
         let key = key(&format!("order-{n}"));
-        let decision = self.engine.place_order(Key { partner: "", key: &key }, &order);
+        let decision = self.engine.place_order(Key::new("", &key), &order);
         let view = self.engine.settle_blocking(decision)?.value;
         for line in view.allocations {
             let at = (line.sku.to_string(), line.location.to_string());
@@ -112,10 +112,9 @@ impl<S: Storage> Shop<S> {
         let reserve =
             Reserve { lines: vec![line], customer: None, order_id: None, ttl_ms: Some(60_000) };
         let (hold, release) = (key(&format!("hold-{n}")), key(&format!("release-{n}")));
-        let held = self.engine.reserve(Key { partner: "", key: &hold }, &reserve);
+        let held = self.engine.reserve(Key::new("", &hold), &reserve);
         let held = self.engine.settle_blocking(held)?.value;
-        let given =
-            self.engine.release(Key { partner: "", key: &release }, held.id, &Release::default());
+        let given = self.engine.release(Key::new("", &release), held.id, &Release::default());
         self.engine.settle_blocking(given).map(|_| ())
     }
 

@@ -16,3 +16,5 @@ mod reservations;
 mod stock;
 mod stock_import;
 mod support;
+mod time_travel;
+mod traces;

@@ -11,7 +11,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 
 use super::{
-    super::{Error, Source, options, runtime},
+    super::{Error, Source, ask::server_error, options, runtime},
     Refused, Tally,
     rows::Rows,
 };
@@ -120,16 +120,6 @@ async fn send(
         url: target.to_owned(),
         reason: format!("answered {status}: {}", text.chars().take(500).collect::<String>()),
     })
-}
-
-fn server_error(url: &str, error: &reqwest::Error) -> Error {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
-        source = cause.source();
-    }
-    Error::Server { url: url.to_owned(), reason }
 }
 
 /// Sets the rows in a data directory.

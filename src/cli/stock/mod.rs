@@ -1,3 +1,5 @@
+//! `holdfast stock show SKU`: see `show`.
+//!
 //! `holdfast stock import FILE`: sets positions from a file, CSV or NDJSON, through a running server
 //! or, with `--data`, in the data directory of a stopped one.
 //!
@@ -6,6 +8,7 @@
 
 mod apply;
 mod rows;
+mod show;
 
 use std::{
     io::Write,
@@ -21,6 +24,8 @@ use super::{Error, Outcome, Source};
 pub enum Stock {
     /// Set positions from a file.
     Import(Import),
+    /// Show the stock of a SKU, now or as it was.
+    Show(show::Show),
 }
 
 impl Stock {
@@ -28,6 +33,7 @@ impl Stock {
     pub fn run(self) -> Result<Outcome, Error> {
         match self {
             Self::Import(import) => import.run(),
+            Self::Show(show) => show.run(),
         }
     }
 }

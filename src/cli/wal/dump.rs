@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 use holdfast::{
+    engine::say::{self, KINDS},
     model::{Lsn, Timestamp},
     wal::{Record, inspect::inspect},
 };
@@ -15,7 +16,7 @@ use serde_json::json;
 
 use super::{
     super::{DataDir, Error, Outcome},
-    events::{self, KINDS, Names},
+    events::Names,
 };
 
 /// Dump a log.
@@ -65,7 +66,7 @@ impl Dump {
 
     fn wants(&self, record: &Record<'_>) -> bool {
         record.lsn >= Lsn(self.from)
-            && (self.kind.is_empty() || self.kind.iter().any(|k| k == events::name(record.kind)))
+            && (self.kind.is_empty() || self.kind.iter().any(|k| k == say::name(record.kind)))
     }
 }
 
@@ -73,9 +74,9 @@ fn line(record: &Record<'_>, names: &Names) -> serde_json::Value {
     let mut line = json!({
         "lsn": record.lsn,
         "at": Timestamp::from_millis(record.time_ms),
-        "kind": events::name(record.kind),
+        "kind": say::name(record.kind),
     });
-    match events::json(record, names) {
+    match say::json(record, names) {
         Ok(event) => line["event"] = event,
         Err(reason) => {
             line["undecodable"] = reason.into();

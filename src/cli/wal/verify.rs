@@ -4,12 +4,12 @@
 use std::{io::Write, ops::ControlFlow};
 
 use clap::Args;
-use holdfast::wal::inspect::{Inspection, inspect};
-
-use super::{
-    super::{DataDir, Error, Outcome},
-    events,
+use holdfast::{
+    engine::say,
+    wal::inspect::{Inspection, inspect},
 };
+
+use super::super::{DataDir, Error, Outcome};
 
 /// Records that do not decode and are told; all are counted.
 const UNDECODABLE_TOLD: usize = 20;
@@ -28,7 +28,7 @@ impl Verify {
         let mut undecodable = Vec::new();
         let mut undecodable_count = 0u64;
         let inspection = inspect(&path, &mut |record| {
-            if let Err(reason) = events::decode(record) {
+            if let Err(reason) = say::decode(record) {
                 undecodable_count += 1;
                 if undecodable.len() < UNDECODABLE_TOLD {
                     undecodable.push(reason);

@@ -1,0 +1,105 @@
+//! Where a question is asked: of a running server over HTTP, or of the data directory of a stopped one.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use holdfast::{config::Overrides, engine::Engine};
+
+use super::{Error, Source, options, runtime};
+
+/// How long the server may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What is asked.
+#[derive(Debug, Clone, Args)]
+pub struct Asked {
+    /// The running server.
+    #[arg(long, default_value = "http://127.0.0.1:7411", conflicts_with = "data")]
+    url: String,
+    /// Work on this data directory, without a server; none may be running on it.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
+}
+
+impl Asked {
+    /// Asks the server with `path` and `query`, or the engine with `ask`; the answer's JSON.
+    pub fn ask<T: serde::Serialize>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        ask: impl FnOnce(&Engine) -> Result<T, holdfast::engine::Refusal>,
+    ) -> Result<serde_json::Value, Error> {
+        match &self.data {
+            None => get(&self.url, path, query),
+            Some(data) => {
+                let answer = with_engine(data.clone(), &self.source, ask)?;
+                let said = answer.map_err(|refusal| Error::Part {
+                    what: "the data directory",
+                    reason: format!("{}: {refusal}", refusal.code()),
+                })?;
+                let json = serde_json::to_value(said);
+                json.map_err(|e| Error::Part { what: "the answer", reason: e.to_string() })
+            }
+        }
+    }
+}
+
+/// Opens the engine of a data directory for as long as `call` takes.
+pub fn with_engine<T>(
+    data: PathBuf,
+    source: &Source,
+    call: impl FnOnce(&Engine) -> T,
+) -> Result<T, Error> {
+    if !data.is_dir() {
+        let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(Error::File { path: data, source });
+    }
+    let overrides = Overrides { data: Some(data.clone()), listen: None };
+    let config = source.load(&overrides)?;
+    let failed = |source| Error::Engine { path: data.clone(), source };
+    let engine = Engine::open(&data, options::engine(&config)).map_err(failed)?;
+    let said = call(&engine);
+    engine.close().map_err(failed)?;
+    Ok(said)
+}
+
+fn get(url: &str, path: &[&str], query: &[(&str, &str)]) -> Result<serde_json::Value, Error> {
+    let wrong = || Error::Usage(format!("{url}: is not the URL of a server"));
+    let mut target = reqwest::Url::parse(url).map_err(|_| wrong())?;
+    target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+    if !query.is_empty() {
+        target.query_pairs_mut().extend_pairs(query);
+    }
+    let told = |error: reqwest::Error| server_error(target.as_str(), &error);
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(told)?;
+    let (status, text) = runtime(1)?.block_on(async {
+        let answer = client.get(target.clone()).send().await.map_err(told)?;
+        Ok::<_, Error>((answer.status(), answer.text().await.map_err(told)?))
+    })?;
+    match serde_json::from_str(&text) {
+        Ok(json) if status.is_success() => Ok(json),
+        _ => Err(Error::Server { url: target.into(), reason: refusal(status, &text) }),
+    }
+}
+
+/// What a server says that it refuses.
+fn refusal(status: reqwest::StatusCode, text: &str) -> String {
+    let problem = serde_json::from_str::<serde_json::Value>(text).unwrap_or_default();
+    match (problem["code"].as_str(), problem["detail"].as_str()) {
+        (Some(code), Some(detail)) => format!("answered {status}: {code}: {detail}"),
+        _ => format!("answered {status}: {}", text.chars().take(500).collect::<String>()),
+    }
+}
+
+/// A server that can't be spoken to, with every cause.
+pub fn server_error(url: &str, error: &reqwest::Error) -> Error {
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        reason = format!("{reason}: {cause}");
+        source = cause.source();
+    }
+    Error::Server { url: url.to_owned(), reason }
+}

@@ -1,0 +1,84 @@
+//! What a request is known by in the log: its key, and what it came with. The latter is good to have
+//! and never a reason to refuse: where room is left for the record alone, it goes without.
+
+use std::ops::Deref;
+
+use crate::{
+    model::{
+        Lsn, ORIGIN_FLAG, Origin,
+        event::{self, Encode, Event, KeyRef},
+    },
+    wal::{RoomClass, Storage, Ticket},
+};
+
+use super::{
+    Key, Refusal,
+    core::{Core, with_draft},
+};
+
+/// The key of a request, and its origin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cause<'a> {
+    pub(super) key: KeyRef,
+    pub(super) origin: Option<Origin<'a>>,
+}
+
+impl Deref for Cause<'_> {
+    type Target = KeyRef;
+    fn deref(&self) -> &KeyRef {
+        &self.key
+    }
+}
+
+/// Room for a record, and for its origin if there is any.
+pub(super) struct Room<'a, S: Storage> {
+    ticket: Ticket<'a, S>,
+    origin: Option<Origin<'a>>,
+}
+
+impl<S: Storage> Core<S> {
+    /// A request's key and origin, for a record.
+    pub(super) fn cause<'a>(
+        &self,
+        key: Key<'a>,
+        route: &str,
+        body: &impl serde::Serialize,
+    ) -> Cause<'a> {
+        Cause { key: self.hasher.request(key, route, body), origin: key.origin }
+    }
+
+    /// Asks for room for a record and its origin; as [`Core::ticket`].
+    pub(super) fn room<'a>(
+        &'a self,
+        cause: &Cause<'a>,
+        class: RoomClass,
+        bytes: usize,
+        closing: u64,
+    ) -> Result<Room<'a, S>, Refusal> {
+        let Some(origin) = cause.origin else {
+            return Ok(Room { ticket: self.ticket(class, bytes, closing)?, origin: None });
+        };
+        let with = bytes + origin.bytes();
+        if with <= self.log.record_bytes_max()
+            && let Ok(ticket) = self.ticket(class, with, closing)
+        {
+            return Ok(Room { ticket, origin: Some(origin) });
+        }
+        Ok(Room { ticket: self.ticket(class, bytes, closing)?, origin: None })
+    }
+
+    /// Writes an event, and its origin in front of it, into room that was sized for it.
+    pub(super) fn append_in<E>(&self, room: Room<'_, S>, event: &E, now_ms: u64) -> Lsn
+    where
+        E: Event + Encode,
+    {
+        let Some(origin) = room.origin else { return self.append(room.ticket, event, now_ms) };
+        with_draft(|draft| {
+            let body = draft.begin(E::KIND, E::VERSION | ORIGIN_FLAG, now_ms);
+            origin.put(body);
+            event::encode(event, body);
+            draft.seal();
+            room.ticket.append(draft)
+        })
+    }
+}

@@ -1,0 +1,435 @@
+//! Lineage: every record of an order, found by walking from its last record back along what each says
+//! of the one before, and the batches that carried them.
+//!
+//! It reads the log where the records stand and holds no lock of the ledger. What the log no longer has
+//! is said to be archived, never guessed.
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+use crate::{
+    ledger::orders::Order,
+    model::{
+        Location, Lsn, OrderId, OriginView, ReservationId, Sku, Timestamp,
+        event::{
+            Acknowledge, ArchivedOf, ArchivedSeal, Change, Event, Expire, Extend, Happened, Placed,
+            Release, Reserve, Seal, decode,
+        },
+        fact::{Fact, FactKind},
+        lineage::{BatchState, TraceBatch, TraceRecord, TraceView},
+    },
+    wal::{self, Pinned, Record, Storage},
+};
+
+use super::{Decision, Engine, Refusal, core::Core, say, seals::Sealed};
+
+/// The most records that are shown of one order.
+pub const TRACE_RECORDS_MAX: usize = 10_000;
+
+/// A record of the order, kept from being recycled while it is looked at.
+struct Found<S: Storage> {
+    pinned: Pinned<S>,
+    /// Its reservation, if it is a record of one.
+    reservation: Option<ReservationId>,
+}
+
+/// What the walk has found.
+struct Walk<S: Storage> {
+    found: Vec<Found<S>>,
+    archived: bool,
+    truncated: bool,
+}
+
+/// Where the walk goes on from a record.
+enum Next {
+    /// At one earlier record.
+    Back(Lsn),
+    /// At the last records of reservations.
+    Reservations(Vec<(Lsn, ReservationId)>),
+    /// Nowhere.
+    Begin,
+}
+
+impl<S: Storage> Engine<S> {
+    /// Where an order comes from: all of its records, what caused them, what carried them to partners.
+    /// Reads the log; a few microseconds a record, up to [`TRACE_RECORDS_MAX`] of them.
+    ///
+    /// # Errors
+    /// When settled: `unknown_order`; `archived` if the log has none of its records any more.
+    pub fn trace(&self, id: &OrderId) -> Decision<TraceView> {
+        match self.core().tables.orders.get(id) {
+            Some(order) => match self.core().trace(&order) {
+                Ok(view) => Decision::made(view, false, order.last),
+                Err(refusal) => Decision::refused_behind(refusal, order.last),
+            },
+            None => Refusal::UnknownOrder.into(),
+        }
+    }
+
+    /// Says that a sink's batch was sealed: its number, what it covers, where its seal stands.
+    pub fn sealed(&self, sink: &str, number: u64, covers: Lsn, lsn: Lsn) {
+        let seal = Sealed { number, covers: covers.0, lsn: lsn.0, acknowledged: None };
+        let oldest = self.core().log.oldest();
+        self.core().seals.lock().sealed(sink, seal, oldest);
+    }
+
+    /// Says that the record at `lsn` tells what became of a sink's batch.
+    pub fn acknowledged(&self, sink: &str, number: u64, lsn: Lsn) {
+        self.core().seals.lock().acknowledged(sink, number, lsn);
+    }
+}
+
+impl<S: Storage> say::Names for Core<S> {
+    fn position(&self, number: u32) -> Option<(String, String)> {
+        let (sku, location): (Sku, Location) = self.name_of(number)?;
+        Some((sku.as_str().to_owned(), location.as_str().to_owned()))
+    }
+
+    fn sku(&self, number: u32) -> Option<String> {
+        self.tables.positions.sku(number).map(|sku| sku.as_str().to_owned())
+    }
+}
+
+impl<S: Storage> Core<S> {
+    fn trace(&self, order: &Order) -> Result<TraceView, Refusal> {
+        let mut walk = Walk { found: Vec::new(), archived: false, truncated: false };
+        self.walk(order.last, None, &mut walk);
+        if walk.found.is_empty() {
+            return Err(Refusal::Archived { oldest: self.log.oldest() });
+        }
+        walk.found.sort_by_key(|found| found.pinned.record().lsn);
+        let now_ms = self.now_ms();
+        let mut records: Vec<TraceRecord> = Vec::with_capacity(walk.found.len());
+        for found in &walk.found {
+            let mut record = self.trace_record(order, found, now_ms);
+            let before = records.last().map_or(record.at, |before| before.at);
+            record.since_previous_ms = record.at.millis().saturating_sub(before.millis());
+            records.push(record);
+        }
+        self.add_batches(&walk.found, &mut records);
+        let first_ms = records.first().map_or(now_ms, |record| record.at.millis());
+        Ok(TraceView {
+            order_id: order.id.clone(),
+            state: order.state(),
+            archived: walk.archived,
+            truncated: walk.truncated,
+            age_ms: now_ms.saturating_sub(first_ms),
+            records,
+            lsn: order.last,
+        })
+    }
+
+    /// Goes back from a record; `of` is the reservation that it is a record of.
+    fn walk(&self, from: Lsn, of: Option<ReservationId>, walk: &mut Walk<S>) {
+        let mut at = from;
+        loop {
+            if walk.found.len() >= TRACE_RECORDS_MAX {
+                walk.truncated = true;
+                return;
+            }
+            let (pinned, next) = match self.step(at, of) {
+                Ok(step) => step,
+                Err(error) => {
+                    if !matches!(error, wal::Error::Archived { .. }) {
+                        tracing::error!(%error, lsn = at.0, "a record of an order can't be read");
+                    }
+                    walk.archived = true;
+                    return;
+                }
+            };
+            walk.found.push(Found { pinned, reservation: of });
+            match next {
+                // A record is written after what it speaks of, so this ends.
+                Next::Back(before) if before < at => at = before,
+                Next::Reservations(all) => {
+                    for (last, id) in all.into_iter().filter(|(last, _)| *last < at) {
+                        self.walk(last, Some(id), walk);
+                    }
+                    return;
+                }
+                Next::Back(_) | Next::Begin => return,
+            }
+        }
+    }
+
+    fn step(&self, at: Lsn, of: Option<ReservationId>) -> Result<(Pinned<S>, Next), wal::Error> {
+        let pinned = self.log.read_at(at)?;
+        let next = next(&pinned.record(), of).ok_or(wal::Error::NoRecord { lsn: at })?;
+        Ok((pinned, next))
+    }
+
+    fn trace_record(&self, order: &Order, found: &Found<S>, now_ms: u64) -> TraceRecord {
+        let record = found.pinned.record();
+        let origin = OriginView::of(record.version, record.body);
+        let fact = fact_of(&record);
+        let id = match (&fact, found.reservation) {
+            (Some((_, id)), _) => id.clone(),
+            (None, Some(reservation)) => reservation.to_string(),
+            (None, None) => order.id.to_string(),
+        };
+        let kind = fact.map_or_else(|| say::name(record.kind), |(kind, _)| kind.as_str());
+        TraceRecord {
+            lsn: record.lsn,
+            at: Timestamp::from_millis(record.time_ms),
+            kind: kind.to_owned(),
+            id,
+            since_previous_ms: 0,
+            age_ms: now_ms.saturating_sub(record.time_ms),
+            request_id: origin.as_ref().map(|origin| origin.request_id.clone()),
+            traceparent: origin.and_then(|origin| origin.traceparent),
+            says: say::json(&record, self).unwrap_or_default(),
+            batches: Vec::new(),
+        }
+    }
+
+    /// Adds the batches that carried the records; a seal that carried several is read once.
+    fn add_batches(&self, found: &[Found<S>], records: &mut [TraceRecord]) {
+        let oldest = records.first().map_or(Lsn(0), |record| record.lsn);
+        if oldest < self.seals.lock().known_from()
+            && let Err(error) = self.read_old_seals()
+        {
+            tracing::error!(%error, "old seals can't be read");
+        }
+        let mut read: Vec<(Sealed, Option<Batch>)> = Vec::new();
+        for (found, record) in found.iter().zip(records) {
+            let Some(carried) = Carried::of(&found.pinned.record()) else { continue };
+            let seals: Vec<(String, Sealed)> = {
+                let seals = self.seals.lock();
+                seals.of(record.lsn).into_iter().map(|(sink, s)| (sink.to_owned(), s)).collect()
+            };
+            for (sink, seal) in seals {
+                let at = read.iter().position(|(known, batch)| {
+                    *known == seal && batch.as_ref().is_none_or(|b| b.view.sink == sink)
+                });
+                let at = at.unwrap_or_else(|| {
+                    read.push((seal, self.read_batch(&seal)));
+                    read.len() - 1
+                });
+                let batch = read[at].1.as_ref();
+                if let Some(batch) = batch.filter(|b| b.carried(record.lsn, carried)) {
+                    let waited_ms =
+                        batch.view.sealed_at.millis().saturating_sub(record.at.millis());
+                    record.batches.push(TraceBatch { waited_ms, ..batch.view.clone() });
+                }
+            }
+        }
+    }
+
+    /// A batch, as its seal and the record of its fate say it; nothing that is not durable is told.
+    fn read_batch(&self, sealed: &Sealed) -> Option<Batch> {
+        let durable = self.log.durable().0;
+        if sealed.lsn >= durable {
+            return None;
+        }
+        let pinned = self.log.read_at(Lsn(sealed.lsn)).ok()?;
+        let record = pinned.record();
+        let seal = decode::<Seal>(record.lsn, record.kind, record.version, record.body).ok()?;
+        let mut batch = Batch::of(record.lsn, seal);
+        if let Some(lsn) = sealed.acknowledged.filter(|lsn| *lsn < durable) {
+            let pinned = self.log.read_at(Lsn(lsn)).ok()?;
+            batch.answered(&pinned.record());
+        }
+        Some(batch)
+    }
+}
+
+/// Where the walk goes on from a record; nothing if it does not read as one that it may meet.
+fn next(record: &Record<'_>, of: Option<ReservationId>) -> Option<Next> {
+    let (lsn, kind, version, body) = (record.lsn, record.kind, record.version, record.body);
+    macro_rules! back {
+        ($event:ty) => {
+            decode::<$event>(lsn, kind, version, body).ok().map(|e| back_along(&e.of))
+        };
+    }
+    match (of, kind) {
+        (None, Happened::KIND) => {
+            let happened = decode::<Happened>(lsn, kind, version, body).ok()?;
+            Some(Next::Back(Lsn(happened.previous.to_native())))
+        }
+        (None, Placed::KIND) => {
+            let placed = decode::<Placed>(lsn, kind, version, body).ok()?;
+            let all = placed.reservations.iter().map(|sold| {
+                let id = ReservationId {
+                    lsn: Lsn(sold.of.reservation.to_native()),
+                    slot: sold.of.slot.to_native(),
+                };
+                (Lsn(sold.of.previous.to_native()), id)
+            });
+            Some(Next::Reservations(all.collect()))
+        }
+        (Some(_), Extend::KIND) => back!(Extend),
+        (Some(_), Change::KIND) => back!(Change),
+        (Some(_), Release::KIND) => back!(Release),
+        (Some(_), Expire::KIND) => back!(Expire),
+        (Some(_), Reserve::KIND) => Some(Next::Begin),
+        _ => None,
+    }
+}
+
+fn back_along(of: &ArchivedOf) -> Next {
+    Next::Back(Lsn(of.previous.to_native()))
+}
+
+/// What happened to an order, and its own id, if the record says that.
+fn fact_of(record: &Record<'_>) -> Option<(FactKind, String)> {
+    if record.kind != Happened::KIND {
+        return None;
+    }
+    let event = say::owned::<Happened>(record).ok()?;
+    Some((event.fact.kind(), event.id))
+}
+
+/// What a record can be carried as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Carried {
+    /// Whether it moves stock that an ERP hears of.
+    stock: bool,
+}
+
+impl Carried {
+    /// Nothing for records that concern no partner: what is held, and notes.
+    fn of(record: &Record<'_>) -> Option<Self> {
+        match record.kind {
+            Placed::KIND => Some(Self { stock: true }),
+            Happened::KIND => match say::owned::<Happened>(record).ok()?.fact {
+                Fact::Note { .. } => None,
+                Fact::Shipment { .. }
+                | Fact::Cancellation { .. }
+                | Fact::Receipt { restock: true, .. } => Some(Self { stock: true }),
+                _ => Some(Self { stock: false }),
+            },
+            _ => None,
+        }
+    }
+}
+
+/// A sealed batch, and which records it sums up.
+struct Batch {
+    view: TraceBatch,
+    head: Head,
+    /// First and last record of the window; of a finance batch, of each of its entries.
+    spans: Vec<(u64, u64)>,
+}
+
+impl Batch {
+    fn of(lsn: Lsn, seal: &ArchivedSeal) -> Self {
+        let head = Head::of(&seal.body);
+        let spans = match head.domain.as_deref() {
+            _ if seal.events.to_native() == 0 => Vec::new(),
+            Some("finance") => entry_spans(&seal.body),
+            _ => vec![(seal.first_lsn.to_native(), seal.last_lsn.to_native())],
+        };
+        let view = TraceBatch {
+            sink: seal.sink.as_str().to_owned(),
+            batch_id: head.batch_id.clone(),
+            seal_lsn: lsn,
+            sealed_at: Timestamp::from_millis(seal.sealed_at_ms.to_native()),
+            waited_ms: 0,
+            state: BatchState::Sealed,
+            attempts: None,
+            answered_at: None,
+            delivery_ms: None,
+            status: None,
+            answer: None,
+        };
+        Self { view, head, spans }
+    }
+
+    fn answered(&mut self, record: &Record<'_>) {
+        let (lsn, kind, version) = (record.lsn, record.kind, record.version);
+        let Ok(fate) = decode::<Acknowledge>(lsn, kind, version, record.body) else { return };
+        let at = Timestamp::from_millis(record.time_ms);
+        let status = fate.status.to_native();
+        let view = &mut self.view;
+        view.state = if fate.refused { BatchState::Refused } else { BatchState::Delivered };
+        view.attempts = Some(fate.attempts.to_native());
+        view.answered_at = Some(at);
+        view.delivery_ms = Some(at.millis().saturating_sub(view.sealed_at.millis()));
+        view.status = (status != 0).then_some(status);
+        view.answer = (!fate.answer.is_empty()).then(|| fate.answer.as_str().to_owned());
+    }
+
+    fn carried(&self, record: Lsn, carried: Carried) -> bool {
+        let concerns = self.head.domain.as_deref() != Some("inventory") || carried.stock;
+        concerns && self.spans.iter().any(|(first, last)| (*first..=*last).contains(&record.0))
+    }
+}
+
+/// What a batch's body begins with. The rest, which may be large, is not read.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Head {
+    batch_id: Option<String>,
+    domain: Option<String>,
+}
+
+impl Head {
+    fn of(body: &[u8]) -> Self {
+        let mut head = Self::default();
+        // It ends with an error as soon as both are there: the object goes on.
+        let _ = serde_json::Deserializer::from_slice(body).deserialize_map(Heading(&mut head));
+        head
+    }
+}
+
+struct Heading<'a>(&'a mut Head);
+
+impl<'de> Visitor<'de> for Heading<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a batch")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while self.0.batch_id.is_none() || self.0.domain.is_none() {
+            match map.next_key::<String>()?.as_deref() {
+                Some("batch_id") => self.0.batch_id = Some(map.next_value()?),
+                Some("domain") => self.0.domain = Some(map.next_value()?),
+                Some(_) => drop(map.next_value::<IgnoredAny>()?),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The spans of a finance batch's entries.
+fn entry_spans(body: &[u8]) -> Vec<(u64, u64)> {
+    #[derive(Deserialize)]
+    struct Entry {
+        first_lsn: u64,
+        last_lsn: u64,
+    }
+    #[derive(Deserialize)]
+    struct Body {
+        entries: Vec<Entry>,
+    }
+    let body = serde_json::from_slice::<Body>(body);
+    body.map_or_else(
+        |_| Vec::new(),
+        |body| body.entries.iter().map(|e| (e.first_lsn, e.last_lsn)).collect(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_a_batch_is_read_without_the_rest() {
+        let head = Head::of(br#"{"batch_id":"erp-3f9c-000001","sink":"erp","domain":"inventory","#);
+        assert_eq!(head.batch_id.as_deref(), Some("erp-3f9c-000001"));
+        assert_eq!(head.domain.as_deref(), Some("inventory"));
+        assert_eq!(Head::of(b""), Head::default());
+        assert_eq!(Head::of(b"[1]"), Head::default());
+    }
+
+    #[test]
+    fn entries_say_which_records_they_sum_up() {
+        let body = br#"{"x": 1, "entries": [{"kind": "a", "first_lsn": 8, "last_lsn": 16}]}"#;
+        assert_eq!(entry_spans(body), [(8, 16)]);
+        assert!(entry_spans(b"{}").is_empty());
+    }
+}

@@ -1,0 +1,103 @@
+//! The lineage of an order as it is told: every record of it in the order of the log, what caused each,
+//! and the batches that carried it to partners.
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Lsn, OrderId, Timestamp, view::ReservationState};
+
+/// Where an order comes from and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TraceView {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its state.
+    pub state: ReservationState,
+    /// Whether some of its records are no longer in the log: then the first ones are missing here.
+    pub archived: bool,
+    /// Whether it has more records than are shown: then the last ones are shown.
+    pub truncated: bool,
+    /// From its first record until now, in milliseconds.
+    pub age_ms: u64,
+    /// The records, in the order of the log.
+    pub records: Vec<TraceRecord>,
+    /// The position of its last record.
+    pub lsn: Lsn,
+}
+
+/// One record of an order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct TraceRecord {
+    /// Its position in the log.
+    pub lsn: Lsn,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What kind of record: `reserve`, `extend`, `change`, `release`, `expire`, `placed`, or what
+    /// happened to the order: `shipment`, `cancellation`, `invoice`, `settlement`, `refund`, `return`,
+    /// `receipt`, `note`.
+    pub kind: String,
+    /// Its own id: the reservation's, the order's, the shipment's.
+    pub id: String,
+    /// Milliseconds since the record before it.
+    pub since_previous_ms: u64,
+    /// Milliseconds since it was written.
+    pub age_ms: u64,
+    /// The request that caused it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub request_id: Option<CompactString>,
+    /// The W3C `traceparent` that came with the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// What it says.
+    #[schema(value_type = Object)]
+    pub says: serde_json::Value,
+    /// The batches that carried it, one for each sink that it concerns and that has sealed it.
+    pub batches: Vec<TraceBatch>,
+}
+
+/// What has become of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchState {
+    /// It is sealed, and under way or waiting to be.
+    Sealed,
+    /// The partner has it.
+    Delivered,
+    /// The partner refused it for its content.
+    Refused,
+}
+
+/// A batch that carried a record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TraceBatch {
+    /// The sink.
+    pub sink: String,
+    /// The batch's id; absent where its sums are all zero, so that there was nothing to send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<String>,
+    /// The position of its seal.
+    pub seal_lsn: Lsn,
+    /// When it was sealed.
+    pub sealed_at: Timestamp,
+    /// Milliseconds from the record to the seal.
+    pub waited_ms: u64,
+    /// Its state.
+    pub state: BatchState,
+    /// Attempts it took; absent while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u64>,
+    /// When the partner's answer was written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Timestamp>,
+    /// Milliseconds from the seal to the partner's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_ms: Option<u64>,
+    /// The partner's status code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What the partner said where it refused something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
