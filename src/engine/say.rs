@@ -345,6 +345,9 @@ fn seal(event: Seal) -> Value {
         "config_version": event.config_version,
         "digest": hex(&event.digest),
         "chain": hex(&event.chain),
+        "recognition": event.recognition,
+        "parked": event.parking.parked.iter().map(|parked| parked.lsn).collect::<Vec<_>>(),
+        "released": event.parking.released,
         "body": body,
     })
 }

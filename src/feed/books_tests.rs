@@ -159,6 +159,12 @@ fn what_is_early_waits_for_what_must_come_first() {
     assert!(feed.window.parked().is_empty());
     let refunds = &body_of(&feed.seals[2].body).unwrap().entries[2];
     assert_eq!((refunds.first_lsn, refunds.last_lsn, refunds.records), (1_000, 4_000, 2));
+    // Those of the window first, then those that had been parked.
+    let mut digest = blake3::Hasher::new();
+    for written in [&records[4], &records[1]] {
+        digest.update(&written.lsn.0.to_le_bytes()).update(&written.body);
+    }
+    assert_eq!(refunds.digest, digest.finalize().to_hex().to_string());
     let report = verify(&feed.config, &records, &feed.seals);
     assert_eq!(report.faults, [""; 0]);
     assert_eq!((report.seals, report.entries, report.records, report.parked), (3, 3, 4, 0));

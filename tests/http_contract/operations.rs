@@ -6,7 +6,7 @@ use holdfast::{
     api::{Options, Sinks, openapi, served},
     model::{
         Lsn,
-        sink::{LaneView, SinkView},
+        sink::{LaneView, ParkedView, Release, SinkView},
     },
 };
 use serde_json::{Value, json};
@@ -36,6 +36,26 @@ impl Sinks for Erp {
             oldest_parked_age_ms: 900,
             parked_overflows: 1,
         }]
+    }
+
+    fn parked(&self, sink: &str) -> Option<Vec<ParkedView>> {
+        let parked = ParkedView {
+            order_id: "O/1".into(),
+            kind: "refund".into(),
+            id: "R-1".into(),
+            lsn: Lsn(64),
+            age_ms: 900,
+            waits_for: "settlement".into(),
+        };
+        (sink == "erp").then(|| vec![parked])
+    }
+
+    fn release_parked(&self, sink: &str, order_id: &str) -> Option<Release> {
+        (sink == "erp").then_some(match order_id {
+            "O/1" => Release::Asked { records: 1 },
+            "O/2" => Release::TooMany,
+            _ => Release::NothingParked,
+        })
     }
 }
 
@@ -222,4 +242,26 @@ async fn the_way_in_leads_on() {
     for link in links {
         s.get(link).await.is(200);
     }
+}
+
+#[tokio::test]
+async fn what_is_parked_is_listed_and_released_by_hand() {
+    let s = Server::with_sinks(Arc::new(Erp)).await;
+    let parked = s.get("/v1/sinks/erp/parked").await;
+    parked.is(200);
+    let expected = json!([{"order_id": "O/1", "kind": "refund", "id": "R-1", "lsn": 64,
+        "age_ms": 900, "waits_for": "settlement"}]);
+    assert_eq!(parked.json["parked"], expected);
+    s.get("/v1/sinks/books/parked").await.is_problem(404, "not_found");
+    let release = |path: &str| {
+        let call = s.call(&format!("POST /v1/sinks/{path}/release"));
+        async { call.send().await }
+    };
+    let asked = release("erp/parked/O%2F1").await;
+    asked.is(202);
+    assert_eq!(asked.json, json!({"records": 1}));
+    release("erp/parked/O%2F2").await.is_problem(503, "overloaded");
+    release("erp/parked/O%2F3").await.is_problem(404, "not_found");
+    release("books/parked/O%2F1").await.is_problem(404, "not_found");
+    release("erp/parked/%20").await.is_problem(400, "malformed");
 }
