@@ -219,6 +219,18 @@ fn the_units_of_one_order_go_only_once() {
     }
 }
 
+/// What a cancellation frees is taken by others behind its record, never before it.
+#[test]
+fn who_waits_for_cancelled_units_stands_behind_the_cancellation() {
+    for _ in runs() {
+        let storage = SimStorage::new();
+        let shop = shop(&storage, &small());
+        rush::of_cancelled_units(&shop);
+        all_durable(&shop.0);
+        Audit::of(&shop.0).agrees(&shop.0);
+    }
+}
+
 /// One thread that buys until so many were granted to all, and doesn't mind that it is sold out.
 fn insist(shop: &Shop, name: u64, granted: &AtomicU64, until: u64) {
     let cart = Reserve { ttl_ms: Some(1), ..one("A", 1) };

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -171,4 +171,49 @@ impl Rush<'_> {
         let seen = lines.fold((0, 0), |sum, l| (sum.0 + l.quantity, sum.1 + l.received));
         assert_eq!(seen, (back, received));
     }
+}
+
+/// Lines of an order that is called off: the more, the longer its cancellation takes.
+const LINES: u32 = 60;
+const ROUNDS: u32 = 40;
+
+/// Orders of all that there is are called off, one after the other, while others wait for the first of
+/// their units: whoever gets it must stand behind the cancellation in the log.
+pub fn of_cancelled_units(shop: &Shop) {
+    let names: Vec<_> = (0..LINES).map(|n| format!("C{n}")).collect();
+    names.iter().for_each(|sku| _ = shop.set(sku, "X", &stock_of(1)).unwrap());
+    let lines: Vec<_> = names.iter().map(|sku| line(sku, 1)).collect();
+    let skus: Vec<_> = names.iter().map(String::as_str).collect();
+    let (over, bought) = (AtomicBool::new(false), Mutex::new(None));
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (over, bought, first) = (&over, &bought, one(&names[0], 1));
+            scope.spawn(move || {
+                let mut tries = 0;
+                while !over.load(Ordering::Relaxed) {
+                    tries += 1;
+                    if let Ok(answer) = shop.reserve(&format!("wait-{thread}-{tries}"), &first) {
+                        *bought.lock().unwrap() = Some(answer.value.id);
+                    }
+                }
+            });
+        }
+        for round in 0..ROUNDS {
+            // The first unit is what was waited for, and comes to the order by its reservation.
+            let first = wait_for(&bought);
+            let name = format!("called-off-{round}");
+            let rest = shop.reserve(&format!("{name}-rest"), &cart(&lines[1..])).unwrap().value.id;
+            shop.place(&format!("{name}-all"), &order_of(&name, &[first, rest], &skus)).unwrap();
+            let key = id(&format!("{name}-off"));
+            let key = Key { partner: "", key: &key };
+            let all = Cancel { cancellation_id: id("all"), lines: None };
+            shop.settle(shop.0.cancel(key, &id(&name), &all)).unwrap();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+fn wait_for(bought: &Mutex<Option<ReservationId>>) -> ReservationId {
+    wait_until("a unit to be bought", || bought.lock().unwrap().is_some());
+    bought.lock().unwrap().take().unwrap()
 }
