@@ -7,14 +7,17 @@
 //! - the log obeys law 1 in every prefix, and the tables (made of a checkpoint and the tail) are what
 //!   the whole log says (see [`common::Audit`]): stock is conserved, no position is below zero;
 //! - whatever could have been acknowledged before the moment is there: a repeat of each such request
-//!   gets the first answer again;
-//! - nothing is invented: every reservation and order that is found is one that was decided.
+//!   gets the first answer again, as does what names an order's event by its own id under another key;
+//! - nothing is invented: every reservation, order and event of an order that is found is one that was
+//!   decided.
 //!
 //! Then it happens again: in the middle of opening (a sync fails, then the power goes), or after more
 //! was done with what was found.
 //!
 //! `HOLDFAST_CRASH_IMAGES` sets how many images are opened; `HOLDFAST_CRASH_SEED` where the seeds begin.
 
+#[path = "engine_crash/asked.rs"]
+mod asked;
 mod common;
 
 use std::{
@@ -27,16 +30,17 @@ use std::{
     time::Duration,
 };
 
+use asked::{Asked, Known};
 use common::*;
 use holdfast::{
     Answer, Decision, Engine, Key, Options, Refusal,
     model::{
-        Lsn, ReservationId,
+        Lsn, OrderId, ReservationId,
         command::{
             AdjustStock, AdjustmentReason, ChangeLines, Commit, Extend, PlaceOrder, Release,
             Reserve,
         },
-        view::{OrderView, PositionView, ReservationView},
+        view::{FactView, OrderView, PositionView, ReservationView},
     },
     wal::{
         Ack,
@@ -58,6 +62,7 @@ enum Act {
     Change(ReservationId, ChangeLines),
     Place(PlaceOrder),
     Adjust(AdjustStock),
+    Ask(OrderId, Asked),
 }
 
 /// What was decided.
@@ -66,6 +71,7 @@ enum Decided {
     Reservation(Decision<ReservationView>),
     Order(Decision<OrderView>),
     Position(Decision<PositionView>),
+    Fact(Decision<FactView>),
 }
 
 /// What was said of it.
@@ -74,6 +80,7 @@ enum Said {
     Reservation(ReservationView),
     Order(OrderView),
     Position(PositionView),
+    Fact(FactView),
 }
 
 impl Decided {
@@ -82,6 +89,7 @@ impl Decided {
             Self::Reservation(d) => d.lsn(),
             Self::Order(d) => d.lsn(),
             Self::Position(d) => d.lsn(),
+            Self::Fact(d) => d.lsn(),
         }
     }
 
@@ -94,6 +102,7 @@ impl Decided {
             Self::Reservation(d) => engine.settle_blocking(d).map(|a| map(a, Said::Reservation)),
             Self::Order(d) => engine.settle_blocking(d).map(|a| map(a, Said::Order)),
             Self::Position(d) => engine.settle_blocking(d).map(|a| map(a, Said::Position)),
+            Self::Fact(d) => engine.settle_blocking(d).map(|a| map(a, Said::Fact)),
         }
     }
 }
@@ -109,6 +118,7 @@ fn decide(engine: &SimEngine, key: &str, act: &Act) -> Decided {
         Act::Change(of, change) => Decided::Reservation(engine.change_lines(*of, change)),
         Act::Place(order) => Decided::Order(engine.place_order(key, order)),
         Act::Adjust(adjust) => Decided::Position(engine.adjust_stock(key, adjust)),
+        Act::Ask(of, asked) => Decided::Fact(asked.decide(engine, key, of)),
     }
 }
 
@@ -160,8 +170,55 @@ fn think(random: &mut Random, name: &str, known: &[ReservationId]) -> Act {
     }
 }
 
-/// One who does step after step until told to stop.
-fn work(engine: &SimEngine, name: &str, seed: u64, go_on: impl Fn(u64) -> bool) -> Vec<Step> {
+/// What happens next to one of the orders that one knows: something new, or, under another key, what
+/// was asked for before.
+fn think_of_order(random: &mut Random, name: &str, known: &[Known], steps: &[Step]) -> Option<Act> {
+    if random.below(3) > 0 || known.is_empty() {
+        return None;
+    }
+    if random.below(6) == 0 {
+        let back = steps.iter().rev().filter(|(_, act, _)| matches!(act, Act::Ask(..)));
+        return back.map(|(_, act, _)| act.clone()).nth(random.below(8) as usize);
+    }
+    // Mostly a late one, of which more is open.
+    let back = random.below(6).min(known.len() as u64 - 1) as usize;
+    let of = match random.below(4) {
+        0 => &known[random.below(known.len() as u64) as usize],
+        _ => &known[known.len() - 1 - back],
+    };
+    Some(Act::Ask(of.order.clone(), of.think(random, name)))
+}
+
+/// Remembers the order that a step made, or the return that it authorised.
+fn remember(orders: &mut Vec<Known>, act: &Act, decided: &Decided) {
+    if decided.lsn().is_none() {
+        return;
+    }
+    match act {
+        Act::Place(order) => {
+            let skus = order.lines.iter().map(|line| line.sku.clone());
+            orders.push(Known::new(order.order_id.clone(), skus.collect()));
+        }
+        Act::Commit(_, Commit { order_id: Some(order), lines, .. }) => {
+            let skus = lines.iter().map(|line| line.sku.clone());
+            orders.push(Known::new(order.clone(), skus.collect()));
+        }
+        Act::Ask(order, Asked::Return(back)) => {
+            let of = orders.iter_mut().find(|known| known.order == *order);
+            of.into_iter().for_each(|known| known.authorised(back));
+        }
+        _ => {}
+    }
+}
+
+/// One who does step after step until told to stop, and knows some orders already.
+fn work(
+    engine: &SimEngine,
+    name: &str,
+    seed: u64,
+    mut orders: Vec<Known>,
+    go_on: impl Fn(u64) -> bool,
+) -> Vec<Step> {
     let mut random = Random(seed);
     let mut steps: Vec<Step> = Vec::new();
     let mut known = Vec::new();
@@ -174,8 +231,10 @@ fn work(engine: &SimEngine, name: &str, seed: u64, go_on: impl Fn(u64) -> bool) 
             continue;
         }
         let key = format!("{name}-{n}");
-        let act = think(&mut random, &key, &known);
+        let act = think_of_order(&mut random, &key, &orders, &steps);
+        let act = act.unwrap_or_else(|| think(&mut random, &key, &known));
         let decided = decide(engine, &key, &act);
+        remember(&mut orders, &act, &decided);
         if matches!(act, Act::Reserve(_)) && random.below(2) == 0 {
             // Some wait for their answer before they go on, others never do.
             if let Ok(Answer { value: Said::Reservation(view), .. }) =
@@ -206,6 +265,7 @@ struct Expected {
     acked: Vec<(String, Act, Said)>,
     reservations: HashSet<ReservationId>,
     orders: HashMap<String, Lsn>,
+    facts: HashSet<Lsn>,
 }
 
 impl Expected {
@@ -224,6 +284,7 @@ impl Expected {
                     self.orders.insert(view.order_id.to_string(), view.lsn);
                 }
                 Said::Position(_) => {}
+                Said::Fact(view) => _ = self.facts.insert(view.lsn),
             }
             let keyed = !matches!(act, Act::Change(..));
             if keyed && lsn.is_some_and(|lsn| lsn < durable) {
@@ -232,20 +293,28 @@ impl Expected {
         }
     }
 
-    fn check(&self, engine: &SimEngine, seed: u64) {
+    /// Checks what is found in an image, and returns the orders that are.
+    fn check(&self, engine: &SimEngine, seed: u64) -> Vec<Known> {
         let audit = Audit::of(engine);
         audit.agrees(engine);
         for id in audit.reservations.keys() {
             assert!(self.reservations.contains(id), "seed {seed}: {id} was invented");
         }
-        for (order, lsn) in &audit.orders {
-            assert_eq!(self.orders.get(order), Some(&Lsn(*lsn)), "seed {seed}: {order}");
+        for (order, said) in &audit.orders {
+            assert_eq!(self.orders.get(order), Some(&Lsn(said.placed)), "seed {seed}: {order}");
+            for (lsn, kind, own, _) in &said.facts {
+                let decided = self.facts.contains(&Lsn(*lsn));
+                assert!(decided, "seed {seed}: {kind:?} {own} of {order} was invented");
+            }
         }
         let appended = engine.log().appended();
         for (key, act, said) in &self.acked {
             let again = decide(engine, key, act).settle(engine);
             match &again {
-                Ok(answer) => assert_eq!(answer.value, *said, "seed {seed}: {key} {act:?}"),
+                Ok(answer) => {
+                    assert_eq!(answer.value, *said, "seed {seed}: {key} {act:?}");
+                    assert!(answer.replayed || !answer.created, "seed {seed}: {key} {act:?}");
+                }
                 Err(why) => panic!("seed {seed}: {key} {act:?} was acknowledged; now: {why}"),
             }
         }
@@ -253,6 +322,10 @@ impl Expected {
         let audit_after = Audit::of(engine);
         assert_eq!(audit_after.granted, audit.granted, "seed {seed}: from {appended}");
         assert_eq!(audit_after.orders, audit.orders, "seed {seed}");
+        let mut found: Vec<_> = audit.orders.iter().map(|(name, o)| (o.placed, name)).collect();
+        found.sort_unstable();
+        let known = |name: &str| Known::new(id(name), SKUS.map(id).to_vec());
+        found.into_iter().map(|(_, name)| known(name)).collect()
     }
 }
 
@@ -284,7 +357,8 @@ fn run(storage: &SimStorage, options: &Options, seed: u64) -> (Expected, Vec<Sim
                     done.fetch_add(1, Ordering::Relaxed);
                     !stop.load(Ordering::Relaxed)
                 };
-                let steps = work(engine, &format!("w{worker}"), seed ^ worker << 40, go_on);
+                let steps =
+                    work(engine, &format!("w{worker}"), seed ^ worker << 40, Vec::new(), go_on);
                 all.lock().unwrap().extend(steps);
             });
         }
@@ -349,10 +423,10 @@ fn moment(seed: u64) -> u64 {
     for image in images {
         let mut expected = expected.clone();
         let (image, engine) = open_image(image, &options, &mut random);
-        expected.check(&engine, seed);
+        let found = expected.check(&engine, seed);
         let steps_max = random.below(40);
         let name = format!("again{}", random.next_u64());
-        let steps = work(&engine, &name, random.next_u64(), |n| n < steps_max);
+        let steps = work(&engine, &name, random.next_u64(), found, |n| n < steps_max);
         if random.below(3) == 0 {
             engine.checkpoint().unwrap();
         }

@@ -1,5 +1,5 @@
-//! The engine under contention: threads that fight over few units, few reservations and few keys, with
-//! times to live so short that the timer is always among them.
+//! The engine under contention: threads that fight over few units, few reservations, few keys and the
+//! units of one order, with times to live so short that the timer is always among them.
 //!
 //! Every run is audited from the log (law 1 in every prefix, cause before effect, no transition twice;
 //! see [`common::Audit`]), and the tables, and those of an engine that is opened on the same log, must
@@ -8,6 +8,8 @@
 //! `HOLDFAST_STRESS_RUNS` sets how many runs; `HOLDFAST_STRESS_SEED` where the seeds begin.
 
 mod common;
+#[path = "engine_stress/rush.rs"]
+mod rush;
 
 use std::{
     collections::HashMap,
@@ -199,6 +201,33 @@ fn slots_are_used_again_while_they_are_asked_for() {
     let options = Options { retention_ms: 1, reservations_max: 150, ..small() };
     for seed in runs() {
         run(seed, &options, 0);
+    }
+}
+
+/// Units of an order that are shipped, called off and taken back at once: no more than was sold, each
+/// own id once, and what is free again is bought at once.
+#[test]
+fn the_units_of_one_order_go_only_once() {
+    for seed in runs() {
+        println!("seed {seed}");
+        let storage = SimStorage::new();
+        let shop = shop(&storage, &small());
+        for number in 0..4 {
+            rush::of_one_order(&shop, seed.wrapping_mul(101).wrapping_add(number), number);
+        }
+        audit(shop, &storage, &small());
+    }
+}
+
+/// What a cancellation frees is taken by others behind its record, never before it.
+#[test]
+fn who_waits_for_cancelled_units_stands_behind_the_cancellation() {
+    for _ in runs() {
+        let storage = SimStorage::new();
+        let shop = shop(&storage, &small());
+        rush::of_cancelled_units(&shop);
+        all_durable(&shop.0);
+        Audit::of(&shop.0).agrees(&shop.0);
     }
 }
 

@@ -2,6 +2,8 @@
 //! reads a log from its begin and checks law 1 on every prefix of it.
 #![allow(dead_code)]
 
+mod orders;
+
 use std::{collections::HashMap, time::Duration};
 
 use holdfast::{
@@ -18,6 +20,8 @@ use holdfast::{
     },
     wal::{self, Storage, sim::SimStorage},
 };
+
+pub use orders::AuditedOrder;
 
 pub type SimEngine = Engine<SimStorage>;
 
@@ -276,6 +280,7 @@ pub fn is_short(said: &Said<ReservationView>) -> bool {
 pub struct AuditedPosition {
     pub sku: String,
     pub location: String,
+    pub sku_number: u32,
     pub available: i64,
     pub on_hand: i64,
     pub committed: i64,
@@ -290,6 +295,8 @@ pub struct AuditedReservation {
     pub last: u64,
     pub lines: Vec<(u32, u32)>,
     pub key: [u64; 2],
+    /// Keyed hash of the customer.
+    pub customer: u64,
 }
 
 /// What a log says, read from its begin.
@@ -297,7 +304,7 @@ pub struct AuditedReservation {
 pub struct Audit {
     pub positions: Vec<AuditedPosition>,
     pub reservations: HashMap<ReservationId, AuditedReservation>,
-    pub orders: HashMap<String, u64>,
+    pub orders: HashMap<String, AuditedOrder>,
     /// Sums of the changes of adjustments, with the place of each.
     pub adjusts: Vec<(u64, u32, i64)>,
     pub granted: u64,
@@ -319,6 +326,10 @@ fn pairs(lines: &[event::ArchivedLine]) -> Vec<(u32, u32)> {
     pairs
 }
 
+fn reservation(of: &event::ArchivedOf) -> ReservationId {
+    ReservationId { lsn: Lsn(of.reservation.to_native()), slot: of.slot.to_native() }
+}
+
 fn sum_of(pairs: &[(u32, u32)], more: &[(u32, u32)], sign: i64) -> Vec<(u32, u32)> {
     let mut sums: std::collections::BTreeMap<u32, i64> =
         pairs.iter().map(|(p, q)| (*p, i64::from(*q))).collect();
@@ -335,8 +346,9 @@ impl Audit {
     ///
     /// - no reservation takes a position below zero (law 1: in every prefix),
     /// - what is given back was taken, and by whom gives it back,
+    /// - no more of an order leaves or is called off than was sold, and no more comes back than left,
     /// - a record that depends on another stands after it and names it rightly (cause before effect),
-    /// - no key, no order id, no slot in use is used twice.
+    /// - no key, no order id, no slot in use, no id of an order's events of a kind is used twice.
     ///
     /// Keys are let go by retention, so use it where none that was used twice was swept.
     pub fn of<S: Storage>(engine: &Engine<S>) -> Self {
@@ -362,6 +374,7 @@ impl Audit {
                 self.positions.push(AuditedPosition {
                     sku: define.sku.as_str().into(),
                     location: define.location.as_str().into(),
+                    sku_number: define.sku_number.to_native(),
                     ..AuditedPosition::default()
                 });
             }
@@ -385,8 +398,14 @@ impl Audit {
                 self.take(lsn, &lines);
                 self.key(lsn, &reserve.key);
                 self.granted += 1;
-                let hash = reserve.key.hash.map(|h| h.to_native());
-                self.open(lsn, reserve.slot.to_native(), ReservationState::Held, lines, hash);
+                let opened = AuditedReservation {
+                    state: ReservationState::Held,
+                    last: lsn.0,
+                    lines,
+                    key: reserve.key.hash.map(|h| h.to_native()),
+                    customer: reserve.customer_hash.to_native(),
+                };
+                self.open(lsn, reserve.slot.to_native(), opened);
             }
             event::Release::KIND => {
                 let release = read!(event::Release);
@@ -426,6 +445,7 @@ impl Audit {
                 self.give(&given);
             }
             event::Placed::KIND => self.placed(lsn, read!(event::Placed)),
+            event::Happened::KIND => self.happened(lsn, read!(event::Happened)),
             _ => {}
         }
     }
@@ -433,8 +453,7 @@ impl Audit {
     fn placed(&mut self, lsn: Lsn, placed: &event::ArchivedPlaced) {
         let lines = pairs(&placed.order.allocations);
         self.key(lsn, &placed.key);
-        let order = placed.order.order_id.as_str().to_owned();
-        assert_eq!(self.orders.insert(order, lsn.0), None, "an order twice, at {lsn}");
+        let mut reservations = Vec::new();
         let mut sold: Vec<(u32, u32)> = Vec::new();
         for one in placed.reservations.iter() {
             let (from, revived) = match one.revived {
@@ -443,6 +462,7 @@ impl Audit {
             };
             let now = self.turn(lsn, &one.of, from);
             now.state = ReservationState::Committed;
+            reservations.push(reservation(&one.of));
             let lines = now.lines.clone();
             if revived {
                 self.take(lsn, &lines);
@@ -452,18 +472,32 @@ impl Audit {
         if let Some(slot) = placed.taken_slot.as_ref() {
             self.take(lsn, &lines);
             self.granted += 1;
-            let hash = placed.key.hash.map(|h| h.to_native());
-            self.open(lsn, slot.to_native(), ReservationState::Committed, lines.clone(), hash);
+            let slot = slot.to_native();
+            let opened = AuditedReservation {
+                state: ReservationState::Committed,
+                last: lsn.0,
+                lines: lines.clone(),
+                key: placed.key.hash.map(|h| h.to_native()),
+                customer: placed.customer_hash.to_native(),
+            };
+            self.open(lsn, slot, opened);
+            reservations.push(ReservationId { lsn, slot });
             sold.clone_from(&lines);
         }
         assert_eq!(sold, lines, "at {lsn}: an order sells what its reservations hold");
         for (position, quantity) in lines {
             self.positions[position as usize].committed += i64::from(quantity);
         }
+        let order = AuditedOrder::placed(lsn, reservations, &placed.order.allocations);
+        let before = self.orders.insert(placed.order.order_id.as_str().to_owned(), order);
+        assert_eq!(before, None, "an order twice, at {lsn}");
     }
 
     fn key(&mut self, lsn: Lsn, key: &event::ArchivedKeyRef) {
-        let hash = key.hash.map(|h| h.to_native());
+        self.hash(lsn, key.hash.map(|h| h.to_native()));
+    }
+
+    fn hash(&mut self, lsn: Lsn, hash: [u64; 2]) {
         if hash != [0, 0] {
             let before = self.keys.insert(hash, lsn.0);
             assert_eq!(before, None, "a key was used twice, again at {lsn}");
@@ -492,22 +526,15 @@ impl Audit {
         }
     }
 
-    fn open(
-        &mut self,
-        lsn: Lsn,
-        slot: u32,
-        state: ReservationState,
-        lines: Vec<(u32, u32)>,
-        key: [u64; 2],
-    ) {
-        assert!(!lines.is_empty(), "at {lsn}");
+    fn open(&mut self, lsn: Lsn, slot: u32, opened: AuditedReservation) {
+        assert!(!opened.lines.is_empty(), "at {lsn}");
         let id = ReservationId { lsn, slot };
         if let Some(before) = self.slots.insert(slot, id) {
             let state = self.reservations[&before].state;
-            let closed = matches!(state, ReservationState::Released | ReservationState::Expired);
-            assert!(closed, "{id} is in the slot of {before}, which is {state:?}");
+            let open = matches!(state, ReservationState::Held | ReservationState::Committed);
+            assert!(!open, "{id} is in the slot of {before}, which is {state:?}");
         }
-        self.reservations.insert(id, AuditedReservation { state, last: lsn.0, lines, key });
+        self.reservations.insert(id, opened);
     }
 
     fn turn(
@@ -516,12 +543,20 @@ impl Audit {
         of: &event::ArchivedOf,
         from: ReservationState,
     ) -> &mut AuditedReservation {
-        let granted = Lsn(of.reservation.to_native());
-        let id = ReservationId { lsn: granted, slot: of.slot.to_native() };
+        self.turn_from(lsn, (reservation(of), of.previous.to_native()), from)
+    }
+
+    /// A reservation that turns from a state, by a record that names its record before.
+    fn turn_from(
+        &mut self,
+        lsn: Lsn,
+        (id, previous): (ReservationId, u64),
+        from: ReservationState,
+    ) -> &mut AuditedReservation {
         let now = self.reservations.get_mut(&id);
         let now = now.unwrap_or_else(|| panic!("at {lsn}: {id} turns before it is granted"));
         assert_eq!(now.state, from, "at {lsn}: {id}");
-        assert_eq!(now.last, of.previous.to_native(), "at {lsn}: the lineage of {id}");
+        assert_eq!(now.last, previous, "at {lsn}: the lineage of {id}");
         now.last = lsn.0;
         now
     }
@@ -548,10 +583,7 @@ impl Audit {
             let view = engine.settle_blocking(engine.reservation(*id)).unwrap().value;
             assert_eq!((view.state, view.lsn.0), (said.state, said.last), "{id}");
         }
-        for (order, lsn) in &self.orders {
-            let view = engine.settle_blocking(engine.order(&id(order))).unwrap().value;
-            assert_eq!(view.lsn.0, *lsn, "{order}");
-        }
+        self.orders_agree(engine);
         assert_eq!(engine.status().oversold, 0);
     }
 
