@@ -87,7 +87,7 @@ impl Rush<'_> {
         let quantity = 1 + body.below(2) as u32;
         let (engine, order) = (&self.shop.0, &self.order);
         let key = id(name);
-        let key = Key { partner: "", key: &key };
+        let key = Key::new("", &key);
         let units = Quantity::new(quantity).unwrap();
         let location = (body.below(3) > 0).then(|| id(["X", "Y"][body.below(2) as usize]));
         let ship = || vec![ShipLine { sku: self.sku.clone(), location, quantity: units }];
@@ -205,7 +205,7 @@ pub fn of_cancelled_units(shop: &Shop) {
             let rest = shop.reserve(&format!("{name}-rest"), &cart(&lines[1..])).unwrap().value.id;
             shop.place(&format!("{name}-all"), &order_of(&name, &[first, rest], &skus)).unwrap();
             let key = id(&format!("{name}-off"));
-            let key = Key { partner: "", key: &key };
+            let key = Key::new("", &key);
             let all = Cancel { cancellation_id: id("all"), lines: None };
             shop.settle(shop.0.cancel(key, &id(&name), &all)).unwrap();
         }
