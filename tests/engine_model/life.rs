@@ -38,6 +38,9 @@ pub struct Fact {
     pub return_id: String,
 }
 
+/// A return: its id, whether it is sold again, and authorised and received units by SKU.
+pub type Return = (String, bool, Vec<(usize, u32, u32)>);
+
 /// What the dull model knows of an order's life.
 #[derive(Debug, Clone, Default)]
 pub struct Life {
@@ -45,8 +48,8 @@ pub struct Life {
     pub gone: Vec<(u32, u32)>,
     /// Units that left, by place.
     pub left: Vec<(At, u32)>,
-    /// Authorised and received units of each return, by SKU.
-    pub returns: Vec<(String, bool, Vec<(usize, u32, u32)>)>,
+    /// Returns that were authorised.
+    pub returns: Vec<Return>,
     pub invoiced: (i64, i64),
     pub settled: i64,
     pub refunded: (i64, i64),
@@ -455,7 +458,7 @@ pub fn timeless(view: OrderView) -> OrderView {
 /// Returns as they are told.
 pub fn return_views(life: Option<&Life>) -> Vec<ReturnView> {
     let returns = life.iter().flat_map(|life| &life.returns);
-    let view = |(return_id, restock, lines): &(String, bool, Vec<(usize, u32, u32)>)| ReturnView {
+    let view = |(return_id, restock, lines): &Return| ReturnView {
         return_id: id(return_id),
         restock: *restock,
         lines: lines

@@ -198,7 +198,7 @@ fn each_record(
     }
 }
 
-fn damaged(file: &PathBuf, lsn: Lsn) -> Error {
+fn damaged(file: &Path, lsn: Lsn) -> Error {
     let reason = format!("{} is damaged at log position {lsn}", file.display());
     Error::Part { what: "the log", reason }
 }
