@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufWriter, StdoutLock, Write},
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use clap::{Args, ValueEnum};
@@ -198,7 +198,7 @@ fn each_record(
     }
 }
 
-fn damaged(file: &PathBuf, lsn: Lsn) -> Error {
+fn damaged(file: &Path, lsn: Lsn) -> Error {
     let reason = format!("{} is damaged at log position {lsn}", file.display());
     Error::Part { what: "the log", reason }
 }
