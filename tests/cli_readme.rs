@@ -20,16 +20,17 @@ fn the_curl_examples_reserve_and_sell() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let blocks = blocks("sh");
-    assert_eq!(blocks.len(), 2, "the README's examples");
+    assert_eq!(blocks.len(), 3, "the README's examples");
     let script = blocks.join("\n").replace("http://127.0.0.1:7411", &server.url);
     let pasted = Command::new("sh").args(["-e", "-c", &script]).output().expect("a shell");
     let out = String::from_utf8_lossy(&pasted.stdout);
     assert!(pasted.status.success(), "{out}{}", String::from_utf8_lossy(&pasted.stderr));
     assert!(!out.contains("/problems/"), "{out}");
     let stock = get(&format!("{}/v1/stock/TEE-M", server.url));
-    assert_eq!((&stock["committed"], &stock["available"]), (&json!(2), &json!(98)), "{out}");
+    assert_eq!((&stock["on_hand"], &stock["available"]), (&json!(99), &json!(99)), "{out}");
     let order = get(&format!("{}/v1/orders/O-1", server.url));
-    assert_eq!((&order["state"], &order["total"]), (&json!("committed"), &json!(3998)), "{out}");
+    assert_eq!((&order["state"], &order["total"]), (&json!("fulfilled"), &json!(3998)), "{out}");
+    assert_eq!(order["money"]["refunded"], 1999, "{out}");
 }
 
 #[test]
@@ -48,5 +49,5 @@ fn every_command_that_it_names_is_there() {
         }
         count += 1;
     }
-    assert_eq!(count, 6);
+    assert_eq!(count, 10);
 }

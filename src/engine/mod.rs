@@ -18,7 +18,8 @@
 //! engine.settle_blocking(engine.set_stock(&"TEE-M".parse()?, &"BER".parse()?, &set))?;
 //!
 //! let cart: Reserve = serde_json::from_str(r#"{"lines": [{"sku": "TEE-M", "quantity": 2}]}"#)?;
-//! let key = Key::new("", &"checkout-1".parse()?);
+//! let name = "checkout-1".parse()?;
+//! let key = Key::new("", &name);
 //! let held = engine.settle_blocking(engine.reserve(key, &cart))?;
 //! assert_eq!(held.value.lines[0].quantity, 2);
 //! assert_eq!(engine.stock(&"TEE-M".parse()?)?.available, 98);

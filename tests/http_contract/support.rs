@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use holdfast::{
     api::{self, NoSinks, Options, Partners, Sinks, State},
-    engine::{self, Engine},
+    engine::{self, Engine, Key},
     wal,
 };
 use serde_json::{Value, json};
@@ -345,4 +345,16 @@ pub fn cart(sku: &str, quantity: i64) -> Value {
 /// A commit of one line.
 pub fn payment(sku: &str, unit_price: i64) -> Value {
     json!({"currency": "EUR", "lines": [{"sku": sku, "unit_price": unit_price}]})
+}
+
+/// Writes a part of a segment: a thousand units of `A` arrive at BER.
+pub fn push_log(engine: &Engine, round: u64) {
+    let mut last = None;
+    for n in 0..1_000 {
+        let body = json!({"sku": "A", "location": "BER", "delta": 1, "reason": "receipt"});
+        let key = format!("p-{round}-{n}").parse().unwrap();
+        let adjust = serde_json::from_value(body).unwrap();
+        last = Some(engine.adjust_stock(Key::new("", &key), &adjust));
+    }
+    engine.settle_blocking(last.unwrap()).unwrap();
 }

@@ -3,7 +3,7 @@
 use holdfast::engine::{Engine, Key};
 use serde_json::{Value, json};
 
-use crate::support::{Server, engine_options};
+use crate::support::{Server, engine_options, push_log};
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -120,15 +120,4 @@ async fn what_was_recycled_is_said_to_be_archived() {
     let trace = s.get("/v1/orders/O-4/trace").await.is(200).json.clone();
     assert_eq!(trace["archived"], true);
     assert_eq!(trace["records"].as_array().unwrap().len(), 1);
-}
-
-/// Writes a part of a segment.
-fn push_log(engine: &Engine, round: u64) {
-    for n in 0..1_000 {
-        let body = json!({"sku": "A", "location": "BER", "delta": 1, "reason": "receipt"});
-        let adjust = serde_json::from_value(body).unwrap();
-        let key = format!("p-{round}-{n}").parse().unwrap();
-        let decision = engine.adjust_stock(Key::new("", &key), &adjust);
-        engine.settle_blocking(decision).unwrap();
-    }
 }
