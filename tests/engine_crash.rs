@@ -40,6 +40,7 @@ use holdfast::{
             AdjustStock, AdjustmentReason, ChangeLines, Commit, Extend, PlaceOrder, Release,
             Reserve,
         },
+        fact::FactKind,
         view::{FactView, OrderView, PositionView, ReservationView},
     },
     wal::{
@@ -412,11 +413,16 @@ fn open_image(
     (image, engine)
 }
 
-/// One moment: its images, and the second crash of each. Returns how many images were opened.
-fn moment(seed: u64) -> u64 {
+/// One moment: its images, and the second crash of each. Returns how many images were opened, and adds
+/// the kinds of events of orders that were acknowledged.
+fn moment(seed: u64, kinds: &Mutex<HashSet<FactKind>>) -> u64 {
     let mut random = Random(seed);
     let options = options(&mut random);
     let (expected, images) = run(&SimStorage::new(), &options, seed);
+    kinds.lock().unwrap().extend(expected.acked.iter().filter_map(|(_, _, said)| match said {
+        Said::Fact(view) => Some(view.kind),
+        _ => None,
+    }));
     // What is looked at does not expire meanwhile.
     let options = Options { overdue_grace_ms: 3_600_000, ..options };
     let mut opened = 0;
@@ -446,15 +452,19 @@ fn what_was_acknowledged_is_found_and_nothing_is_invented() {
     let images = setting("HOLDFAST_CRASH_IMAGES", 8_000);
     let next = AtomicU64::new(setting("HOLDFAST_CRASH_SEED", 1));
     let opened = AtomicU64::new(0);
+    let kinds = Mutex::default();
     thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 while opened.load(Ordering::Relaxed) < images {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    opened.fetch_add(moment(seed), Ordering::Relaxed);
+                    opened.fetch_add(moment(seed, &kinds), Ordering::Relaxed);
                 }
             });
         }
     });
     assert!(opened.load(Ordering::Relaxed) >= images);
+    // A run that is long enough has seen every kind.
+    let kinds = kinds.into_inner().unwrap();
+    assert!(images < 1_000 || kinds.len() == 8, "only {kinds:?} were acknowledged");
 }
