@@ -1,5 +1,6 @@
 //! How many orders a second live their whole life: placed in one step, billed, shipped, paid. Four
-//! records an order, each decided by itself, durable in groups.
+//! records an order, each decided by itself, durable in groups. Then how long the trace of one of them
+//! takes, and how many of their records a second become balanced postings.
 //!
 //! `cargo bench --bench orders -- [--orders N] [--threads N] [--skus N] [--ack disk|memory] [--data DIR]`
 
@@ -10,11 +11,13 @@ use std::{
 };
 
 use clap::Parser;
+use hdrhistogram::Histogram;
 use holdfast::{
     Engine, Key, Options,
     model::{
         Amount, IdempotencyKey, Lsn, OrderId, Reference,
         command::{Invoice, PlaceOrder, SetStock, Settle, Ship},
+        posting::{self, Recognition},
     },
     wal,
 };
@@ -142,4 +145,37 @@ fn main() {
     println!("rate      {:.0} orders a second", args.orders as f64 / elapsed.as_secs_f64());
     let bytes = engine.log().stats().bytes - before;
     println!("log bytes {:.0} an order", bytes as f64 / args.orders as f64);
+    trace(&engine, &args);
+    post(&engine);
+}
+
+/// The time that a trace takes, of orders all over the log.
+fn trace(engine: &Engine, args: &Args) {
+    let mut times = Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).expect("a histogram");
+    let each = args.orders / args.threads;
+    for n in 0..10_000 {
+        let id = text(&format!("O-{}-{}", n % args.threads, n * 7_919 % each));
+        let began = Instant::now();
+        let told = engine.settle_blocking(engine.trace(&id)).expect("an order's trace");
+        times.saturating_record(began.elapsed().as_nanos() as u64);
+        assert_eq!(told.value.records.len(), 4, "placed, billed, shipped, paid");
+    }
+    let us = |q: f64| times.value_at_quantile(q) as f64 / 1e3;
+    println!("trace us  p50 {:.1} p99 {:.1} max {:.1}", us(0.5), us(0.99), us(1.0));
+}
+
+/// Reads the log and makes postings of it, as the books do.
+fn post(engine: &Engine) {
+    let log = engine.log();
+    let mut reader = log.reader(log.oldest()).expect("a reader");
+    let (began, mut events, mut postings) = (Instant::now(), 0_u64, 0_usize);
+    while let Some(record) = reader.next().expect("a record") {
+        let layout = (record.kind, record.version);
+        let booked = posting::of(record.lsn, layout, record.body, Recognition::Commit);
+        if let Some(booking) = booked.expect("a record that can be booked") {
+            (events, postings) = (events + 1, postings + booking.postings.len());
+        }
+    }
+    let rate = events as f64 / began.elapsed().as_secs_f64();
+    println!("booked    {rate:.0} events a second, {postings} postings");
 }

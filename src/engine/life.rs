@@ -11,25 +11,18 @@
 //!   answer, other content is refused.
 //! - These records close what is open, so they may use delivery's reserve when the log's budget is spent.
 
-use parking_lot::MutexGuard;
-
 use crate::{
     ledger::{
         orders::{BeginStep, Order, Step},
-        positions::{Cold, Movement},
         reservations::Transition,
-        word::Taken,
     },
     model::{
-        Amount, Currency, Lsn, OrderId, Reference, Sku,
-        command::{
-            AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, ReleaseLine, Settle,
-            Ship, ShipLine,
-        },
+        Amount, Currency, Lsn, OrderId, Reference,
+        command::{AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, Settle, Ship},
         event::{Happened, Of, OrderData},
-        fact::{CameBack, Cancelled, Fact, FactKind, Shipped, Units},
+        fact::{Cancelled, Fact, FactKind},
         life::{Known, Wrong},
-        view::{FactView, ReservationState, ShortLine},
+        view::{FactView, ReservationState},
         worth::{self, Recognition, Share, Worth},
     },
     wal::{Draft, RoomClass, Storage},
@@ -40,7 +33,9 @@ use super::{
     cause::Cause,
     core::{Core, KeyClaim},
     counters::Count,
+    moves::Moves,
     order_view::fact_view,
+    plan::beyond,
     thing::state_of,
     transition::{fixed_bytes, of},
 };
@@ -189,10 +184,6 @@ impl<S: Storage> Engine<S> {
     }
 }
 
-fn beyond(order: &Order, why: Wrong) -> Refusal {
-    Refusal::BeyondSold { why, state: order.state() }
-}
-
 fn same_currency(order: &Order, currency: Currency) -> Result<(), Refusal> {
     if currency.as_bytes() == order.data.currency {
         return Ok(());
@@ -289,18 +280,6 @@ impl<S: Storage> Core<S> {
         })?
     }
 
-    /// Who took each allocation: keyed hash of the customer, and the record of the reservation. An
-    /// order's allocations are the lines of its reservations, one after the other.
-    fn takers(&self, order: &Order) -> Vec<(u64, u64)> {
-        let mut takers = Vec::with_capacity(order.data.allocations.len());
-        for id in &order.reservations {
-            if let Ok(seen) = self.tables.reservations.read(*id) {
-                takers.extend(seen.lines.iter().map(|_| (seen.customer, id.lsn.0)));
-            }
-        }
-        takers
-    }
-
     /// The order's reservations, about to get the order's new state; none while it stays the same.
     fn begin_turns(
         &self,
@@ -337,7 +316,7 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    fn sku_of(&self, position: u32) -> u32 {
+    pub(super) fn sku_of(&self, position: u32) -> u32 {
         self.tables.positions.get(position).map_or(u32::MAX, |p| p.sku_number())
     }
 
@@ -368,154 +347,6 @@ impl<S: Storage> Core<S> {
         let moved_on = (now != view.state).then_some(now);
         Decision::repeated(view, moved_on, true, order.last)
     }
-
-    /// Where a shipment's units were sold from: at its own location first.
-    fn shipped(&self, order: &Order, lines: &[ShipLine]) -> Result<Vec<Shipped>, Refusal> {
-        self.count_lines(lines.len())?;
-        let mut open = open_units(order);
-        let mut shipped = Vec::with_capacity(lines.len());
-        for (index, line) in lines.iter().enumerate() {
-            let field = || format!("lines[{index}].sku");
-            let sku_number = self.sold_sku(order, &line.sku, field)?;
-            let at = match &line.location {
-                Some(location) => Some(
-                    self.tables.positions.at(sku_number, location).map(|(at, _)| at).ok_or_else(
-                        || Refusal::UnknownSku {
-                            sku: line.sku.clone(),
-                            location: Some(location.clone()),
-                        },
-                    )?,
-                ),
-                None => None,
-            };
-            let mut left = line.quantity.get();
-            for here in [true, false] {
-                for (allocation, sold) in order.data.allocations.iter().enumerate() {
-                    let is_here = at.is_none_or(|at| at == sold.position);
-                    if self.sku_of(sold.position) != sku_number || is_here != here {
-                        continue;
-                    }
-                    let quantity = left.min(open[allocation]);
-                    open[allocation] -= quantity;
-                    left -= quantity;
-                    if quantity > 0 {
-                        let (allocation, from) = (allocation as u32, sold.position);
-                        let position = at.unwrap_or(from);
-                        shipped.push(Shipped { allocation, from, position, quantity });
-                    }
-                }
-            }
-            if left > 0 {
-                return Err(beyond(order, Wrong::Units));
-            }
-        }
-        Ok(shipped)
-    }
-
-    /// Which allocations are called off: the last of each SKU first; all that is open without lines.
-    fn cancelled(
-        &self,
-        order: &Order,
-        lines: Option<&[ReleaseLine]>,
-    ) -> Result<Vec<Cancelled>, Refusal> {
-        let mut open = open_units(order);
-        let takers = self.takers(order);
-        let cancel = |at: usize, quantity: u32| {
-            let sold = order.data.allocations[at];
-            let (position, limited) = (sold.position, sold.limited);
-            let (customer_hash, granted) = takers.get(at).copied().unwrap_or_default();
-            let allocation = at as u32;
-            Cancelled { allocation, position, quantity, limited, customer_hash, granted }
-        };
-        let Some(lines) = lines else {
-            let all = open.iter().enumerate().filter(|(_, open)| **open > 0);
-            let all: Vec<_> = all.map(|(at, open)| cancel(at, *open)).collect();
-            return if all.is_empty() { Err(beyond(order, Wrong::Units)) } else { Ok(all) };
-        };
-        self.count_lines(lines.len())?;
-        let mut cancelled = Vec::with_capacity(lines.len());
-        for line in lines {
-            let mut left = line.quantity.get();
-            for (at, sold) in order.data.allocations.iter().enumerate().rev() {
-                if !self.is_at(sold.position, &line.sku, line.location.as_ref()) {
-                    continue;
-                }
-                let quantity = left.min(open[at]);
-                open[at] -= quantity;
-                left -= quantity;
-                if quantity > 0 {
-                    cancelled.push(cancel(at, quantity));
-                }
-            }
-            if left > 0 {
-                return Err(beyond(order, Wrong::Units));
-            }
-        }
-        Ok(cancelled)
-    }
-
-    fn units<'a>(
-        &self,
-        order: &Order,
-        lines: impl ExactSizeIterator<Item = (&'a Sku, u32)>,
-    ) -> Result<Vec<Units>, Refusal> {
-        self.count_lines(lines.len())?;
-        let units = lines.enumerate().map(|(index, (sku, quantity))| {
-            let field = || format!("lines[{index}].sku");
-            Ok(Units { sku_number: self.sold_sku(order, sku, field)?, quantity })
-        });
-        units.collect()
-    }
-
-    /// Where goods are that came back: where the line says, or where they left.
-    fn came_back(&self, order: &Order, lines: &[ShipLine]) -> Result<Vec<CameBack>, Refusal> {
-        self.count_lines(lines.len())?;
-        let back = lines.iter().enumerate().map(|(index, line)| {
-            let field = || format!("lines[{index}].sku");
-            let sku_number = self.sold_sku(order, &line.sku, field)?;
-            let quantity = line.quantity.get();
-            let unknown =
-                || Refusal::UnknownSku { sku: line.sku.clone(), location: line.location.clone() };
-            let position = match &line.location {
-                Some(location) => self.tables.positions.at(sku_number, location).map(|(at, _)| at),
-                None => {
-                    let mut left = order.life.left_from.iter().map(|(position, _)| *position);
-                    left.find(|position| self.sku_of(*position) == sku_number)
-                }
-            };
-            let position = match (position, &line.location) {
-                (Some(position), _) => position,
-                (None, Some(_)) => return Err(unknown()),
-                (None, None) => return Err(beyond(order, Wrong::Received)),
-            };
-            Ok(CameBack { sku_number, position, quantity })
-        });
-        back.collect()
-    }
-
-    fn count_lines(&self, lines: usize) -> Result<(), Refusal> {
-        if (1..=self.options.lines_max as usize).contains(&lines) {
-            return Ok(());
-        }
-        let reason = format!("must have 1 to {} lines", self.options.lines_max);
-        Err(Refusal::malformed("lines", reason))
-    }
-
-    /// A SKU's number, if the order has it.
-    fn sold_sku(
-        &self,
-        order: &Order,
-        sku: &Sku,
-        field: impl Fn() -> String,
-    ) -> Result<u32, Refusal> {
-        let number = self.tables.positions.sku_number(sku);
-        let sold = number.filter(|n| order.data.prices.iter().any(|p| p.sku_number == *n));
-        sold.ok_or_else(|| Refusal::malformed(field(), "is not in the order"))
-    }
-}
-
-fn open_units(order: &Order) -> Vec<u32> {
-    (0..order.data.allocations.len()).map(|at| order.life.open(&order.data, at)).collect()
 }
 
 fn known(request: &Request<'_>, now_ms: u64) -> Known {
@@ -553,118 +384,4 @@ fn record_bytes(request: &Request<'_>, order: &Order) -> usize {
         + request.id.as_str().len()
         + 64;
     Draft::bytes_for(body)
-}
-
-/// What a fact moves: begun before its record, finished after it. Dropped in between, it gives back
-/// what it took.
-struct Moves<'a, S: Storage> {
-    core: &'a Core<S>,
-    /// The positions whose goods move, locked in the order of their numbers, as no count may come in
-    /// between.
-    locked: Vec<(u32, MutexGuard<'a, Cold>)>,
-    /// Units taken where they were not sold, pending.
-    taken: Vec<(u32, u32)>,
-}
-
-impl<'a, S: Storage> Moves<'a, S> {
-    fn begin(core: &'a Core<S>, fact: &Fact) -> Result<Self, Refusal> {
-        let mut positions: Vec<u32> = match fact {
-            Fact::Shipment { lines, .. } => lines.iter().map(|line| line.position).collect(),
-            Fact::Receipt { lines, restock: true, .. } => {
-                lines.iter().map(|line| line.position).collect()
-            }
-            _ => Vec::new(),
-        };
-        positions.sort_unstable();
-        positions.dedup();
-        let lock = |at: u32| Some((at, core.tables.positions.get(at)?.lock()));
-        let locked = positions.into_iter().filter_map(lock).collect();
-        let mut moves = Self { core, locked, taken: Vec::new() };
-        if let Fact::Shipment { lines, .. } = fact {
-            for line in lines.iter().filter(|line| line.position != line.from) {
-                moves.take(line)?;
-            }
-        }
-        Ok(moves)
-    }
-
-    fn take(&mut self, line: &Shipped) -> Result<(), Refusal> {
-        let core = self.core;
-        let Some(position) = core.tables.positions.get(line.position) else { return Ok(()) };
-        let taken = core.until("carts are being decided on this position; try again", || {
-            match position.word().take_pending(line.quantity) {
-                Taken::Yes => Some(Ok(())),
-                Taken::Short { available } => Some(Err(available)),
-                Taken::Wait => None,
-            }
-        })?;
-        if let Err(available) = taken {
-            let (requested, available) = (u64::from(line.quantity), i64::from(available));
-            let (sku, location) = core.name_of(line.position).ok_or(Refusal::OutcomeUnknown)?;
-            let short = ShortLine { sku, location: Some(location), requested, available };
-            return Err(Refusal::InsufficientStock { lines: vec![short] });
-        }
-        self.taken.push((line.position, line.quantity));
-        Ok(())
-    }
-
-    /// After the record.
-    fn finish(mut self, record: &Happened, lsn: Lsn) {
-        let core = self.core;
-        let positions = &core.tables.positions;
-        for (at, units) in self.taken.drain(..) {
-            if let Some(position) = positions.get(at) {
-                position.word().settle(units);
-            }
-        }
-        match &record.fact {
-            Fact::Shipment { lines, .. } => {
-                for line in lines {
-                    let units = i64::from(line.quantity);
-                    let Some(from) = positions.get(line.from) else { continue };
-                    from.add_committed(-units);
-                    if line.position != line.from {
-                        from.word().give(line.quantity);
-                    }
-                    self.moved(line.position, -units, lsn);
-                }
-            }
-            Fact::Cancellation { lines } => {
-                for line in lines {
-                    if let Some(position) = positions.get(line.position) {
-                        position.add_committed(-i64::from(line.quantity));
-                    }
-                    core.tables.give_back(&[line.line()], line.customer_hash, Lsn(line.granted));
-                }
-            }
-            Fact::Receipt { lines, restock: true, .. } => {
-                for line in lines {
-                    self.moved(line.position, i64::from(line.quantity), lsn);
-                    if let Some(position) = positions.get(line.position) {
-                        position.word().give(line.quantity);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn moved(&mut self, at: u32, delta: i64, lsn: Lsn) {
-        if let Some(position) = self.core.tables.positions.get(at) {
-            position.add_stock(delta, 0, 0);
-        }
-        if let Some((_, cold)) = self.locked.iter_mut().find(|(number, _)| *number == at) {
-            cold.moved(Movement { lsn: lsn.0, delta });
-        }
-    }
-}
-
-impl<S: Storage> Drop for Moves<'_, S> {
-    fn drop(&mut self) {
-        for (at, units) in self.taken.drain(..) {
-            if let Some(position) = self.core.tables.positions.get(at) {
-                position.word().undo(units);
-            }
-        }
-    }
 }

@@ -1,0 +1,190 @@
+//! What a request about an order comes to: which allocations leave, which are called off, where goods
+//! are that came back. Reads the order as it is; whether the fact may be is said by
+//! [`crate::model::life::Life::check`].
+
+use crate::{
+    ledger::orders::Order,
+    model::{
+        Sku,
+        command::{ReleaseLine, ShipLine},
+        fact::{CameBack, Cancelled, Shipped, Units},
+        life::Wrong,
+    },
+    wal::Storage,
+};
+
+use super::{Refusal, core::Core};
+
+pub(super) fn beyond(order: &Order, why: Wrong) -> Refusal {
+    Refusal::BeyondSold { why, state: order.state() }
+}
+
+fn open_units(order: &Order) -> Vec<u32> {
+    (0..order.data.allocations.len()).map(|at| order.life.open(&order.data, at)).collect()
+}
+
+impl<S: Storage> Core<S> {
+    /// Who took each allocation: keyed hash of the customer, and the record of the reservation. An
+    /// order's allocations are the lines of its reservations, one after the other.
+    fn takers(&self, order: &Order) -> Vec<(u64, u64)> {
+        let mut takers = Vec::with_capacity(order.data.allocations.len());
+        for id in &order.reservations {
+            if let Ok(seen) = self.tables.reservations.read(*id) {
+                takers.extend(seen.lines.iter().map(|_| (seen.customer, id.lsn.0)));
+            }
+        }
+        takers
+    }
+
+    /// Where a shipment's units were sold from: at its own location first.
+    pub(super) fn shipped(
+        &self,
+        order: &Order,
+        lines: &[ShipLine],
+    ) -> Result<Vec<Shipped>, Refusal> {
+        self.count_lines(lines.len())?;
+        let mut open = open_units(order);
+        let mut shipped = Vec::with_capacity(lines.len());
+        for (index, line) in lines.iter().enumerate() {
+            let field = || format!("lines[{index}].sku");
+            let sku_number = self.sold_sku(order, &line.sku, field)?;
+            let at = match &line.location {
+                Some(location) => Some(
+                    self.tables.positions.at(sku_number, location).map(|(at, _)| at).ok_or_else(
+                        || Refusal::UnknownSku {
+                            sku: line.sku.clone(),
+                            location: Some(location.clone()),
+                        },
+                    )?,
+                ),
+                None => None,
+            };
+            let mut left = line.quantity.get();
+            for here in [true, false] {
+                for (allocation, sold) in order.data.allocations.iter().enumerate() {
+                    let is_here = at.is_none_or(|at| at == sold.position);
+                    if self.sku_of(sold.position) != sku_number || is_here != here {
+                        continue;
+                    }
+                    let quantity = left.min(open[allocation]);
+                    open[allocation] -= quantity;
+                    left -= quantity;
+                    if quantity > 0 {
+                        let (allocation, from) = (allocation as u32, sold.position);
+                        let position = at.unwrap_or(from);
+                        shipped.push(Shipped { allocation, from, position, quantity });
+                    }
+                }
+            }
+            if left > 0 {
+                return Err(beyond(order, Wrong::Units));
+            }
+        }
+        Ok(shipped)
+    }
+
+    /// Which allocations are called off: the last of each SKU first; all that is open without lines.
+    pub(super) fn cancelled(
+        &self,
+        order: &Order,
+        lines: Option<&[ReleaseLine]>,
+    ) -> Result<Vec<Cancelled>, Refusal> {
+        let mut open = open_units(order);
+        let takers = self.takers(order);
+        let cancel = |at: usize, quantity: u32| {
+            let sold = order.data.allocations[at];
+            let (position, limited) = (sold.position, sold.limited);
+            let (customer_hash, granted) = takers.get(at).copied().unwrap_or_default();
+            let allocation = at as u32;
+            Cancelled { allocation, position, quantity, limited, customer_hash, granted }
+        };
+        let Some(lines) = lines else {
+            let all = open.iter().enumerate().filter(|(_, open)| **open > 0);
+            let all: Vec<_> = all.map(|(at, open)| cancel(at, *open)).collect();
+            return if all.is_empty() { Err(beyond(order, Wrong::Units)) } else { Ok(all) };
+        };
+        self.count_lines(lines.len())?;
+        let mut cancelled = Vec::with_capacity(lines.len());
+        for line in lines {
+            let mut left = line.quantity.get();
+            for (at, sold) in order.data.allocations.iter().enumerate().rev() {
+                if !self.is_at(sold.position, &line.sku, line.location.as_ref()) {
+                    continue;
+                }
+                let quantity = left.min(open[at]);
+                open[at] -= quantity;
+                left -= quantity;
+                if quantity > 0 {
+                    cancelled.push(cancel(at, quantity));
+                }
+            }
+            if left > 0 {
+                return Err(beyond(order, Wrong::Units));
+            }
+        }
+        Ok(cancelled)
+    }
+
+    pub(super) fn units<'a>(
+        &self,
+        order: &Order,
+        lines: impl ExactSizeIterator<Item = (&'a Sku, u32)>,
+    ) -> Result<Vec<Units>, Refusal> {
+        self.count_lines(lines.len())?;
+        let units = lines.enumerate().map(|(index, (sku, quantity))| {
+            let field = || format!("lines[{index}].sku");
+            Ok(Units { sku_number: self.sold_sku(order, sku, field)?, quantity })
+        });
+        units.collect()
+    }
+
+    /// Where goods are that came back: where the line says, or where they left.
+    pub(super) fn came_back(
+        &self,
+        order: &Order,
+        lines: &[ShipLine],
+    ) -> Result<Vec<CameBack>, Refusal> {
+        self.count_lines(lines.len())?;
+        let back = lines.iter().enumerate().map(|(index, line)| {
+            let field = || format!("lines[{index}].sku");
+            let sku_number = self.sold_sku(order, &line.sku, field)?;
+            let quantity = line.quantity.get();
+            let unknown =
+                || Refusal::UnknownSku { sku: line.sku.clone(), location: line.location.clone() };
+            let position = match &line.location {
+                Some(location) => self.tables.positions.at(sku_number, location).map(|(at, _)| at),
+                None => {
+                    let mut left = order.life.left_from.iter().map(|(position, _)| *position);
+                    left.find(|position| self.sku_of(*position) == sku_number)
+                }
+            };
+            let position = match (position, &line.location) {
+                (Some(position), _) => position,
+                (None, Some(_)) => return Err(unknown()),
+                (None, None) => return Err(beyond(order, Wrong::Received)),
+            };
+            Ok(CameBack { sku_number, position, quantity })
+        });
+        back.collect()
+    }
+
+    fn count_lines(&self, lines: usize) -> Result<(), Refusal> {
+        if (1..=self.options.lines_max as usize).contains(&lines) {
+            return Ok(());
+        }
+        let reason = format!("must have 1 to {} lines", self.options.lines_max);
+        Err(Refusal::malformed("lines", reason))
+    }
+
+    /// A SKU's number, if the order has it.
+    fn sold_sku(
+        &self,
+        order: &Order,
+        sku: &Sku,
+        field: impl Fn() -> String,
+    ) -> Result<u32, Refusal> {
+        let number = self.tables.positions.sku_number(sku);
+        let sold = number.filter(|n| order.data.prices.iter().any(|p| p.sku_number == *n));
+        sold.ok_or_else(|| Refusal::malformed(field(), "is not in the order"))
+    }
+}
