@@ -238,7 +238,10 @@ impl<S: Storage> Core<S> {
 
     pub(super) fn view(&self, seen: &Snapshot) -> ReservationView {
         let held = seen.state == ReservationState::Held;
-        let sold = seen.state == ReservationState::Committed;
+        let sold = matches!(
+            seen.state,
+            ReservationState::Committed | ReservationState::Fulfilled | ReservationState::Cancelled
+        );
         ReservationView {
             id: seen.id,
             state: seen.state,

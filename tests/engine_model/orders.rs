@@ -7,7 +7,7 @@ use holdfast::{
 
 use crate::{CUSTOMERS, SKUS, both::*, common::*, life::timeless, model::*, steps::Line};
 
-fn is_sold(state: State) -> bool {
+pub fn is_sold(state: State) -> bool {
     matches!(state, State::Committed | State::Fulfilled | State::Cancelled)
 }
 
