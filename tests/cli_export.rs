@@ -70,7 +70,6 @@ fn balances(totals: &Totals) -> Balances {
 
 fn export(sold: &Sold, what: &[&str]) -> String {
     let mut command = holdfast();
-    command.env("HOLDFAST__LOG__SEGMENT_BYTES", "4 MiB");
     let ended = run(command.arg("export").args(what).arg("--data").arg(sold.dir.path())).with(0);
     assert_eq!(ended.err, "", "nothing is amiss");
     ended.out
@@ -242,6 +241,25 @@ async fn orders_and_stock_are_exported_as_the_engine_has_them() {
     let lines = export(&sold, &["stock", "--format", "jsonl"]);
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!(first["on_hand"].to_string(), stock[0]["on_hand"]);
+}
+
+/// A log that was made with another configuration could only be read with that one.
+#[test]
+fn a_log_is_read_whatever_it_was_made_with() {
+    let dir = TempDir::new().unwrap();
+    let mut options = options();
+    options.wal.segment_bytes = 1 << 20;
+    let engine = Engine::open(dir.path(), options).unwrap();
+    let set = serde_json::from_str(r#"{"on_hand": 7}"#).unwrap();
+    let set = engine.set_stock(&"A".parse().unwrap(), &"BER".parse().unwrap(), &set);
+    engine.settle_blocking(set).unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let mut command = holdfast();
+    let said =
+        run(command.args(["export", "stock", "--format", "jsonl", "--data"]).arg(dir.path()));
+    let stock: Value = serde_json::from_str(&said.with(0).out).unwrap();
+    assert_eq!((&stock["sku"], &stock["on_hand"]), (&"A".into(), &7.into()));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use holdfast::{config::Overrides, engine::Engine};
+use holdfast::{config::Overrides, engine::Engine, wal::inspect::segment_bytes};
 
 use super::{Error, Source, options, runtime};
 
@@ -59,7 +59,12 @@ pub fn with_engine<T>(
     let overrides = Overrides { data: Some(data.clone()), listen: None };
     let config = source.load(&overrides)?;
     let failed = |source| Error::Engine { path: data.clone(), source };
-    let engine = Engine::open(&data, options::engine(&config)).map_err(failed)?;
+    let mut options = options::engine(&config);
+    // What the log was made with, whatever this configuration would make one with.
+    let made_with = segment_bytes(&data);
+    let made_with = made_with.map_err(|source| Error::Log { path: data.clone(), source })?;
+    options.wal.segment_bytes = made_with.unwrap_or(options.wal.segment_bytes);
+    let engine = Engine::open(&data, options).map_err(failed)?;
     let said = call(&engine);
     engine.close().map_err(failed)?;
     Ok(said)

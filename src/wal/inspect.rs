@@ -93,6 +93,16 @@ pub fn inspect(
     Ok(inspection)
 }
 
+/// The segment size that the log in `dir` was made with, which its options must name; `None` if there is
+/// no segment yet.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn segment_bytes(dir: &Path) -> Result<Option<u64>, Error> {
+    let _lock = lock(dir)?;
+    Ok(open_all(dir)?.first().map(|first| first.header.segment_bytes))
+}
+
 /// Keeps servers out, without making anything.
 fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("LOCK");
