@@ -277,6 +277,33 @@ fn a_log_that_is_full_refuses_new_work_and_lets_what_is_open_end() {
     wait_until("the log to have room", || shop.reserve("more", &one(&skus[0], 1)).is_ok());
 }
 
+/// Law 6: the budget is spent on new work; what closes an order has delivery's reserve besides.
+#[test]
+fn a_log_that_is_full_lets_orders_be_shipped_paid_and_called_off() {
+    let storage = SimStorage::new();
+    let shop = shop(&storage, &tight(24));
+    shop.0.hold_log("sink", Lsn(0));
+    shop.set("A", "BER", &stock_of(1_000_000)).unwrap();
+    shop.place("order", &order_now("O", &[line("A", 3)])).unwrap();
+    let mut n = 0;
+    while shop.reserve(&format!("r{n}"), &one("A", 1)).is_ok() {
+        n += 1;
+    }
+    let said = shop.reserve("more", &one("A", 1));
+    assert_eq!(said.map(drop), Err(Refusal::LogFull));
+    let order = id("O");
+    let (k1, k2, k3) = (id("s"), id("p"), id("c"));
+    let ship = r#"{"shipment_id": "S", "lines": [{"sku": "A", "quantity": 2}]}"#;
+    let ship = serde_json::from_str(ship).unwrap();
+    shop.settle(shop.0.ship(Key::new("", &k1), &order, &ship)).unwrap();
+    let pay = r#"{"settlement_id": "P", "currency": "EUR", "amount": 1}"#;
+    let pay = serde_json::from_str(pay).unwrap();
+    shop.settle(shop.0.settle_order(Key::new("", &k2), &order, &pay)).unwrap();
+    let cancel = serde_json::from_str(r#"{"cancellation_id": "C"}"#).unwrap();
+    let said = shop.settle(shop.0.cancel(Key::new("", &k3), &order, &cancel)).unwrap();
+    assert_eq!(said.value.state, State::Fulfilled);
+}
+
 #[test]
 fn a_log_with_a_small_budget_recycles_itself_and_never_stays_full() {
     let storage = SimStorage::new();
