@@ -130,14 +130,6 @@ fn text_bytes(head: u64) -> usize {
     usize::from((head >> TEXT_SHIFT) as u16)
 }
 
-/// The state of its number.
-pub(super) fn state_of(head: u64) -> Option<ReservationState> {
-    use ReservationState as S;
-    [S::Held, S::Committed, S::Released, S::Expired, S::Fulfilled, S::Cancelled]
-        .into_iter()
-        .find(|state| *state as u8 == head as u8)
-}
-
 impl<'a> Reservation<'a> {
     /// As its record opens it.
     pub(super) fn of(opened: Opened<'a>) -> Self {
@@ -202,7 +194,7 @@ impl<'a> Reservation<'a> {
         };
         let lines = input.lines(counts as u32 as usize)?;
         let order_id = input.text(text_bytes(head))?;
-        let state = state_of(head)?;
+        let state = ReservationState::of_number(head as u8)?;
         Some(Self { lsn, last, deadline_ms, customer, order, order_id, state, lines, granted, key })
     }
 
@@ -232,7 +224,10 @@ fn read_key<'a>(input: &mut Input<'a>, lsn: u64, slot: u32) -> Option<Done<'a>> 
 /// Whether what begins with these bytes is a closed reservation.
 pub(super) fn is_closed(bytes: &[u8]) -> bool {
     use ReservationState::{Expired, Released};
-    Input(bytes).word().and_then(state_of).is_some_and(|state| matches!(state, Released | Expired))
+    Input(bytes)
+        .word()
+        .and_then(|head| ReservationState::of_number(head as u8))
+        .is_some_and(|state| matches!(state, Released | Expired))
 }
 
 impl<'a> Turned<'a> {
@@ -257,7 +252,15 @@ impl<'a> Turned<'a> {
             false => None,
         };
         let order_id = input.text(text_bytes(head))?;
-        Some(Self { lsn: 0, last, state: state_of(head)?, deadline_ms, lines, order, order_id })
+        Some(Self {
+            lsn: 0,
+            last,
+            state: ReservationState::of_number(head as u8)?,
+            deadline_ms,
+            lines,
+            order,
+            order_id,
+        })
     }
 }
 

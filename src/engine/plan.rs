@@ -5,7 +5,7 @@
 use crate::{
     ledger::orders::Order,
     model::{
-        Sku,
+        Location, Sku,
         command::{ReleaseLine, ShipLine},
         fact::{CameBack, Cancelled, Shipped, Units},
         life::Wrong,
@@ -48,17 +48,8 @@ impl<S: Storage> Core<S> {
         for (index, line) in lines.iter().enumerate() {
             let field = || format!("lines[{index}].sku");
             let sku_number = self.sold_sku(order, &line.sku, field)?;
-            let at = match &line.location {
-                Some(location) => Some(
-                    self.tables.positions.at(sku_number, location).map(|(at, _)| at).ok_or_else(
-                        || Refusal::UnknownSku {
-                            sku: line.sku.clone(),
-                            location: Some(location.clone()),
-                        },
-                    )?,
-                ),
-                None => None,
-            };
+            let at = line.location.as_ref().map(|at| self.position_at(sku_number, &line.sku, at));
+            let at = at.transpose()?;
             let mut left = line.quantity.get();
             for here in [true, false] {
                 for (allocation, sold) in order.data.allocations.iter().enumerate() {
@@ -149,19 +140,13 @@ impl<S: Storage> Core<S> {
             let field = || format!("lines[{index}].sku");
             let sku_number = self.sold_sku(order, &line.sku, field)?;
             let quantity = line.quantity.get();
-            let unknown =
-                || Refusal::UnknownSku { sku: line.sku.clone(), location: line.location.clone() };
             let position = match &line.location {
-                Some(location) => self.tables.positions.at(sku_number, location).map(|(at, _)| at),
+                Some(location) => self.position_at(sku_number, &line.sku, location)?,
                 None => {
                     let mut left = order.life.left_from.iter().map(|(position, _)| *position);
-                    left.find(|position| self.sku_of(*position) == sku_number)
+                    let left = left.find(|position| self.sku_of(*position) == sku_number);
+                    left.ok_or_else(|| beyond(order, Wrong::Received))?
                 }
-            };
-            let position = match (position, &line.location) {
-                (Some(position), _) => position,
-                (None, Some(_)) => return Err(unknown()),
-                (None, None) => return Err(beyond(order, Wrong::Received)),
             };
             Ok(CameBack { sku_number, position, quantity })
         });
@@ -174,6 +159,12 @@ impl<S: Storage> Core<S> {
         }
         let reason = format!("must have 1 to {} lines", self.options.lines_max);
         Err(Refusal::malformed("lines", reason))
+    }
+
+    fn position_at(&self, sku_number: u32, sku: &Sku, location: &Location) -> Result<u32, Refusal> {
+        let known = self.tables.positions.at(sku_number, location).map(|(number, _)| number);
+        let unknown = || Refusal::UnknownSku { sku: sku.clone(), location: Some(location.clone()) };
+        known.ok_or_else(unknown)
     }
 
     /// A SKU's number, if the order has it.

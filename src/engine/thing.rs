@@ -151,11 +151,7 @@ pub(super) fn made_by(kind: u8, lsn: u64, slot: u32) -> Option<ReservationId> {
 
 /// The state of a number.
 pub(super) fn state_of(number: u8) -> ReservationState {
-    use ReservationState as S;
-    [S::Held, S::Committed, S::Released, S::Expired, S::Fulfilled, S::Cancelled]
-        .into_iter()
-        .find(|s| *s as u8 == number)
-        .unwrap_or(S::Released)
+    ReservationState::of_number(number).unwrap_or(ReservationState::Released)
 }
 
 /// The letter that a checkpoint's keys of a kind begin with.

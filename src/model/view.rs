@@ -90,6 +90,20 @@ impl ReservationState {
             Self::Cancelled => "cancelled",
         }
     }
+
+    /// The state of a number, as records and checkpoints have it.
+    pub fn of_number(number: u8) -> Option<Self> {
+        [
+            Self::Held,
+            Self::Committed,
+            Self::Released,
+            Self::Expired,
+            Self::Fulfilled,
+            Self::Cancelled,
+        ]
+        .into_iter()
+        .find(|state| *state as u8 == number)
+    }
 }
 
 /// What is taken where.
