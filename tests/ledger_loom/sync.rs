@@ -7,6 +7,58 @@
 //! each atomic here has a companion that every access stores to and nobody reads: two stores always
 //! count as a race, and a store that nobody reads orders nothing.
 
+/// A lock, a queue and a way to wait, over one checker's locks. Loom and shuttle have no queue of their
+/// own, and their locks answer with a `Result`.
+macro_rules! locks {
+    ($checker:ident) => {
+        #[derive(Debug, Default)]
+        pub struct Mutex<T>($checker::sync::Mutex<T>);
+
+        impl<T> Mutex<T> {
+            pub fn new(value: T) -> Self {
+                Self($checker::sync::Mutex::new(value))
+            }
+
+            pub fn lock(&self) -> MutexGuard<'_, T> {
+                self.0.lock().unwrap()
+            }
+        }
+
+        #[derive(Debug)]
+        pub struct Queue<T>(Mutex<VecDeque<T>>);
+
+        impl<T> Queue<T> {
+            pub fn new() -> Self {
+                Self(Mutex::new(VecDeque::new()))
+            }
+
+            pub fn push(&self, value: T) {
+                self.0.lock().push_back(value);
+            }
+
+            pub fn pop(&self) -> Option<T> {
+                self.0.lock().pop_front()
+            }
+
+            pub fn len(&self) -> usize {
+                self.0.lock().len()
+            }
+        }
+
+        #[derive(Debug, Default)]
+        pub struct Backoff {
+            rounds: u32,
+        }
+
+        impl Backoff {
+            pub fn wait(&mut self) {
+                self.rounds += 1;
+                yield_now();
+            }
+        }
+    };
+}
+
 /// Names that all kinds have in common.
 pub mod common {
     use std::collections::VecDeque;
@@ -89,51 +141,7 @@ pub mod common {
     pub const KEY_REMOVERS: usize = 1;
     pub const WHEEL_TICKS: usize = 4;
 
-    #[derive(Debug, Default)]
-    pub struct Mutex<T>(loom::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
-        }
-
-        pub fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap()
-        }
-    }
-
-    #[derive(Debug)]
-    pub struct Queue<T>(Mutex<VecDeque<T>>);
-
-    impl<T> Queue<T> {
-        pub fn new() -> Self {
-            Self(Mutex::new(VecDeque::new()))
-        }
-
-        pub fn push(&self, value: T) {
-            self.0.lock().push_back(value);
-        }
-
-        pub fn pop(&self) -> Option<T> {
-            self.0.lock().pop_front()
-        }
-
-        pub fn len(&self) -> usize {
-            self.0.lock().len()
-        }
-    }
-
-    #[derive(Debug, Default)]
-    pub struct Backoff {
-        rounds: u32,
-    }
-
-    impl Backoff {
-        pub fn wait(&mut self) {
-            self.rounds += 1;
-            yield_now();
-        }
-    }
+    locks!(loom);
 }
 
 pub mod sound {
@@ -177,49 +185,5 @@ pub mod shuttled {
 
     pub use super::common::{CHUNK_MAX, CHUNK_MIN, KEY_REMOVERS, LIMIT_GROUPS, WHEEL_TICKS};
 
-    #[derive(Debug, Default)]
-    pub struct Mutex<T>(shuttle::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub fn new(value: T) -> Self {
-            Self(shuttle::sync::Mutex::new(value))
-        }
-
-        pub fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().unwrap()
-        }
-    }
-
-    #[derive(Debug)]
-    pub struct Queue<T>(Mutex<VecDeque<T>>);
-
-    impl<T> Queue<T> {
-        pub fn new() -> Self {
-            Self(Mutex::new(VecDeque::new()))
-        }
-
-        pub fn push(&self, value: T) {
-            self.0.lock().push_back(value);
-        }
-
-        pub fn pop(&self) -> Option<T> {
-            self.0.lock().pop_front()
-        }
-
-        pub fn len(&self) -> usize {
-            self.0.lock().len()
-        }
-    }
-
-    #[derive(Debug, Default)]
-    pub struct Backoff {
-        rounds: u32,
-    }
-
-    impl Backoff {
-        pub fn wait(&mut self) {
-            self.rounds += 1;
-            yield_now();
-        }
-    }
+    locks!(shuttle);
 }
