@@ -44,6 +44,21 @@ impl Domain {
     }
 }
 
+/// How a partner recognises what it has already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dedupe {
+    /// By the id of every line, whatever batch brings it.
+    Line,
+    /// By the id of the batch, or of the half of one: a line that comes in another one is taken again.
+    #[default]
+    Batch,
+    /// It does not, but can be asked whether it has a batch before it is sent again.
+    Lookup,
+    /// It does not: what may have had its effect must not be sent again.
+    None,
+}
+
 /// The accounts that a finance sink posts to, by the names that its books use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,6 +160,11 @@ pub struct SinkConfig {
     /// in the log, not in memory. Default 245,760.
     #[serde(default = "batch_bytes_max")]
     pub batch_bytes_max: u64,
+    /// How the partner recognises what it has already: `line`, `batch`, `lookup` or `none`. It decides
+    /// whether a batch may be halved to find its bad lines, and whether one may be repeated. Default
+    /// `batch`.
+    #[serde(default)]
+    pub dedupe: Dedupe,
     /// How long one attempt may take, in milliseconds. Default 10,000.
     #[serde(default = "timeout_ms")]
     pub timeout_ms: u64,
@@ -212,6 +232,7 @@ impl Default for SinkConfig {
             window_ms_max: window_ms_max(),
             lines_max: lines_max(),
             batch_bytes_max: batch_bytes_max(),
+            dedupe: Dedupe::default(),
             timeout_ms: timeout_ms(),
             rate_per_s: None,
             retry_initial_ms: retry_initial_ms(),
@@ -236,6 +257,7 @@ impl fmt::Debug for SinkConfig {
             .field("window_ms_max", &shown.window_ms_max)
             .field("lines_max", &shown.lines_max)
             .field("batch_bytes_max", &shown.batch_bytes_max)
+            .field("dedupe", &shown.dedupe)
             .field("timeout_ms", &shown.timeout_ms)
             .field("rate_per_s", &shown.rate_per_s)
             .field("retry_initial_ms", &shown.retry_initial_ms)

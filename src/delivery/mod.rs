@@ -22,7 +22,7 @@ mod retry;
 mod worker;
 
 pub use handle::{Handle, start};
-pub use partner::{Outcome, Partner, Sending};
+pub use partner::{Effect, Outcome, Part, Partner, Sending};
 pub use retry::RETRY_AFTER_MAX;
 
 use crate::feed;

@@ -2,16 +2,53 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
+use bytes::Bytes;
+
 use crate::feed::{Batch, Rejected};
+
+/// What one attempt sends: a sealed batch, or a half of one whose content was refused.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its identity: the batch's, and for a half its path (`erp-3f9c-000123.a.b`).
+    pub id: String,
+    /// The body as it was sealed; of a half, the same head with the half's lines.
+    pub body: Bytes,
+    /// The version of the configuration that rendered it.
+    pub config_version: u64,
+    /// Whether an earlier attempt may have had its effect: one broke off without an answer, or was
+    /// made in an earlier life of the process.
+    pub uncertain: bool,
+}
+
+impl Part {
+    /// A batch as a whole.
+    pub fn whole(batch: &Batch) -> Self {
+        Self {
+            id: batch.id.to_string(),
+            body: batch.body.clone(),
+            config_version: batch.config_version,
+            uncertain: !batch.fresh,
+        }
+    }
+}
 
 /// One attempt under way.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
-/// What brings a batch to a partner.
+/// What brings batches to a partner.
 pub trait Partner: Send + Sync + 'static {
     /// Makes one attempt, in bounded time. Dropping it gives the attempt up; whether it had an
     /// effect is then unknown, as after any broken connection.
-    fn send<'a>(&'a self, batch: &'a Batch) -> Sending<'a>;
+    fn send<'a>(&'a self, part: &'a Part) -> Sending<'a>;
+}
+
+/// Whether an attempt that failed can have had its effect all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The partner took nothing: it said so, or was never reached.
+    None,
+    /// Nobody knows: the connection broke, or the answer says nothing of it.
+    Unknown,
 }
 
 /// What one attempt came to.
@@ -24,10 +61,12 @@ pub enum Outcome {
         /// Lines that it refused while it took the others.
         rejected: Vec<Rejected>,
     },
-    /// The partner refuses this content and will again.
+    /// The partner refuses this content, has taken nothing of it, and will refuse it again.
     Refused {
         /// Its status code.
         status: u16,
+        /// The lines that it names as the reason; none: it names none.
+        rejected: Vec<Rejected>,
         /// What it said, shortened.
         answer: String,
     },
@@ -44,5 +83,7 @@ pub enum Outcome {
         reason: String,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
+        /// Whether it may have taken the content all the same.
+        effect: Effect,
     },
 }

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    Outcome, Partner,
+    Effect, Outcome, Part, Partner,
     pace::Pace,
     retry::{self, Backoff},
 };
@@ -54,18 +54,19 @@ impl Worker {
     /// Tries until the batch's fate is known; `None` if stopped before.
     async fn deliver(&mut self, batch: &Batch, pace: &mut Pace) -> Option<Fate> {
         let mut backoff = Backoff::new(self.config.retry_initial_ms, self.config.retry_max_ms);
+        let mut part = Part::whole(batch);
         for attempts in 1.. {
             if attempts > 1 {
                 self.progress.count_retry();
             }
             self.sleep_until(pace.next(Instant::now())).await?;
-            let outcome = self.partner.send(batch).await;
+            let outcome = self.partner.send(&part).await;
             let wait = match outcome {
                 Outcome::Done { status, rejected } => {
                     self.progress.set_condition(Condition::Running);
                     return Some(self.done(batch, attempts, status, rejected));
                 }
-                Outcome::Refused { status, answer } => {
+                Outcome::Refused { status, answer, .. } => {
                     self.progress.set_condition(Condition::Running);
                     return Some(self.refused(batch, attempts, status, &answer));
                 }
@@ -73,7 +74,8 @@ impl Worker {
                     self.denied(batch, status);
                     backoff.after_denial(retry_after)
                 }
-                Outcome::Failed { reason, retry_after } => {
+                Outcome::Failed { reason, retry_after, effect } => {
+                    part.uncertain |= effect == Effect::Unknown;
                     self.failed(batch, attempts, &reason);
                     backoff.after_failure(retry_after, retry::dice())
                 }

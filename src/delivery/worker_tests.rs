@@ -9,7 +9,10 @@ use crate::{
     config::Domain,
     delivery::Sending,
     feed::{BatchId, Rejected},
-    model::{Incarnation, Lsn, Timestamp, sink::SinkState},
+    model::{
+        Incarnation, Lsn, Timestamp,
+        sink::{Lane, SinkState},
+    },
 };
 
 /// Answers as told, then takes everything; keeps what it was sent.
@@ -21,8 +24,8 @@ struct Script {
 }
 
 impl Partner for Script {
-    fn send<'a>(&'a self, batch: &'a Batch) -> Sending<'a> {
-        self.sent.lock().push((batch.id.to_string(), std::time::Instant::now()));
+    fn send<'a>(&'a self, part: &'a Part) -> Sending<'a> {
+        self.sent.lock().push((part.id.clone(), std::time::Instant::now()));
         let done = Outcome::Done { status: 200, rejected: Vec::new() };
         let outcome = self.outcomes.lock().pop_front().unwrap_or(done);
         Box::pin(async move {
@@ -65,9 +68,13 @@ impl Rig {
         let batch = Batch {
             id: BatchId::new("erp", Incarnation(0), number),
             number,
+            lane: Lane::Standard,
+            fresh: true,
+            config_version: 0,
             seal_lsn: Lsn(8 * number),
             first_lsn: Lsn(0),
             oldest: Timestamp::default(),
+            newest: Timestamp::default(),
             events: 1,
             body: "{}".into(),
         };
@@ -95,7 +102,7 @@ fn script(outcomes: impl IntoIterator<Item = Outcome>) -> Script {
 }
 
 fn failed() -> Outcome {
-    Outcome::Failed { reason: "down".into(), retry_after: None }
+    Outcome::Failed { reason: "down".into(), retry_after: None, effect: Effect::None }
 }
 
 #[tokio::test]
@@ -117,7 +124,7 @@ async fn refused_content_is_set_aside_and_the_sink_goes_on() {
     let rejected = vec![Rejected { line_id: "erp-0000-000002.1".into(), reason: "no".into() }];
     let rig = rig(
         script([
-            Outcome::Refused { status: 422, answer },
+            Outcome::Refused { status: 422, rejected: Vec::new(), answer },
             Outcome::Done { status: 200, rejected: rejected.clone() },
         ]),
         |_| {},
@@ -155,7 +162,8 @@ async fn a_partner_that_refuses_us_pauses_the_sink_until_it_no_longer_does() {
 #[tokio::test]
 async fn retry_after_is_waited_for() {
     let wait = Duration::from_millis(250);
-    let outcome = Outcome::Failed { reason: "429".into(), retry_after: Some(wait) };
+    let outcome =
+        Outcome::Failed { reason: "429".into(), retry_after: Some(wait), effect: Effect::None };
     let rig = rig(script([outcome]), |_| {});
     rig.send(1).await;
     rig.fate().await;
@@ -165,7 +173,11 @@ async fn retry_after_is_waited_for() {
 
 #[tokio::test]
 async fn a_stop_ends_waits_at_once_and_hung_attempts_in_time() {
-    let outcome = Outcome::Failed { reason: "429".into(), retry_after: Some(Duration::MAX) };
+    let outcome = Outcome::Failed {
+        reason: "429".into(),
+        retry_after: Some(Duration::MAX),
+        effect: Effect::None,
+    };
     let waiting = rig(script([outcome]), |_| {});
     waiting.send(1).await;
     while waiting.sent().is_empty() {

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::model::{Incarnation, Lsn, Timestamp};
+use crate::model::{Incarnation, Lsn, Timestamp, sink::Lane};
 
 /// A batch's identity: sink, incarnation of the log, seal number. Written `erp-3f9c-000123`. Log
 /// positions are no part of it.
@@ -43,19 +43,27 @@ pub struct Batch {
     pub id: BatchId,
     /// Its number at its sink.
     pub number: u64,
+    /// Its queue.
+    pub lane: Lane,
+    /// Whether no attempt was made before: sealed in this life of the process, and never sent.
+    pub fresh: bool,
+    /// The version of the configuration that rendered it.
+    pub config_version: u64,
     /// The position of its seal.
     pub seal_lsn: Lsn,
     /// The first record summed up.
     pub first_lsn: Lsn,
     /// When that was written; of a batch that was sealed in an earlier life, when it was sealed.
     pub oldest: Timestamp,
+    /// When the last record summed up was written; as `oldest` of a batch of an earlier life.
+    pub newest: Timestamp,
     /// Records summed up.
     pub events: u64,
     /// The bytes that are sent.
     pub body: Bytes,
 }
 
-/// A line that the partner refused.
+/// A line that the partner refused: of a finance batch an entry, of a stream an event.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, serde::Serialize)]
 pub struct Rejected {
     /// Which.

@@ -9,6 +9,7 @@ use crate::{
     model::{
         Lsn, Timestamp,
         event::{self, Acknowledge, Event, Seal},
+        sink::Lane,
     },
     wal::{Draft, Log, NoRoom, RoomClass, Storage},
 };
@@ -99,9 +100,13 @@ pub(super) fn read_seal<S: Storage>(
     Ok(Batch {
         id: BatchId::new(sink, log.incarnation(), number),
         number,
+        lane: Lane::default(),
+        fresh: false,
+        config_version: seal.config_version.to_native(),
         seal_lsn: at,
         first_lsn: Lsn(seal.first_lsn.to_native()),
         oldest: Timestamp::from_millis(seal.sealed_at_ms.to_native()),
+        newest: Timestamp::from_millis(seal.sealed_at_ms.to_native()),
         events: seal.events.to_native(),
         body,
     })

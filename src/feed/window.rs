@@ -26,6 +26,8 @@ pub(super) struct Span {
     pub events: u64,
     /// When the first was written.
     pub first_time_ms: u64,
+    /// When the last was written.
+    pub last_time_ms: u64,
     /// When the first was read.
     pub since: Instant,
 }
@@ -173,9 +175,11 @@ impl Window {
             last_lsn: lsn,
             events: 0,
             first_time_ms: time_ms,
+            last_time_ms: time_ms,
             since: Instant::now(),
         });
         span.last_lsn = lsn;
+        span.last_time_ms = span.last_time_ms.max(time_ms);
         span.events += events;
     }
 

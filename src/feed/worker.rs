@@ -20,6 +20,7 @@ use crate::{
     model::{
         Location, Lsn, Sku, Timestamp,
         event::{Acknowledge, Seal},
+        sink::Lane,
     },
     wal::{Reader, Storage},
 };
@@ -229,8 +230,20 @@ impl<S: Storage> Worker<S> {
         let appended = seal::append_seal(self.engine.log(), &seal, &self.progress)?;
         let Some(seal_lsn) = appended else { return Ok(()) };
         let oldest = span.map_or(sealed_at, |span| Timestamp::from_millis(span.first_time_ms));
-        let body = seal.body.into();
-        let batch = Batch { id, number, seal_lsn, first_lsn, oldest, events, body };
+        let newest = span.map_or(sealed_at, |span| Timestamp::from_millis(span.last_time_ms));
+        let batch = Batch {
+            id,
+            number,
+            lane: Lane::default(),
+            fresh: true,
+            config_version: seal.config_version,
+            seal_lsn,
+            first_lsn,
+            oldest,
+            newest,
+            events,
+            body: seal.body.into(),
+        };
         self.engine.sealed(&self.config.name, number, self.position, seal_lsn);
         self.progress.sealed(&batch, self.position, rendered.chain, seal.parking);
         self.progress.count_overflows(self.window.overflows());

@@ -48,6 +48,56 @@ pub struct SinkView {
     pub parked_overflows: u64,
 }
 
+/// A sink's queue of one priority class. A batch of an earlier one never waits behind what of a later one
+/// has not begun.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Express orders.
+    Critical,
+    /// Everything that says nothing else.
+    #[default]
+    Standard,
+    /// What may wait.
+    Bulk,
+}
+
+impl Lane {
+    /// All of them, most urgent first.
+    pub const ALL: [Self; 3] = [Self::Critical, Self::Standard, Self::Bulk];
+
+    /// Its place among all: 0 is the most urgent.
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The lane of a place; what is beyond is the last.
+    pub fn of_index(index: usize) -> Self {
+        Self::ALL.get(index).copied().unwrap_or(Self::Bulk)
+    }
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::Standard => "standard",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
 /// A queue of one priority.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
 pub struct LaneView {

@@ -14,8 +14,7 @@ use reqwest::{
 use super::judge;
 use crate::{
     config::SinkConfig,
-    delivery::{Outcome, Partner, Sending},
-    feed::Batch,
+    delivery::{Effect, Outcome, Part, Partner, Sending},
     model::signature::Signer,
 };
 
@@ -49,8 +48,8 @@ impl HttpPartner {
         Ok(Self { client, url, headers: headers(config)?, signer })
     }
 
-    async fn post(&self, batch: &Batch) -> Outcome {
-        let id = batch.id.as_str();
+    async fn post(&self, part: &Part) -> Outcome {
+        let id = part.id.as_str();
         let now = SystemTime::now();
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut request = self
@@ -62,9 +61,9 @@ impl HttpPartner {
             .header("webhook-id", id)
             .header("webhook-timestamp", second);
         if let Some(signer) = &self.signer {
-            request = request.header("webhook-signature", signer.sign(id, second, &batch.body));
+            request = request.header("webhook-signature", signer.sign(id, second, &part.body));
         }
-        match request.body(batch.body.clone()).send().await {
+        match request.body(part.body.clone()).send().await {
             Ok(response) => hear(response, now).await,
             Err(error) => broken(error),
         }
@@ -72,8 +71,8 @@ impl HttpPartner {
 }
 
 impl Partner for HttpPartner {
-    fn send<'a>(&'a self, batch: &'a Batch) -> Sending<'a> {
-        Box::pin(self.post(batch))
+    fn send<'a>(&'a self, part: &'a Part) -> Sending<'a> {
+        Box::pin(self.post(part))
     }
 }
 
@@ -118,13 +117,15 @@ async fn hear(mut response: Response, now: SystemTime) -> Outcome {
 /// The URL may carry a password, so it is not repeated.
 fn broken(error: reqwest::Error) -> Outcome {
     let error = error.without_url();
+    // A partner that was not reached has taken nothing.
+    let effect = if error.is_connect() { Effect::None } else { Effect::Unknown };
     let mut reason = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(cause) = source {
         reason = format!("{reason}: {cause}");
         source = cause.source();
     }
-    Outcome::Failed { reason, retry_after: None }
+    Outcome::Failed { reason, retry_after: None, effect }
 }
 
 #[cfg(test)]

@@ -11,26 +11,18 @@ use super::*;
 use crate::{
     config::Domain,
     feed::BatchId,
-    model::{Incarnation, Lsn, Timestamp},
+    model::Incarnation,
     sinks::receiver::{Behaviour, Receiver},
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-fn batch(number: u64) -> Batch {
-    let id = BatchId::new("erp", Incarnation(1), number);
+fn part(number: u64) -> Part {
+    let id = BatchId::new("erp", Incarnation(1), number).to_string();
     let body = format!(
         r#"{{"batch_id":"{id}","events":1,"lines":[{{"line_id":"{id}.1","sku":"A","location":"B","movement":"sold","quantity":3}}]}}"#
     );
-    Batch {
-        id,
-        number,
-        seal_lsn: Lsn(0),
-        first_lsn: Lsn(0),
-        oldest: Timestamp::default(),
-        events: 1,
-        body: body.into(),
-    }
+    Part { id, body: body.into(), config_version: 0, uncertain: false }
 }
 
 fn partner(url: String, change: impl FnOnce(&mut SinkConfig)) -> HttpPartner {
@@ -50,12 +42,12 @@ fn failed(outcome: &Outcome) -> &str {
 async fn a_batch_is_taken_once_however_often_it_is_sent() {
     let receiver = Receiver::start(Behaviour::default()).await.unwrap();
     let partner = partner(receiver.url(), |_| {});
-    assert_eq!(partner.send(&batch(1)).await, Outcome::Done { status: 200, rejected: vec![] });
-    assert_eq!(partner.send(&batch(1)).await, Outcome::Done { status: 409, rejected: vec![] });
+    assert_eq!(partner.send(&part(1)).await, Outcome::Done { status: 200, rejected: vec![] });
+    assert_eq!(partner.send(&part(1)).await, Outcome::Done { status: 409, rejected: vec![] });
     receiver.behave(|b| b.lose_answers = true);
-    failed(&partner.send(&batch(2)).await);
+    failed(&partner.send(&part(2)).await);
     receiver.behave(|b| b.lose_answers = false);
-    assert_eq!(partner.send(&batch(2)).await, Outcome::Done { status: 409, rejected: vec![] });
+    assert_eq!(partner.send(&part(2)).await, Outcome::Done { status: 409, rejected: vec![] });
     let totals = receiver.totals();
     assert_eq!((totals.batches, totals.repeats, totals.moved("sold")), (2, 2, 6));
     assert_eq!(totals.violations, Vec::<String>::new());
@@ -66,10 +58,10 @@ async fn signatures_are_what_the_receiver_expects() {
     let behaviour = Behaviour { signing_secret: Some(SECRET.into()), ..Behaviour::default() };
     let receiver = Receiver::start(behaviour).await.unwrap();
     let signed = partner(receiver.url(), |c| c.signing_secret = Some(SECRET.into()));
-    assert!(matches!(signed.send(&batch(1)).await, Outcome::Done { .. }));
+    assert!(matches!(signed.send(&part(1)).await, Outcome::Done { .. }));
     let unsigned = partner(receiver.url(), |_| {});
     let denied = Outcome::Denied { status: 401, retry_after: None };
-    assert_eq!(unsigned.send(&batch(2)).await, denied);
+    assert_eq!(unsigned.send(&part(2)).await, denied);
     assert_eq!(receiver.totals().batches, 1);
 }
 
@@ -78,19 +70,22 @@ async fn limits_outages_slowness_and_a_closed_port_are_failures_to_repeat() {
     let receiver = Receiver::start(Behaviour::default()).await.unwrap();
     let partner = partner(receiver.url(), |c| c.timeout_ms = 200);
     receiver.behave(|b| b.outage = true);
-    assert!(failed(&partner.send(&batch(1)).await).contains("503"));
+    assert!(failed(&partner.send(&part(1)).await).contains("503"));
     receiver.behave(|b| (b.outage, b.rate_per_s) = (false, Some(0)));
     let second = Some(Duration::from_secs(1));
-    let limited =
-        Outcome::Failed { reason: "the partner answered 429".into(), retry_after: second };
-    assert_eq!(partner.send(&batch(1)).await, limited);
+    let limited = Outcome::Failed {
+        reason: "the partner answered 429".into(),
+        retry_after: second,
+        effect: Effect::None,
+    };
+    assert_eq!(partner.send(&part(1)).await, limited);
     receiver.behave(|b| (b.rate_per_s, b.latency) = (None, Duration::from_secs(60)));
     let before = Instant::now();
-    failed(&partner.send(&batch(1)).await);
+    failed(&partner.send(&part(1)).await);
     assert!(before.elapsed() < Duration::from_secs(30));
     drop(receiver);
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let reason = failed(&partner.send(&batch(1)).await).to_owned();
+    let reason = failed(&partner.send(&part(1)).await).to_owned();
     assert!(!reason.contains("http://"), "{reason}");
 }
 
@@ -117,7 +112,7 @@ async fn an_answer_that_breaks_off_or_makes_no_sense_is_no_answer() {
         "",
     ] {
         let partner = partner(parrot(answer.into()).await, |c| c.timeout_ms = 2_000);
-        let outcome = partner.send(&batch(1)).await;
+        let outcome = partner.send(&part(1)).await;
         assert!(!failed(&outcome).contains("swordfish"), "{outcome:?}");
     }
 }
@@ -128,13 +123,13 @@ async fn an_endless_answer_is_cut_and_a_redirect_not_followed() {
     let mut endless = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n").into_bytes();
     endless.resize(1 << 20, b'x');
     let partner_of = |url| partner(url, |c| c.timeout_ms = 5_000);
-    let outcome = partner_of(parrot(endless).await).send(&batch(1)).await;
+    let outcome = partner_of(parrot(endless).await).send(&part(1)).await;
     assert_eq!(outcome, Outcome::Done { status: 200, rejected: vec![] });
 
     let receiver = Receiver::start(Behaviour::default()).await.unwrap();
     let elsewhere =
         format!("HTTP/1.1 307 Go\r\nlocation: {}\r\ncontent-length: 0\r\n\r\n", receiver.url());
-    let outcome = partner_of(parrot(elsewhere.into()).await).send(&batch(1)).await;
+    let outcome = partner_of(parrot(elsewhere.into()).await).send(&part(1)).await;
     assert_eq!(outcome, Outcome::Denied { status: 307, retry_after: None });
     assert_eq!(receiver.totals().batches, 0);
 }

@@ -11,7 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use crate::{delivery::Outcome, feed::Rejected};
+use crate::{
+    delivery::{Effect, Outcome},
+    feed::Rejected,
+};
 
 /// What stands in a partner's answer, as far as it concerns us.
 #[derive(Debug, Default, Deserialize)]
@@ -30,16 +33,22 @@ pub(super) fn judge(status: u16, retry_after: Option<Duration>, body: &[u8]) -> 
             Outcome::Done { status, rejected: Vec::new() }
         }
         401 | 403 | 300..=399 => Outcome::Denied { status, retry_after },
-        408 | 425 | 429 => failed(status, retry_after),
+        425 | 429 => failed(status, retry_after, Effect::None),
+        408 => failed(status, retry_after, Effect::Unknown),
         400..=499 => {
-            Outcome::Refused { status, answer: String::from_utf8_lossy(body).into_owned() }
+            let rejected = if status == 422 { answer(body).rejected } else { Vec::new() };
+            Outcome::Refused {
+                status,
+                rejected,
+                answer: String::from_utf8_lossy(body).into_owned(),
+            }
         }
-        _ => failed(status, retry_after),
+        _ => failed(status, retry_after, Effect::Unknown),
     }
 }
 
-fn failed(status: u16, retry_after: Option<Duration>) -> Outcome {
-    Outcome::Failed { reason: format!("the partner answered {status}"), retry_after }
+fn failed(status: u16, retry_after: Option<Duration>, effect: Effect) -> Outcome {
+    Outcome::Failed { reason: format!("the partner answered {status}"), retry_after, effect }
 }
 
 /// A body that is no such answer says nothing.
