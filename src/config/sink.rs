@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::model::{
     posting::{Account, Recognition},
     signature::signing_key,
+    sink::Lane,
 };
 
 /// The most characters a sink's name may have.
@@ -40,6 +41,13 @@ impl Domain {
         match self {
             Self::Inventory => "inventory",
             Self::Finance => "finance",
+        }
+    }
+
+    /// The queues of a sink of this domain, most urgent first.
+    pub fn lanes(self) -> &'static [Lane] {
+        match self {
+            Self::Inventory | Self::Finance => &[Lane::Standard],
         }
     }
 }
@@ -192,6 +200,10 @@ pub struct SinkConfig {
     /// oldest is booked as it is. Default 1,000.
     #[serde(default = "parked_max")]
     pub parked_max: u64,
+    /// The most dead letters of the sink. With so many it seals nothing more until somebody has dealt
+    /// with some. Default 10,000.
+    #[serde(default = "letters_max")]
+    pub letters_max: u64,
     /// The accounts of a finance sink.
     #[serde(default)]
     pub accounts: Accounts,
@@ -218,6 +230,9 @@ const fn retry_initial_ms() -> u64 {
 const fn parked_max() -> u64 {
     1_000
 }
+const fn letters_max() -> u64 {
+    10_000
+}
 const fn retry_max_ms() -> u64 {
     30_000
 }
@@ -241,6 +256,7 @@ impl Default for SinkConfig {
             headers: BTreeMap::new(),
             recognition: Recognition::default(),
             parked_max: parked_max(),
+            letters_max: letters_max(),
             accounts: Accounts::default(),
         }
     }
@@ -266,6 +282,7 @@ impl fmt::Debug for SinkConfig {
             .field("headers", &shown.headers)
             .field("recognition", &shown.recognition)
             .field("parked_max", &shown.parked_max)
+            .field("letters_max", &shown.letters_max)
             .field("accounts", &shown.accounts)
             .finish()
     }
@@ -357,6 +374,7 @@ impl SinkConfig {
         between("window_ms_max", self.window_ms_max, 1, MS_MAX)?;
         between("lines_max", self.lines_max, 1, 1_000_000)?;
         between("parked_max", self.parked_max, 1, 100_000)?;
+        between("letters_max", self.letters_max, 1, 1_000_000)?;
         between("batch_bytes_max", self.batch_bytes_max, BATCH_BYTES_MIN, BATCH_BYTES_LIMIT)
     }
 

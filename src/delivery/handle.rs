@@ -13,9 +13,10 @@ use super::{Error, Partner, worker};
 use crate::{
     config::SinkConfig,
     engine::Engine,
-    feed::{self, Progress, SetAside},
+    feed::{self, By, Denied, Granted, Progress, Wish},
     model::{
         Lsn, Timestamp,
+        letter::Letter,
         sink::{ParkedView, Release, SinkView},
     },
     wal::Storage,
@@ -60,7 +61,8 @@ pub fn start<S: Storage>(
     let mut states = engine.sink_states();
     for (config, partner) in sinks {
         let state = states.remove(&config.name).unwrap_or_default();
-        let progress = Arc::new(Progress::new(&config.name, config.domain, state));
+        let progress =
+            Arc::new(Progress::new(&config.name, config.domain, config.letters_max, state));
         handle.add(engine, config, partner, progress, runtime)?;
     }
     Ok(handle)
@@ -97,9 +99,20 @@ impl Handle {
         self.sinks.iter().map(|sink| sink.view(now_ms)).collect()
     }
 
-    /// What partners refused, by sink; the last thousand each, oldest first.
-    pub fn set_aside(&self) -> Vec<(String, Vec<SetAside>)> {
-        self.sinks.iter().map(|sink| (sink.name().to_owned(), sink.set_aside())).collect()
+    /// What lies dead, by sink and name.
+    pub fn letters(&self) -> Vec<(String, Arc<Letter>)> {
+        let of = |sink: &Arc<Progress>| {
+            let name = sink.name().to_owned();
+            sink.letters().into_iter().map(move |letter| (name.clone(), letter))
+        };
+        self.sinks.iter().flat_map(of).collect()
+    }
+
+    /// Asks a sink for something, and waits until it is written down; `None` if there is no such sink.
+    pub async fn wish(&self, sink: &str, wish: Wish, by: By) -> Option<Result<Granted, Denied>> {
+        let sink = self.sinks.iter().find(|s| s.name() == sink)?;
+        // No answer: it stopped before it came to it.
+        Some(sink.wish(wish, by).await.unwrap_or(Err(Denied::Stopped)))
     }
 
     /// What a sink holds back until something else is booked, oldest first; `None` if there is no such

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     config::SinkConfig,
-    feed::{Batch, Condition, Fate, Progress},
+    feed::{Batch, Condition, Fate, Progress, Rejected},
+    model::letter::Letter,
 };
 
 /// Characters of a partner's answer that are kept.
@@ -64,7 +65,7 @@ impl Worker {
             let wait = match outcome {
                 Outcome::Done { status, rejected } => {
                     self.progress.set_condition(Condition::Running);
-                    return Some(self.done(batch, attempts, status, rejected));
+                    return Some(self.done(batch, attempts, status, &rejected));
                 }
                 Outcome::Refused { status, answer, .. } => {
                     self.progress.set_condition(Condition::Running);
@@ -94,26 +95,22 @@ impl Worker {
         }
     }
 
-    fn done(
-        &self,
-        batch: &Batch,
-        attempts: u64,
-        status: u16,
-        rejected: Vec<crate::feed::Rejected>,
-    ) -> Fate {
-        let answer = if rejected.is_empty() {
-            String::new()
-        } else {
+    fn done(&self, batch: &Batch, attempts: u64, status: u16, rejected: &[Rejected]) -> Fate {
+        let mut fate = fate(batch, attempts, status);
+        if let Some(first) = rejected.first() {
             tracing::error!(
                 sink = self.config.name,
                 batch = batch.id.as_str(),
                 lines = rejected.len(),
-                first = rejected[0].line_id,
+                first = first.line_id,
                 "the partner took the batch but refused lines of it; they are set aside"
             );
-            serde_json::to_string(&rejected).unwrap_or_default()
-        };
-        fate(batch, attempts, status, false, &answer, rejected)
+            let answer = serde_json::to_string(rejected).unwrap_or_default();
+            shortened(&answer).clone_into(&mut fate.answer);
+            let set_aside = |line: &Rejected| letter(batch, &fate, &line.line_id, &line.reason);
+            fate.letters = rejected.iter().map(set_aside).collect();
+        }
+        fate
     }
 
     fn refused(&self, batch: &Batch, attempts: u64, status: u16, answer: &str) -> Fate {
@@ -124,7 +121,11 @@ impl Worker {
             answer = shortened(answer),
             "the partner refused the batch for its content; it is set aside"
         );
-        fate(batch, attempts, status, true, answer, Vec::new())
+        let mut fate = fate(batch, attempts, status);
+        shortened(answer).clone_into(&mut fate.answer);
+        fate.refused = true;
+        fate.letters = vec![letter(batch, &fate, batch.id.as_str(), answer)];
+        fate
     }
 
     fn denied(&self, batch: &Batch, status: u16) {
@@ -147,17 +148,35 @@ impl Worker {
     }
 }
 
-fn fate(
-    batch: &Batch,
-    attempts: u64,
-    status: u16,
-    refused: bool,
-    answer: &str,
-    rejected: Vec<crate::feed::Rejected>,
-) -> Fate {
-    let answer = shortened(answer).to_owned();
-    let (number, seal_lsn) = (batch.number, batch.seal_lsn);
-    Fate { number, seal_lsn, attempts, status, refused, answer, rejected }
+fn fate(batch: &Batch, attempts: u64, status: u16) -> Fate {
+    Fate {
+        number: batch.number,
+        seal_lsn: batch.seal_lsn,
+        attempts,
+        status,
+        refused: false,
+        answer: String::new(),
+        letters: Vec::new(),
+    }
+}
+
+/// A batch, or a line of it, that is set aside.
+fn letter(batch: &Batch, fate: &Fate, id: &str, reason: &str) -> Letter {
+    Letter {
+        id: id.to_owned(),
+        part_id: batch.id.to_string(),
+        number: batch.number,
+        seal_lsn: batch.seal_lsn.0,
+        config_version: batch.config_version,
+        at_ms: batch.newest.millis(),
+        status: fate.status,
+        lane: batch.lane as u8,
+        attempts: fate.attempts,
+        uncertain: false,
+        mended: false,
+        reason: shortened(reason).to_owned(),
+        body: batch.body.to_vec(),
+    }
 }
 
 fn shortened(text: &str) -> &str {

@@ -49,7 +49,7 @@ fn rig(script: Script, change: impl FnOnce(&mut SinkConfig)) -> Rig {
     let mut config = SinkConfig::new("erp", Domain::Inventory, "http://127.0.0.1:1/");
     (config.retry_initial_ms, config.retry_max_ms) = (1, 20);
     change(&mut config);
-    let progress = Arc::new(Progress::new("erp", Domain::Inventory, SinkState::default()));
+    let progress = Arc::new(Progress::new("erp", Domain::Inventory, 100, SinkState::default()));
     let (out, inbox) = mpsc::channel(8);
     let stop = watch::Sender::new(false);
     let worker = Worker {
@@ -84,7 +84,7 @@ impl Rig {
     async fn fate(&self) -> Fate {
         for _ in 0..2_000 {
             if let Some(fate) = self.progress.next_fate() {
-                self.progress.acknowledged(fate.clone(), Lsn(0));
+                self.progress.acknowledged(fate.clone(), "", Lsn(0));
                 return fate;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -136,10 +136,10 @@ async fn refused_content_is_set_aside_and_the_sink_goes_on() {
     rig.send(2).await;
     let fate = rig.fate().await;
     assert!(!fate.refused && fate.answer.contains("erp-0000-000002.1"));
-    let aside = rig.progress.set_aside();
-    assert_eq!(aside.iter().map(|a| a.number).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!((aside[0].seal_lsn, &aside[0].lines), (Lsn(8), &Vec::new()));
-    assert_eq!(aside[1].lines, rejected);
+    let letters = rig.progress.letters();
+    assert_eq!(letters.iter().map(|l| l.number).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!((letters[0].seal_lsn, letters[0].id.as_str()), (8, "erp-0000-000001"));
+    assert_eq!(letters[1].id, rejected[0].line_id);
     assert_eq!(rig.progress.condition(), Condition::Running);
 }
 

@@ -10,17 +10,18 @@ use crate::{
         Lsn,
         event::{
             self, Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened,
-            KeyRef, Line, Placed, Release, Reserve, Seal, Stock, Undecodable,
+            KeyRef, Line, Operate, Placed, Release, Reserve, Seal, Stock, Undecodable,
         },
         fact::Fact,
+        letter::{ArchivedLetter, Letter},
         life::{Known, Step},
-        sink::Parking,
+        sink::{ArchivedDeed, Deed},
         view::ReservationState,
     },
     wal::Record,
 };
 
-use super::thing::{Done, Effect, Opened, Sealed, Shift, Thing, Turned, state_of};
+use super::thing::{Done, Effect, Opened, Shift, Thing, Turned, state_of};
 
 /// Reads records' effects; knows which SKU a position is of.
 pub(super) struct Effects<'a> {
@@ -84,6 +85,7 @@ impl Effects<'_> {
             Genesis::KIND => at.genesis(),
             Seal::KIND => at.seal(),
             Acknowledge::KIND => at.acknowledge(),
+            Operate::KIND => at.operate(),
             kind => Err(Undecodable {
                 lsn: record.lsn,
                 kind,
@@ -414,23 +416,45 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
 
     fn seal(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Seal>(self.record)?;
-        let sealed = Sealed {
-            lsn: self.record.lsn.0,
-            number: event.number.to_native(),
-            covers_lsn: event.covers_lsn.to_native(),
-            events: event.events.to_native(),
-            chain: event.chain,
-            parking: event::to_owned::<Parking>(&event.parking),
-        };
-        (self.emit)(Thing::Sink(event.sink.as_str()), Effect::Sealed(Box::new(sealed)));
+        let sealed = Effect::Sealed(Box::new(event.sealed(self.record.lsn)));
+        (self.emit)(Thing::Sink(event.sink.as_str()), sealed);
         Ok(())
     }
 
     fn acknowledge(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Acknowledge>(self.record)?;
-        let effect =
-            Effect::Acknowledged { number: event.number.to_native(), refused: event.refused };
-        (self.emit)(Thing::Sink(event.sink.as_str()), effect);
+        let (sink, sent) = (event.sink.as_str(), event.attempts > 0 && !event.refused);
+        let effect = Effect::Acknowledged { number: event.number.to_native(), sent };
+        (self.emit)(Thing::Sink(sink), effect);
+        if !event.letter.is_empty() {
+            (self.emit)(Thing::Letter(sink, event.letter.as_str()), Effect::Letter(None));
+        }
+        for letter in event.letters.iter() {
+            self.letter(sink, letter);
+        }
         Ok(())
+    }
+
+    fn operate(&mut self) -> Result<(), Undecodable> {
+        let event = Self::read::<Operate>(self.record)?;
+        let sink = event.sink.as_str();
+        match &event.deed {
+            ArchivedDeed::Mend { letter } => self.letter(sink, letter),
+            ArchivedDeed::Discard { letter } => {
+                (self.emit)(Thing::Letter(sink, letter.as_str()), Effect::Letter(None));
+            }
+            deed => {
+                let deed = event::to_owned::<Deed>(deed);
+                let why = event.reason.as_str().to_owned();
+                (self.emit)(Thing::Sink(sink), Effect::Operated(Box::new((deed, why))));
+            }
+        }
+        Ok(())
+    }
+
+    fn letter(&mut self, sink: &'r str, letter: &'r ArchivedLetter) {
+        let name = letter.id.as_str();
+        let letter = Box::new(event::to_owned::<Letter>(letter));
+        (self.emit)(Thing::Letter(sink, name), Effect::Letter(Some(letter)));
     }
 }

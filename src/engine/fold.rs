@@ -9,7 +9,7 @@ use crate::{
         Lsn, ReservationId,
         event::{self, OrderData},
         life::{Life, Step},
-        sink::SinkState,
+        sink::{Deed, Sealed, SinkState},
     },
 };
 
@@ -17,7 +17,7 @@ use super::{
     Error,
     codec::{self, Count, Input, Reservation},
     replay::apply_sink,
-    thing::{Done, Effect, Sealed, Shift, Thing, Turned, letter, made_by},
+    thing::{Done, Effect, Shift, Thing, Turned, letter, made_by},
 };
 
 /// A position in a checkpoint.
@@ -66,13 +66,16 @@ pub(super) enum Op {
     Acknowledge,
     /// Something happens to an order.
     Happen,
+    /// An operator does something to a sink.
+    Operate,
 }
 
 impl Op {
     /// The one of a number.
     pub(super) fn of(number: u8) -> Option<Self> {
-        use Op::{Acknowledge, Give, Happen, Seal, Set, Shift, Take, Turn};
-        [Set, Turn, Take, Give, Shift, Seal, Acknowledge, Happen].get(usize::from(number)).copied()
+        use Op::{Acknowledge, Give, Happen, Operate, Seal, Set, Shift, Take, Turn};
+        let all = [Set, Turn, Take, Give, Shift, Seal, Acknowledge, Happen, Operate];
+        all.get(usize::from(number)).copied()
     }
 
     /// Whether what it says is the value where there was none before.
@@ -136,6 +139,12 @@ pub(super) fn put_effect(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
             let value = OrderValue { data, reservations, life: Life::default(), last: lsn };
             put_archived(&value, out);
         }
+        // A letter that is gone is an entry without a value, which is left out.
+        Effect::Letter(letter) => {
+            if let Some(letter) = letter {
+                put_archived(&*letter, out);
+            }
+        }
         other => return put_change(other, out),
     }
     Op::Set
@@ -163,9 +172,14 @@ fn put_change(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
             put_archived(&*sealed, out);
             Op::Seal
         }
-        Effect::Acknowledged { number, refused } => {
-            put_words(out, &[number, refused.into()]);
+        Effect::Acknowledged { number, sent } => {
+            put_words(out, &[number, sent.into()]);
             Op::Acknowledge
+        }
+        Effect::Operated(operated) => {
+            let (deed, reason) = *operated;
+            put_archived(&Operated { deed, reason }, out);
+            Op::Operate
         }
         Effect::Happened(step) => {
             put_archived(&*step, out);
@@ -182,7 +196,19 @@ fn sealed(bytes: &[u8]) -> Option<Effect<'static>> {
 
 fn acknowledged(bytes: &[u8]) -> Option<Effect<'static>> {
     let mut input = Input(bytes);
-    Some(Effect::Acknowledged { number: input.word()?, refused: input.word()? != 0 })
+    Some(Effect::Acknowledged { number: input.word()?, sent: input.word()? != 0 })
+}
+
+/// What an operator did, between checkpoints.
+#[derive(Archive, Serialize, Deserialize)]
+struct Operated {
+    deed: Deed,
+    reason: String,
+}
+
+fn operated(bytes: &[u8]) -> Option<Effect<'static>> {
+    let Operated { deed, reason } = from_archived::<Operated>(bytes).ok()?;
+    Some(Effect::Operated(Box::new((deed, reason))))
 }
 
 /// What a thing has become, while the effects on it are gathered. One is used for thing after thing.
@@ -220,7 +246,11 @@ impl Value {
         let mut next = std::mem::take(&mut self.next);
         next.clear();
         match op {
-            Op::Set => next.extend_from_slice(effect),
+            Op::Set => {
+                self.next = next;
+                self.set(effect);
+                return Ok(());
+            }
             Op::Turn => turn(self.get(), key, effect, &mut next)?,
             Op::Take => take(self.get(), effect, limit_period_ms, &mut next)?,
             Op::Give => give(self.get(), effect, &mut next)?,
@@ -228,6 +258,7 @@ impl Value {
             Op::Seal => sink(self.get(), sealed(effect), &mut next)?,
             Op::Acknowledge => sink(self.get(), acknowledged(effect), &mut next)?,
             Op::Happen => happen(self.get(), effect, &mut next)?,
+            Op::Operate => sink(self.get(), operated(effect), &mut next)?,
         }
         // Nothing is no value: units of a count that was forgotten go nowhere.
         if !next.is_empty() {
@@ -338,6 +369,7 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
             Some(&letter::RESERVATION) if codec::is_closed(value) => {
                 self.is_reservation_over(key, value).ok_or_else(undecodable)
             }
+            Some(&letter::LETTER) => Ok(value.is_empty()),
             Some(&letter::KEY) => self.is_key_over(value).ok_or_else(undecodable),
             Some(&letter::CUSTOMER_LIMIT) => {
                 let count = Count::read(value).ok_or_else(undecodable)?;
@@ -417,9 +449,9 @@ mod tests {
 
     #[test]
     fn numbers_of_changes_are_those_that_are_written() {
-        for number in 0..8 {
+        for number in 0..9 {
             assert_eq!(Op::of(number).map(|op| op as u8), Some(number));
         }
-        assert_eq!(Op::of(8), None);
+        assert_eq!(Op::of(9), None);
     }
 }

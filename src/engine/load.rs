@@ -42,6 +42,10 @@ pub(super) fn load(replay: &mut Replay<'_>, key: &[u8], value: &[u8]) -> Result<
             replay.sinks.insert(name.to_owned(), from_archived::<SinkState>(value)?);
             Ok(())
         }
+        Thing::Letter(sink, name) => {
+            replay.set_letter(sink, name, Some(from_archived(value)?));
+            Ok(())
+        }
         Thing::Secret => {
             replay.secret = Some(secret_of(value).ok_or_else(undecodable)?);
             Ok(())

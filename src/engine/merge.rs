@@ -275,13 +275,12 @@ mod tests {
     fn texts_of_one_beginning_find_their_own() {
         let storage = SimStorage::new();
         let sealed = |number| {
-            Effect::Sealed(Box::new(super::super::thing::Sealed {
+            Effect::Sealed(Box::new(crate::model::sink::Sealed {
                 lsn: 8 * number,
                 number,
-                covers_lsn: 0,
+                batches: 1,
                 events: 1,
-                chain: [0; 32],
-                parking: Default::default(),
+                ..Default::default()
             }))
         };
         let names = ["a-long-name-of-a-sink-1", "a-long-name-of-a-sink-2"];

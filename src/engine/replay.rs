@@ -13,6 +13,7 @@ use crate::{
     },
     model::{
         Lsn, OrderId, ReservationId, event,
+        letter::Letter,
         life::{Life, Step},
         sink::SinkState,
         view::ReservationState,
@@ -24,7 +25,7 @@ use super::{
     core::Tables,
     replay_keys::KeyQueue,
     seals::Seals,
-    thing::{Done, Effect, Opened, Sealed, Shift, Thing, Turned},
+    thing::{Done, Effect, Opened, Shift, Thing, Turned},
 };
 
 /// The tables while they are being filled, and what the log says besides.
@@ -111,9 +112,17 @@ impl Replay<'_> {
                     apply_sink(sink, &effect);
                 }
             }
+            (Thing::Letter(sink, name), Effect::Letter(letter)) => {
+                self.set_letter(sink, name, letter.map(|letter| *letter));
+            }
             _ => return Err(Error::Inconsistent { lsn, what: "an effect on something else" }),
         }
         Ok(())
+    }
+
+    /// What lies dead at a sink under a name.
+    pub(super) fn set_letter(&mut self, sink: &str, name: &str, letter: Option<Letter>) {
+        self.sinks.entry(sink.to_owned()).or_default().set_letter(name, letter);
     }
 
     pub(super) fn define(
@@ -236,11 +245,9 @@ impl Replay<'_> {
 /// Applies an effect to a sink's state.
 pub(super) fn apply_sink(sink: &mut SinkState, effect: &Effect<'_>) {
     match effect {
-        Effect::Sealed(sealed) => {
-            let Sealed { lsn, number, covers_lsn, events, chain, parking } = (**sealed).clone();
-            sink.sealed(lsn, number, covers_lsn, events, chain, parking);
-        }
-        Effect::Acknowledged { number, refused } => sink.acknowledged(*number, *refused),
+        Effect::Sealed(sealed) => sink.sealed((**sealed).clone()),
+        Effect::Acknowledged { number, sent } => sink.acknowledged(*number, *sent),
+        Effect::Operated(operated) => sink.operated(&operated.0, &operated.1),
         _ => {}
     }
 }

@@ -4,10 +4,12 @@ use crate::{
     model::{
         Lsn, ReservationId, Timestamp, event,
         event::{
-            Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened, Placed,
-            Release, Reserve, Seal, Stock, decode as read,
+            Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened, Operate,
+            Placed, Release, Reserve, Seal, Stock, decode as read,
         },
         fact::{Fact, Units},
+        letter::Letter,
+        sink::{Deed, Lane},
     },
     wal::Record,
 };
@@ -17,7 +19,7 @@ use serde_json::{Value, json};
 use super::thing::state_of;
 
 /// The names of all kinds.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "genesis",
     "define",
     "stock",
@@ -31,6 +33,7 @@ pub const KINDS: [&str; 13] = [
     "happened",
     "seal",
     "acknowledge",
+    "operate",
 ];
 
 /// The name of a kind; `unknown` for what this version does not know.
@@ -49,6 +52,7 @@ pub fn name(kind: u8) -> &'static str {
         Happened::KIND => "happened",
         Seal::KIND => "seal",
         Acknowledge::KIND => "acknowledge",
+        Operate::KIND => "operate",
         _ => "unknown",
     }
 }
@@ -137,6 +141,7 @@ pub fn json(record: &Record<'_>, names: &dyn Names) -> Result<Value, String> {
         Happened::KIND => owned(record).map(|event| happened(event, names)),
         Seal::KIND => owned(record).map(seal),
         Acknowledge::KIND => owned(record).map(acknowledge),
+        Operate::KIND => owned(record).map(operate),
         kind => Err(format!("the record at {} is of kind {kind}, which is unknown", record.lsn)),
     }
 }
@@ -332,8 +337,7 @@ fn fact(fact: &Fact, names: &Named<'_>) -> Value {
 }
 
 fn seal(event: Seal) -> Value {
-    let body = serde_json::from_slice::<Value>(&event.body)
-        .unwrap_or_else(|_| String::from_utf8_lossy(&event.body).into());
+    let body = body_of(&event.body);
     json!({
         "sink": event.sink,
         "number": event.number,
@@ -348,7 +352,49 @@ fn seal(event: Seal) -> Value {
         "recognition": event.recognition,
         "parked": event.parking.parked.iter().map(|parked| parked.lsn).collect::<Vec<_>>(),
         "released": event.parking.released,
+        "lane": Lane::of_index(event.lane.into()).as_str(),
+        "letter": event.letter,
+        "part_id": event.part_id,
         "body": body,
+        "more": event.more.iter().map(|body| body_of(body)).collect::<Vec<_>>(),
+    })
+}
+
+/// A body as it was sent: JSON, or else the text that it is.
+fn body_of(body: &[u8]) -> Value {
+    serde_json::from_slice::<Value>(body).unwrap_or_else(|_| String::from_utf8_lossy(body).into())
+}
+
+fn letter(letter: &Letter) -> Value {
+    json!({
+        "id": letter.id,
+        "part_id": letter.part_id,
+        "status": letter.status,
+        "reason": letter.reason,
+        "uncertain": letter.uncertain,
+        "mended": letter.mended,
+        "body": body_of(&letter.body),
+    })
+}
+
+fn operate(event: Operate) -> Value {
+    let what = match &event.deed {
+        Deed::Replay { from_number, to_number } => {
+            json!({"from_number": from_number, "to_number": to_number})
+        }
+        Deed::Skip { number } => json!({"number": number}),
+        Deed::Mend { letter: mended } => letter(mended),
+        Deed::Discard { letter } => json!({"letter": letter}),
+        Deed::Configure { version, .. } => json!({"version": version}),
+        Deed::Pause | Deed::Resume => Value::Null,
+    };
+    json!({
+        "sink": event.sink,
+        "deed": event.deed.as_str(),
+        "what": what,
+        "by": event.by,
+        "reason": event.reason,
+        "forced": event.forced,
     })
 }
 
@@ -361,6 +407,8 @@ fn acknowledge(event: Acknowledge) -> Value {
         "status": event.status,
         "refused": event.refused,
         "answer": event.answer,
+        "letter": event.letter,
+        "letters": event.letters.iter().map(letter).collect::<Vec<_>>(),
     })
 }
 

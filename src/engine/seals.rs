@@ -105,6 +105,20 @@ impl Seals {
         found
     }
 
+    /// The batches of a sink with a record at or after a position, up to a number: number and the
+    /// position of the seal.
+    pub(super) fn batches_from(&self, sink: &str, from: Lsn, to: u64) -> VecDeque<(u64, Lsn)> {
+        let Some(seals) = self.sinks.get(sink) else { return VecDeque::new() };
+        let at = seals.partition_point(|seal| seal.covers <= from.0);
+        // A seal has the numbers up to the next one's.
+        let after = seals.iter().skip(at + 1).map(|seal| seal.number).chain([u64::MAX]);
+        let seals = seals.iter().skip(at).zip(after);
+        let all = seals.flat_map(|(seal, after)| {
+            (seal.number..after.min(to + 1)).map(|number| (number, Lsn(seal.lsn)))
+        });
+        all.collect()
+    }
+
     /// Puts older seals in front.
     fn prepend(&mut self, older: Self) {
         self.from = older.from;

@@ -1,15 +1,14 @@
 //! The words in which records are read: what an effect is about, and what it does to it. All of them
 //! borrow from the record, so that reading one costs no allocation unless a cart has several lines.
 
-use rkyv::{Archive, Deserialize, Serialize};
-
 use crate::{
     ledger::{keys::Outcome, reservations::Lines},
     model::{
         Lsn, ReservationId,
         event::{ArchivedOrderData, Event, KeyRef, Placed, Reserve},
+        letter::Letter,
         life::Step,
-        sink::Parking,
+        sink::{Deed, Sealed},
         view::ReservationState,
     },
 };
@@ -33,6 +32,8 @@ pub(super) enum Thing<'r> {
     Order(&'r str),
     /// A sink.
     Sink(&'r str),
+    /// A dead letter: its sink's name and its own.
+    Letter(&'r str, &'r str),
 }
 
 /// What a change of stock does to a position's numbers.
@@ -101,33 +102,44 @@ pub(super) struct Done<'r> {
     pub(super) answer: &'r str,
 }
 
-/// What a seal does to its sink.
-#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
-pub(super) struct Sealed {
-    pub(super) lsn: u64,
-    pub(super) number: u64,
-    pub(super) covers_lsn: u64,
-    pub(super) events: u64,
-    pub(super) chain: [u8; 32],
-    pub(super) parking: Parking,
-}
-
 /// What a record does to one thing.
 #[derive(Debug)]
 pub(super) enum Effect<'r> {
     Secret([u64; 2]),
-    Defined { sku: &'r str, location: &'r str, sku_number: u32 },
+    Defined {
+        sku: &'r str,
+        location: &'r str,
+        sku_number: u32,
+    },
     Shifted(Shift),
     SkuLimit(Option<u32>),
     Opened(Opened<'r>),
     Turned(Turned<'r>),
     Done(Done<'r>),
-    LimitTaken { quantity: u32, at_ms: u64, lsn: u64 },
-    LimitGiven { quantity: u32, granted: u64 },
-    Placed { data: &'r ArchivedOrderData, reservations: Vec<(u64, u32)>, lsn: u64 },
+    LimitTaken {
+        quantity: u32,
+        at_ms: u64,
+        lsn: u64,
+    },
+    LimitGiven {
+        quantity: u32,
+        granted: u64,
+    },
+    Placed {
+        data: &'r ArchivedOrderData,
+        reservations: Vec<(u64, u32)>,
+        lsn: u64,
+    },
     Happened(Box<Step>),
     Sealed(Box<Sealed>),
-    Acknowledged { number: u64, refused: bool },
+    Acknowledged {
+        number: u64,
+        sent: bool,
+    },
+    /// An operator's deed, and why.
+    Operated(Box<(Deed, String)>),
+    /// What a letter is now; `None`: it is gone.
+    Letter(Option<Box<Letter>>),
 }
 
 impl Done<'_> {
@@ -164,8 +176,9 @@ pub(super) mod letter {
     pub(in super::super) const CUSTOMER_LIMIT: u8 = b'F';
     pub(in super::super) const ORDER: u8 = b'G';
     pub(in super::super) const SINK: u8 = b'H';
+    pub(in super::super) const LETTER: u8 = b'I';
     /// How many there are.
-    pub(in super::super) const COUNT: usize = (SINK - SECRET) as usize + 1;
+    pub(in super::super) const COUNT: usize = (LETTER - SECRET) as usize + 1;
 }
 
 impl<'r> Thing<'r> {
@@ -184,6 +197,11 @@ impl<'r> Thing<'r> {
                 out.extend_from_slice(&sku.to_be_bytes());
             }
             Self::Order(text) | Self::Sink(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Letter(sink, name) => {
+                out.extend_from_slice(sink.as_bytes());
+                out.push(0);
+                out.extend_from_slice(name.as_bytes());
+            }
         }
     }
 
@@ -198,6 +216,7 @@ impl<'r> Thing<'r> {
             Self::CustomerLimit(..) => letter::CUSTOMER_LIMIT,
             Self::Order(_) => letter::ORDER,
             Self::Sink(_) => letter::SINK,
+            Self::Letter(..) => letter::LETTER,
         }
     }
 
@@ -216,6 +235,10 @@ impl<'r> Thing<'r> {
             letter::CUSTOMER_LIMIT => Self::CustomerLimit(u64_at(0)?, u32_at(8)?),
             letter::ORDER => Self::Order(text()?),
             letter::SINK => Self::Sink(text()?),
+            letter::LETTER => {
+                let (sink, name) = text()?.split_once('\0')?;
+                Self::Letter(sink, name)
+            }
             _ => return None,
         })
     }
@@ -244,6 +267,8 @@ mod tests {
             Thing::CustomerLimit(1, 2),
             Thing::Order("O-1"),
             Thing::Sink("erp"),
+            Thing::Letter("erp", "erp-3f9c-000001.1"),
+            Thing::Letter("erp-2", "erp-2-3f9c-000001.1"),
         ];
         assert!(things.is_sorted());
         let keys = things.map(key);

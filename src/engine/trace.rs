@@ -75,6 +75,17 @@ impl<S: Storage> Engine<S> {
         self.core().seals.lock().sealed(sink, seal, oldest);
     }
 
+    /// The batches of a sink with a record at or after a position, up to a number, as far as the log
+    /// has them: number and the position of the seal.
+    pub fn batches_from(
+        &self,
+        sink: &str,
+        from: Lsn,
+        to_number: u64,
+    ) -> std::collections::VecDeque<(u64, Lsn)> {
+        self.core().seals.lock().batches_from(sink, from, to_number)
+    }
+
     /// Says that the record at `lsn` tells what became of a sink's batch.
     pub fn acknowledged(&self, sink: &str, number: u64, lsn: Lsn) {
         self.core().seals.lock().acknowledged(sink, number, lsn);

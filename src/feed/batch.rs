@@ -19,6 +19,11 @@ impl BatchId {
         Self(format!("{sink}-{}-{number:06}", &life[..4]))
     }
 
+    /// The name of a part of a batch: the batch's and a path.
+    pub fn named(part: &str) -> Self {
+        Self(part.to_owned())
+    }
+
     /// The text of it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -10,7 +10,12 @@ use crate::{
         inventory::{Absorbed, Limits},
         test_records::{Written, happened, order, placed, priced},
     },
-    model::{event::OrderData, fact::Fact, life::Life},
+    model::{
+        event::OrderData,
+        fact::Fact,
+        life::Life,
+        sink::{Sealed, SinkState},
+    },
 };
 
 const LIFE: Incarnation = Incarnation(0x3f9c << 48);
@@ -85,16 +90,19 @@ impl Feed {
             body: rendered.body,
             parking: self.window.parking(),
             recognition: self.config.recognition as u8,
+            lane: Sealed::EVERY_LANE,
+            more: Vec::new(),
+            letter: String::new(),
+            part_id: String::new(),
         });
         self.window = std::mem::take(&mut self.window).next();
     }
 
     /// As after a crash: what is parked comes from the seals.
     fn restart(&mut self) {
-        let mut state = crate::model::sink::SinkState::default();
+        let mut state = SinkState::default();
         for seal in &self.seals {
-            let Seal { number, covers_lsn, events, chain, parking, .. } = seal.clone();
-            state.sealed(covers_lsn, number, covers_lsn, events, chain, parking);
+            state.sealed(seal.sealed(Lsn(seal.covers_lsn)));
         }
         self.window = Finance::new(state.parked).unwrap();
     }

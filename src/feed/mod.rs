@@ -23,19 +23,27 @@
 mod batch;
 pub mod books;
 mod causal;
+mod fate;
 mod finance;
+mod grant;
 mod inventory;
+mod lane;
+mod mend;
 mod parked;
 mod progress;
 mod render;
 mod seal;
 #[cfg(test)]
 mod test_records;
+mod view;
 mod window;
+mod wish;
 pub mod worker;
 
 pub use batch::{Batch, BatchId, Rejected};
-pub use progress::{Condition, Fate, PanicGuard, Progress, SetAside};
+pub use fate::Fate;
+pub use progress::{Asks, Condition, Pace, PanicGuard, Progress};
+pub use wish::{By, Denied, Granted, Wish};
 
 use crate::{
     model::{Lsn, event, posting},

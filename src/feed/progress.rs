@@ -1,31 +1,33 @@
 //! What a sink's feed and its delivery tell each other, and what an operator sees of both.
 //!
 //! The feed's thread is the only one that writes the log for its sink; the delivery reports each
-//! batch's [`Fate`] here and the thread writes it down.
+//! batch's [`Fate`] here and the thread writes it down. What an operator wants ([`Wish`]) waits here
+//! for the same thread.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::{oneshot, watch};
 
 use super::{
-    Batch, Rejected,
+    Batch, By, Denied, Fate, Granted, Wish,
     window::{ParkedSummary, Span, Window},
+    wish::Asked,
 };
 use crate::{
     config::Domain,
     model::{
         Lsn, Timestamp,
+        letter::Letter,
         posting::Recognition,
-        sink::{LaneView, ParkedView, Parking, Release, SinkState, SinkView},
+        sink::{Deed, Lane, ParkedView, Release, Sealed, SinkState},
     },
 };
 
-/// Batches under way at once. More would need a receiver that keeps them apart, and lanes.
-const IN_FLIGHT_MAX: usize = 1;
-/// Refused batches and lines that are remembered by name; the log has them all.
-const SET_ASIDE_MAX: usize = 1_000;
 /// Orders whose parked records an operator wants released, and that wait for the feed.
 const RELEASES_MAX: usize = 1_000;
+/// Wishes that wait for the feed.
+const WISHES_MAX: usize = 1_000;
 
 /// How a sink is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,60 +40,29 @@ pub enum Condition {
     Broken(String),
 }
 
-/// What became of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fate {
-    /// The batch's number.
-    pub number: u64,
-    /// The position of its seal.
-    pub seal_lsn: Lsn,
-    /// Attempts it took; 0 where nothing had to be sent.
-    pub attempts: u64,
-    /// The partner's status code.
-    pub status: u16,
-    /// Whether the partner refused the whole batch for its content.
-    pub refused: bool,
-    /// What the partner said where it refused something, shortened.
-    pub answer: String,
-    /// Lines refused in a batch that was accepted.
-    pub rejected: Vec<Rejected>,
+/// What the delivery says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// `closed`, `open`, `half_open`.
+    pub breaker: &'static str,
+    /// Batches that may be under way at once.
+    pub concurrency: usize,
 }
 
-/// What a partner refused: a batch, or some lines of an accepted one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetAside {
-    /// The batch's number.
-    pub number: u64,
-    /// The position of its seal, which has the content.
-    pub seal_lsn: Lsn,
-    /// The partner's status code; 0 where it was refused in an earlier life of the process.
-    pub status: u16,
-    /// What the partner said, shortened.
-    pub answer: String,
-    /// The lines; none: the whole batch.
-    pub lines: Vec<Rejected>,
-}
-
-impl Fate {
-    /// Of a batch that had nothing to send.
-    pub(super) fn of_nothing(batch: &Batch) -> Self {
-        Self {
-            number: batch.number,
-            seal_lsn: batch.seal_lsn,
-            attempts: 0,
-            status: 0,
-            refused: false,
-            answer: String::new(),
-            rejected: Vec::new(),
-        }
-    }
+/// What the delivery is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// No attempt may be made.
+    pub paused: bool,
+    /// The batch of this number is to be set aside, why.
+    pub skip: Option<(u64, String)>,
 }
 
 #[derive(Debug)]
-struct InFlight {
-    number: u64,
-    first_lsn: Lsn,
-    oldest: Timestamp,
+pub(super) struct InFlight {
+    pub number: u64,
+    pub first_lsn: Lsn,
+    pub oldest: Timestamp,
 }
 
 impl InFlight {
@@ -100,23 +71,32 @@ impl InFlight {
     }
 }
 
+/// How far a lane is.
+#[derive(Debug, Default)]
+pub(super) struct LaneProgress {
+    pub position: Lsn,
+    pub window: Option<Span>,
+    pub in_flight: VecDeque<InFlight>,
+}
+
 #[derive(Debug)]
-struct Inner {
-    state: SinkState,
+pub(super) struct Inner {
+    pub state: SinkState,
     /// Where the last record folded into `state` stands.
-    folded: Lsn,
-    position: Lsn,
-    window: Option<Span>,
-    in_flight: VecDeque<InFlight>,
+    pub folded: Lsn,
+    /// By their places; those that the sink has not stay empty.
+    pub lanes: [LaneProgress; 3],
+    /// Batches of a lane that may be under way at once.
+    room: usize,
     fates: VecDeque<Fate>,
-    condition: Condition,
-    retries: u64,
-    rejected_lines: u64,
-    set_aside: VecDeque<SetAside>,
-    parked: ParkedSummary,
+    pub condition: Condition,
+    pub pace: Pace,
+    pub retries: u64,
+    pub parked: ParkedSummary,
     parked_views: Arc<Vec<ParkedView>>,
-    parked_overflows: u64,
+    pub parked_overflows: u64,
     releases: VecDeque<String>,
+    wishes: VecDeque<Asked>,
     stopping: bool,
     draining: u32,
 }
@@ -124,42 +104,47 @@ struct Inner {
 /// One sink, as its feed, its delivery and its operator share it.
 #[derive(Debug)]
 pub struct Progress {
-    name: String,
-    domain: Domain,
-    inner: Mutex<Inner>,
+    pub(super) name: String,
+    pub(super) domain: Domain,
+    letters_max: usize,
+    pub(super) inner: Mutex<Inner>,
     changed: Condvar,
+    asks: watch::Sender<Asks>,
 }
 
 impl Progress {
-    /// A sink as the log left it.
-    pub fn new(name: &str, domain: Domain, state: SinkState) -> Self {
-        let old = |&(number, lsn): &(u64, u64)| SetAside {
-            number,
-            seal_lsn: Lsn(lsn),
-            status: 0,
-            answer: String::new(),
-            lines: Vec::new(),
-        };
-        let set_aside = state.set_aside.iter().rev().take(SET_ASIDE_MAX).rev().map(old).collect();
+    /// A sink as the log left it; it seals nothing while more than `letters_max` letters lie dead.
+    pub fn new(name: &str, domain: Domain, letters_max: u64, state: SinkState) -> Self {
+        let mut lanes: [LaneProgress; 3] = Default::default();
+        for (lane, state) in lanes.iter_mut().zip(&state.lanes) {
+            lane.position = Lsn(state.covers_lsn);
+        }
+        let asks = Asks { paused: state.paused.is_some(), skip: None };
         let inner = Inner {
             folded: Lsn(0),
-            position: Lsn(state.covers_lsn),
-            window: None,
-            in_flight: VecDeque::new(),
+            lanes,
+            room: 1,
             fates: VecDeque::new(),
             condition: Condition::Running,
+            pace: Pace { breaker: "closed", concurrency: 1 },
             retries: 0,
-            rejected_lines: 0,
-            set_aside,
             parked: ParkedSummary::default(),
             parked_views: Arc::default(),
             parked_overflows: 0,
             releases: VecDeque::new(),
+            wishes: VecDeque::new(),
             stopping: false,
             draining: 0,
             state,
         };
-        Self { name: name.to_owned(), domain, inner: Mutex::new(inner), changed: Condvar::new() }
+        Self {
+            name: name.to_owned(),
+            domain,
+            letters_max: usize::try_from(letters_max).unwrap_or(usize::MAX),
+            inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            asks: watch::Sender::new(asks),
+        }
     }
 
     /// Its name.
@@ -181,7 +166,7 @@ impl Progress {
     /// Waits until something changes, at most `pause`.
     pub(super) fn pause(&self, pause: Duration) {
         let mut inner = self.inner.lock();
-        if !inner.stopping && inner.fates.is_empty() {
+        if !inner.stopping && inner.fates.is_empty() && inner.wishes.is_empty() {
             self.changed.wait_for(&mut inner, pause);
         }
     }
@@ -198,25 +183,40 @@ impl Progress {
         self.inner.lock().draining > 0
     }
 
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether a batch of a lane may go to the delivery.
+    pub(super) fn has_room(&self, lane: Lane) -> bool {
         let inner = self.inner.lock();
-        inner.in_flight.len() < IN_FLIGHT_MAX && inner.fates.is_empty()
+        inner.lanes[lane.index()].in_flight.len() < inner.room
+            && inner.fates.is_empty()
+            && inner.state.letters.len() < self.letters_max
     }
 
-    /// The sink's fold of the log, as it stands.
-    pub fn state(&self) -> SinkState {
-        self.inner.lock().state.clone()
+    /// Whether no batch is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.fates.is_empty() && inner.lanes.iter().all(|lane| lane.in_flight.is_empty())
     }
 
-    /// Everything below is sealed.
-    pub(super) fn covers(&self) -> Lsn {
-        Lsn(self.inner.lock().state.covers_lsn)
+    /// Reads something of the sink's fold of the log, as it stands.
+    pub fn with_state<T>(&self, read: impl FnOnce(&SinkState) -> T) -> T {
+        read(&self.inner.lock().state)
     }
 
-    pub(super) fn read_to(&self, position: Lsn, window: Option<Span>) {
+    /// What lies dead, by name.
+    pub fn letters(&self) -> Vec<Arc<Letter>> {
+        self.with_state(|state| state.letters.values().cloned().collect())
+    }
+
+    /// A letter.
+    pub fn letter(&self, name: &str) -> Option<Arc<Letter>> {
+        self.with_state(|state| state.letters.get(name).cloned())
+    }
+
+    pub(super) fn read_to(&self, lane: Lane, position: Lsn, window: Option<Span>) {
         let mut inner = self.inner.lock();
-        inner.position = position;
-        inner.window = window;
+        let lane = &mut inner.lanes[lane.index()];
+        lane.position = position;
+        lane.window = window;
     }
 
     /// What is parked now.
@@ -285,26 +285,80 @@ impl Progress {
         self.inner.lock().releases.retain(|asked| asked != order_id);
     }
 
-    /// The sink begins here.
-    pub(super) fn begin(&self, at: Lsn) {
+    /// Asks the feed for something; the answer comes when it is durable. No answer: the sink ended.
+    pub fn wish(&self, wish: Wish, by: By) -> oneshot::Receiver<Result<Granted, Denied>> {
+        let (answer, told) = oneshot::channel();
         let mut inner = self.inner.lock();
-        inner.state.covers_lsn = at.0;
-        inner.position = at;
+        let broken = matches!(inner.condition, Condition::Broken(_));
+        let denied = match inner.wishes.len() {
+            _ if inner.stopping || broken => Some(Denied::Stopped),
+            WISHES_MAX.. => Some(Denied::TooMany(WISHES_MAX)),
+            _ => None,
+        };
+        match denied {
+            // Whoever asked may be gone.
+            Some(denied) => drop(answer.send(Err(denied))),
+            None => inner.wishes.push_back(Asked { wish, by, answer }),
+        }
+        drop(inner);
+        self.changed.notify_all();
+        told
     }
 
-    /// The window is sealed and its batch under way.
-    pub(super) fn sealed(&self, batch: &Batch, covers: Lsn, chain: [u8; 32], parking: Parking) {
-        let mut inner = self.inner.lock();
-        let lsn = batch.seal_lsn;
-        inner.state.sealed(lsn.0, batch.number, covers.0, batch.events, chain, parking);
-        inner.folded = lsn;
-        inner.window = None;
-        inner.in_flight.push_back(InFlight::of(batch));
+    pub(super) fn next_wish(&self) -> Option<Asked> {
+        self.inner.lock().wishes.pop_front()
     }
 
-    /// A batch of an earlier life is under way again.
+    /// A lane begins here; or every lane, if the seals of the sink cover all.
+    pub(super) fn begin(&self, lane: u8, at: Lsn) {
+        let mut inner = self.inner.lock();
+        for of in Lane::ALL {
+            if lane == Sealed::EVERY_LANE || usize::from(lane) == of.index() {
+                inner.state.lanes[of.index()].covers_lsn = at.0;
+                inner.lanes[of.index()].position = at;
+            }
+        }
+    }
+
+    /// A seal is written.
+    pub(super) fn sealed(&self, sealed: Sealed) {
+        let mut inner = self.inner.lock();
+        inner.folded = Lsn(sealed.lsn);
+        inner.state.sealed(sealed);
+    }
+
+    /// A batch is under way, or will be.
     pub(super) fn sent(&self, batch: &Batch) {
-        self.inner.lock().in_flight.push_back(InFlight::of(batch));
+        let mut inner = self.inner.lock();
+        inner.lanes[batch.lane.index()].in_flight.push_back(InFlight::of(batch));
+    }
+
+    /// An operator's deed is written down at `lsn`.
+    pub(super) fn operated(&self, deed: &Deed, reason: &str, lsn: Lsn) {
+        let mut inner = self.inner.lock();
+        inner.folded = lsn;
+        match deed {
+            Deed::Mend { letter } => inner.state.set_letter(&letter.id, Some(letter.clone())),
+            Deed::Discard { letter } => inner.state.set_letter(letter, None),
+            deed => inner.state.operated(deed, reason),
+        }
+        let paused = inner.state.paused.is_some();
+        drop(inner);
+        self.asks.send_if_modified(|asks| {
+            let skip = match deed {
+                Deed::Skip { number } => Some((*number, reason.to_owned())),
+                _ => asks.skip.clone(),
+            };
+            let now = Asks { paused, skip };
+            let changed = now != *asks;
+            *asks = now;
+            changed
+        });
+    }
+
+    /// What the delivery is asked for, now and when it changes.
+    pub fn asks(&self) -> watch::Receiver<Asks> {
+        self.asks.subscribe()
     }
 
     /// The delivery knows what became of a batch.
@@ -319,28 +373,37 @@ impl Progress {
         self.inner.lock().fates.front().cloned()
     }
 
-    /// The fate at the front is written down at `lsn`.
-    pub(crate) fn acknowledged(&self, fate: Fate, lsn: Lsn) {
+    /// The letter that a batch sends again; empty: none.
+    pub(super) fn letter_of(&self, number: u64) -> String {
+        let inner = self.inner.lock();
+        let batch = inner.state.pending.iter().find(|batch| batch.number == number);
+        batch.map_or_else(String::new, |batch| batch.letter.clone())
+    }
+
+    /// The fate at the front is written down at `lsn`; the batch sent `letter` again.
+    pub(crate) fn acknowledged(&self, fate: Fate, letter: &str, lsn: Lsn) {
         let mut inner = self.inner.lock();
         inner.fates.pop_front();
-        inner.in_flight.retain(|batch| batch.number != fate.number);
-        inner.state.acknowledged(fate.number, fate.refused);
+        for lane in &mut inner.lanes {
+            lane.in_flight.retain(|batch| batch.number != fate.number);
+        }
         inner.folded = lsn;
-        inner.rejected_lines += fate.rejected.len() as u64;
-        if fate.refused || !fate.rejected.is_empty() {
-            if inner.set_aside.len() == SET_ASIDE_MAX {
-                inner.set_aside.pop_front();
-            }
-            let Fate { number, seal_lsn, status, answer, rejected, .. } = fate;
-            inner.set_aside.push_back(SetAside {
-                number,
-                seal_lsn,
-                status,
-                answer,
-                lines: rejected,
-            });
+        inner.state.acknowledged(fate.number, fate.attempts > 0 && !fate.refused);
+        if !letter.is_empty() {
+            inner.state.set_letter(letter, None);
+        }
+        for letter in fate.letters {
+            let name = letter.id.clone();
+            inner.state.set_letter(&name, Some(letter));
         }
         drop(inner);
+        self.asks.send_if_modified(|asks| {
+            let skipped = asks.skip.as_ref().is_some_and(|(number, _)| *number == fate.number);
+            if skipped {
+                asks.skip = None;
+            }
+            skipped
+        });
         self.changed.notify_all();
     }
 
@@ -356,6 +419,10 @@ impl Progress {
         let mut inner = self.inner.lock();
         if !matches!(inner.condition, Condition::Broken(_)) {
             inner.condition = condition;
+        }
+        if matches!(inner.condition, Condition::Broken(_)) {
+            // Nobody is there to grant them.
+            inner.wishes.clear();
         }
         drop(inner);
         self.changed.notify_all();
@@ -377,51 +444,15 @@ impl Progress {
         self.inner.lock().retries += 1;
     }
 
-    /// What the partner refused, the last thousand, oldest first.
-    pub fn set_aside(&self) -> Vec<SetAside> {
-        self.inner.lock().set_aside.iter().cloned().collect()
+    /// How the delivery goes about it now.
+    pub fn set_pace(&self, pace: Pace) {
+        self.inner.lock().pace = pace;
     }
 
-    /// Everything below here is with the partner, or was nothing to it.
-    pub fn acknowledged_lsn(&self) -> Lsn {
-        self.inner.lock().acknowledged_lsn()
-    }
-
-    /// What an operator sees; `now_ms` since the epoch.
-    pub fn view(&self, now_ms: u64) -> SinkView {
-        let inner = self.inner.lock();
-        let lag_ms = inner.oldest_ms().map_or(0, |oldest| now_ms.saturating_sub(oldest));
-        let waiting = inner.state.pending_events.iter().map(|(events, _)| events).sum::<u64>();
-        SinkView {
-            name: self.name.clone(),
-            domain: self.domain.as_str().to_owned(),
-            state: match inner.condition {
-                Condition::Running => "running",
-                Condition::Paused(_) => "paused",
-                Condition::Broken(_) => "broken",
-            }
-            .to_owned(),
-            breaker: "closed".to_owned(),
-            lanes: vec![LaneView {
-                priority: "standard".to_owned(),
-                depth: inner.state.pending.len() as u64,
-                oldest_age_ms: lag_ms,
-            }],
-            acknowledged_lsn: inner.acknowledged_lsn(),
-            lag_records: waiting + inner.window.map_or(0, |window| window.events),
-            lag_ms,
-            concurrency: IN_FLIGHT_MAX as u64,
-            batches_delivered: inner.state.batches,
-            events_delivered: inner.state.events,
-            retries: inner.retries,
-            dead_letters: inner.state.refused + inner.rejected_lines,
-            parked: inner.parked.count,
-            oldest_parked_age_ms: inner
-                .parked
-                .oldest_ms
-                .map_or(0, |oldest| now_ms.saturating_sub(oldest)),
-            parked_overflows: inner.parked_overflows,
-        }
+    /// How many batches of a lane may be under way at once, from now on; 1 keeps them in order.
+    pub fn set_room(&self, room: usize) {
+        self.inner.lock().room = room;
+        self.changed.notify_all();
     }
 }
 
@@ -437,22 +468,5 @@ impl Drop for PanicGuard {
         if std::thread::panicking() {
             self.progress.set_condition(Condition::Broken(format!("{} panicked", self.part)));
         }
-    }
-}
-
-impl Inner {
-    fn acknowledged_lsn(&self) -> Lsn {
-        let state = &self.state;
-        if !state.pending.is_empty() {
-            let sent = self.in_flight.front().map_or(Lsn(0), |batch| batch.first_lsn);
-            return sent.max(Lsn(state.acknowledged_lsn)).min(self.position);
-        }
-        self.window.map_or(self.position, |window| window.first_lsn)
-    }
-
-    /// When the oldest record was written that the partner has not got.
-    fn oldest_ms(&self) -> Option<u64> {
-        let sent = self.in_flight.front().map(|batch| batch.oldest.millis());
-        sent.or(self.window.map(|window| window.first_time_ms))
     }
 }

@@ -1,15 +1,14 @@
-//! Seals and acknowledgements: written to the log, and read back after a restart.
+//! A sink's records: written to the log, and read back after a restart.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Batch, BatchId, Error, Progress};
+use super::{Batch, BatchId, Error, Progress, worker::lane_of};
 use crate::{
     model::{
         Lsn, Timestamp,
-        event::{self, Acknowledge, Event, Seal},
-        sink::Lane,
+        event::{self, Encode, Event, Seal},
     },
     wal::{Draft, Log, NoRoom, RoomClass, Storage},
 };
@@ -26,34 +25,15 @@ pub(super) fn body_bytes_max<S: Storage>(log: &Log<S>, sink: &str) -> u64 {
     (log.record_bytes_max() as u64).saturating_sub(SEAL_BYTES + sink.len() as u64)
 }
 
-/// Appends a seal. `None` if the sink is stopping; it may wait for room until then.
-pub(super) fn append_seal<S: Storage>(
+/// Appends a record of a sink. `None` if the sink is stopping; it may wait for room until then.
+pub(super) fn append<S: Storage, E: Event + Encode>(
     log: &Log<S>,
-    seal: &Seal,
-    progress: &Progress,
-) -> Result<Option<Lsn>, Error> {
-    let mut draft = Draft::new();
-    event::encode(seal, draft.begin(Seal::KIND, Seal::VERSION, seal.sealed_at_ms));
-    append(log, draft, progress)
-}
-
-/// Appends an acknowledgement; as [`append_seal`].
-pub(super) fn append_acknowledge<S: Storage>(
-    log: &Log<S>,
-    acknowledge: &Acknowledge,
+    event: &E,
     time_ms: u64,
     progress: &Progress,
 ) -> Result<Option<Lsn>, Error> {
     let mut draft = Draft::new();
-    event::encode(acknowledge, draft.begin(Acknowledge::KIND, Acknowledge::VERSION, time_ms));
-    append(log, draft, progress)
-}
-
-fn append<S: Storage>(
-    log: &Log<S>,
-    mut draft: Draft,
-    progress: &Progress,
-) -> Result<Option<Lsn>, Error> {
+    event::encode(event, draft.begin(E::KIND, E::VERSION, time_ms));
     draft.seal();
     let (bytes, bytes_max) = (draft.bytes(), log.record_bytes_max());
     if bytes > bytes_max {
@@ -79,7 +59,7 @@ fn stopped<S: Storage>(log: &Log<S>) -> Error {
     }
 }
 
-/// Reads a seal back, whole and as it was written.
+/// Reads a batch of a seal back, whole and as it was written.
 pub(super) fn read_seal<S: Storage>(
     log: &Log<S>,
     sink: &str,
@@ -90,24 +70,31 @@ pub(super) fn read_seal<S: Storage>(
     let record = pinned.record();
     let seal = event::decode::<Seal>(at, record.kind, record.version, record.body)?;
     let wrong = |what| Err(Error::WrongSeal { lsn: at, what });
-    if seal.sink.as_str() != sink || seal.number.to_native() != number {
+    let of_first = number.checked_sub(seal.number.to_native());
+    let nth = of_first.and_then(|n| usize::try_from(n).ok()).filter(|n| *n <= seal.more.len());
+    let Some(nth) = nth.filter(|_| seal.sink.as_str() == sink) else {
         return wrong("it names another batch");
-    }
-    let body = Bytes::copy_from_slice(&seal.body);
-    if *blake3::hash(&body).as_bytes() != seal.digest {
+    };
+    if seal.content_digest() != seal.digest {
         return wrong("its digest does not fit its content");
     }
+    let body = nth.checked_sub(1).map_or(seal.body.as_slice(), |more| seal.more[more].as_slice());
+    let id = match seal.part_id.as_str() {
+        "" => BatchId::new(sink, log.incarnation(), number),
+        part => BatchId::named(part),
+    };
+    let sealed_at = Timestamp::from_millis(seal.sealed_at_ms.to_native());
     Ok(Batch {
-        id: BatchId::new(sink, log.incarnation(), number),
+        id,
         number,
-        lane: Lane::default(),
+        lane: lane_of(seal.lane),
         fresh: false,
         config_version: seal.config_version.to_native(),
         seal_lsn: at,
         first_lsn: Lsn(seal.first_lsn.to_native()),
-        oldest: Timestamp::from_millis(seal.sealed_at_ms.to_native()),
-        newest: Timestamp::from_millis(seal.sealed_at_ms.to_native()),
-        events: seal.events.to_native(),
-        body,
+        oldest: sealed_at,
+        newest: sealed_at,
+        events: if nth == 0 { seal.events.to_native() } else { 0 },
+        body: Bytes::copy_from_slice(body),
     })
 }

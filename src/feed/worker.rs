@@ -1,15 +1,18 @@
-//! A sink's thread: reads the durable log, keeps the window, seals, and writes fates down.
+//! A sink's thread: reads the durable log, keeps the windows of its lanes, seals, and writes fates and
+//! an operator's deeds down.
 //!
-//! The loop never waits longer than `PAUSE` at a time, so it can be stopped at once, sees fates
-//! soon, and needs no second thing to wake it.
+//! Every lane reads the log by itself, so that one whose window is full and has no room keeps no other
+//! from being read; the most urgent goes first. The loop never waits longer than `PAUSE` at a time, so
+//! it can be stopped at once, sees fates soon, and needs no second thing to wake it.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
 use super::{
     Batch, BatchId, Condition, Error, Fate, Progress,
-    inventory::Absorbed,
+    grant::Batches,
+    lane::{LaneFeed, Read},
     render::{Rendered, Stamp},
     seal,
     window::Window,
@@ -18,52 +21,49 @@ use crate::{
     config::SinkConfig,
     engine::Engine,
     model::{
-        Location, Lsn, Sku, Timestamp,
+        Lsn, Timestamp,
         event::{Acknowledge, Seal},
-        sink::Lane,
+        sink::{Lane, Sealed},
     },
-    wal::{Reader, Storage},
+    wal::Storage,
 };
 
 /// The longest wait while a window is open or a batch is under way.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The longest wait while there is nothing to do.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
-/// Records read before fates and windows are looked at again.
-const READ_MAX: usize = 1_024;
-/// A sink to which so much of the log was nothing writes down that it is past it, so that it does
+/// A lane to which so much of the log was nothing writes down that it is past it, so that it does
 /// not keep that part from being recycled; a sixteenth of the log's budget, if that is less.
 const SKIP_BYTES: u64 = 16 << 20;
 
-/// Why reading stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Read {
-    /// There may be more.
-    More,
-    /// Nothing more is durable.
-    All,
-    /// The next record does not fit into the window.
-    Full,
+/// What a look at a lane came to.
+enum Step {
+    /// Something was sealed or handed over: look at all lanes anew.
+    Done,
+    /// It was read.
+    Read(Read),
 }
 
 /// A sink's feed.
 pub struct Worker<S: Storage> {
-    engine: Engine<S>,
-    config: SinkConfig,
-    progress: Arc<Progress>,
+    pub(super) engine: Engine<S>,
+    pub(super) config: SinkConfig,
+    pub(super) progress: Arc<Progress>,
     out: mpsc::Sender<Batch>,
-    reader: Reader<S>,
-    window: Window,
-    /// Where the window ends: everything below is in it or in a seal.
-    position: Lsn,
-    /// Seals of an earlier life that are not acknowledged: number and position.
-    recovered: VecDeque<(u64, Lsn)>,
+    /// The most urgent first.
+    pub(super) lanes: Vec<LaneFeed<S>>,
+    /// What an operator wants sent again, one after the other, before anything new.
+    pub(super) replaying: Batches,
     skip_bytes: u64,
 }
 
 impl<S: Storage> Worker<S> {
     /// A feed that goes on where the log says that the sink was, and keeps the log from being
-    /// recycled beyond that. Sealed batches go to `out`, which must have room for one.
+    /// recycled beyond that. Sealed batches go to `out`, which must have room for what may be under
+    /// way.
+    ///
+    /// # Errors
+    /// If the log no longer has what the sink needs.
     pub fn new(
         engine: Engine<S>,
         mut config: SinkConfig,
@@ -72,28 +72,32 @@ impl<S: Storage> Worker<S> {
     ) -> Result<Self, Error> {
         config.batch_bytes_max =
             config.batch_bytes_max.min(seal::body_bytes_max(engine.log(), &config.name));
-        let start = start_of(&engine, &progress)?;
-        progress.begin(start);
-        let state = progress.state();
-        let reader =
-            engine.log().reader(start).map_err(|source| Error::Log { at: start, source })?;
-        let recovered = state.pending.iter().map(|&(n, lsn)| (n, Lsn(lsn))).collect();
-        let skip_bytes = SKIP_BYTES.min(engine.log().stats().budget_bytes / 16);
-        let needs_from = Lsn(state.needs_from());
-        let window = Window::new(config.domain, state.parked)?;
+        let mut lanes = Vec::new();
+        for &lane in config.domain.lanes() {
+            let start = start_of(&engine, &progress, lane)?;
+            let parked = progress.with_state(|state| state.parked.clone());
+            let window = Window::new(config.domain, parked)?;
+            progress.parking(&window, config.recognition);
+            lanes.push((lane, window, start));
+        }
+        for (lane, _, start) in &lanes {
+            progress.begin(covered_by(&config, *lane), *start);
+        }
+        let make = |(lane, window, start)| LaneFeed::new(&engine, lane, window, start);
+        let mut lanes: Vec<_> = lanes.into_iter().map(make).collect::<Result<_, _>>()?;
+        let needs_from = progress.with_state(|state| {
+            for batch in &state.pending {
+                let of = lane_of(batch.lane);
+                if let Some(lane) = lanes.iter_mut().find(|lane| lane.lane == of) {
+                    lane.again.push_back((batch.number, Lsn(batch.seal_lsn)));
+                }
+            }
+            Lsn(state.needs_from())
+        });
         engine.hold_log(&Engine::<S>::sink_reader(&config.name), needs_from);
-        progress.parking(&window, config.recognition);
-        Ok(Self {
-            engine,
-            config,
-            progress,
-            out,
-            reader,
-            window,
-            position: start,
-            recovered,
-            skip_bytes,
-        })
+        let skip_bytes = SKIP_BYTES.min(engine.log().stats().budget_bytes / 16);
+        let replaying = Batches::new();
+        Ok(Self { engine, config, progress, out, lanes, replaying, skip_bytes })
     }
 
     /// Works until it is stopped or can't go on; then the sink is `broken`.
@@ -106,160 +110,174 @@ impl<S: Storage> Worker<S> {
     }
 
     fn drive(&mut self) -> Result<(), Error> {
+        self.go_on_replaying()?;
         loop {
             self.write_fates()?;
+            self.grant_wishes()?;
             if self.progress.is_stopping() {
                 return Ok(());
             }
             self.hold_log();
-            let room = self.progress.has_room();
-            if room && let Some((number, lsn)) = self.recovered.pop_front() {
-                self.send_again(number, lsn)?;
-                continue;
-            }
-            let read = match self.release()? {
-                Some(full) => full,
-                None => self.read()?,
-            };
-            if room && self.must_close(read) {
-                self.close()?;
-                continue;
-            }
-            self.wait(read, room)?;
+            self.send_replayed()?;
+            self.look()?;
         }
+    }
+
+    /// Looks at the lanes, the most urgent first, until one has something to be done; waits if none
+    /// has.
+    fn look(&mut self) -> Result<(), Error> {
+        let mut wait = Wait { all_read: true, next: Lsn(0), idle: true };
+        for at in 0..self.lanes.len() {
+            match self.step(at)? {
+                Step::Done | Step::Read(Read::More) => return Ok(()),
+                Step::Read(read) => wait.add(read, &self.lanes[at], &self.progress),
+            }
+        }
+        self.wait(wait)
+    }
+
+    fn step(&mut self, at: usize) -> Result<Step, Error> {
+        let room = self.progress.has_room(self.lanes[at].lane);
+        if room && let Some((number, lsn)) = self.lanes[at].again.pop_front() {
+            self.send_again(number, lsn)?;
+            return Ok(Step::Done);
+        }
+        let read = match self.release(at)? {
+            Some(full) => full,
+            None => self.lanes[at].read(&self.engine, &self.config)?,
+        };
+        self.tell(at);
+        let first = self.lanes[at].again.is_empty() && self.replaying.is_empty();
+        if room && first && self.must_close(at, read) {
+            self.close(at)?;
+            return Ok(Step::Done);
+        }
+        Ok(Step::Read(read))
     }
 
     /// Releases parked records of the orders that an operator named. `Full` if the window must be
     /// closed first; the rest goes into the next.
-    fn release(&mut self) -> Result<Option<Read>, Error> {
+    fn release(&mut self, at: usize) -> Result<Option<Read>, Error> {
         while let Some(order_id) = self.progress.next_release() {
-            let at = (self.position, self.engine.now().millis());
-            if !self.window.release(&order_id, &self.config, at)? {
+            let lane = &mut self.lanes[at];
+            let now = (lane.position, self.engine.now().millis());
+            if !lane.window.release(&order_id, &self.config, now)? {
                 return Ok(Some(Read::Full));
             }
             self.progress.released(&order_id);
-            self.tell();
+            self.tell(at);
         }
         Ok(None)
     }
 
     /// Tells where the window stands.
-    fn tell(&self) {
-        self.progress.read_to(self.position, self.window.span());
-        self.progress.parking(&self.window, self.config.recognition);
+    fn tell(&self, at: usize) {
+        let lane = &self.lanes[at];
+        self.progress.read_to(lane.lane, lane.position, lane.window.span());
+        self.progress.parking(&lane.window, self.config.recognition);
     }
 
-    fn read(&mut self) -> Result<Read, Error> {
-        let mut read = Read::More;
-        let engine = &self.engine;
-        let names = |number| -> Option<(Sku, Location)> { engine.position_name(number) };
-        for _ in 0..READ_MAX {
-            let at = self.position;
-            let Some(record) = self.reader.next().map_err(|source| Error::Log { at, source })?
-            else {
-                self.position = self.reader.position();
-                read = Read::All;
-                break;
-            };
-            if self.window.absorb(&record, &self.config, &names)? == Absorbed::Full {
-                self.position = record.lsn;
-                read = Read::Full;
-                break;
-            }
-            self.position = record.end;
-        }
-        if read == Read::Full {
-            self.seek(self.position)?;
-        }
-        self.tell();
-        Ok(read)
-    }
-
-    fn seek(&mut self, to: Lsn) -> Result<(), Error> {
-        self.reader =
-            self.engine.log().reader(to).map_err(|source| Error::Log { at: to, source })?;
-        Ok(())
-    }
-
-    fn must_close(&self, read: Read) -> bool {
-        match self.window.span() {
+    fn must_close(&self, at: usize, read: Read) -> bool {
+        let lane = &self.lanes[at];
+        match lane.window.span() {
             Some(_) => {
                 read == Read::Full
-                    || self.window.is_ripe(&self.config)
+                    || lane.window.is_ripe(&self.config)
                     || (read == Read::All && self.progress.is_draining())
             }
-            None => self.position.0 - self.covered().0 >= self.skip_bytes,
+            None => lane.position.0 - self.covered(at).0 >= self.skip_bytes,
         }
     }
 
     /// Everything below is sealed.
-    fn covered(&self) -> Lsn {
-        self.progress.covers().min(self.position)
+    fn covered(&self, at: usize) -> Lsn {
+        let lane = &self.lanes[at];
+        let covers = self.progress.with_state(|state| state.lanes[lane.lane.index()].covers_lsn);
+        Lsn(covers).min(lane.position)
     }
 
-    /// Seals the window, waits until the seal is durable, hands the batch over. A window without
-    /// records becomes a seal without content, which only says that the sink is past them.
-    fn close(&mut self) -> Result<(), Error> {
-        let state = self.progress.state();
-        let number = state.last_number + 1;
-        let id = BatchId::new(&self.config.name, self.engine.log().incarnation(), number);
+    /// Seals a window, waits until the seal is durable, hands the batches over. A window without
+    /// records becomes a seal without content, which only says that the lane is past them.
+    fn close(&mut self, at: usize) -> Result<(), Error> {
+        let (last_number, chain) =
+            self.progress.with_state(|state| (state.last_number, state.chain));
+        let number = last_number + 1;
+        let id = self.batch_id(number);
         let sealed_at = self.engine.now();
-        let stamp = Stamp { id: &id, sink: &self.config.name, sealed_at, chain: state.chain };
-        let span = self.window.span();
-        let rendered = match span {
-            Some(span) => self.window.render(span, stamp, &self.config)?,
-            None => Rendered { body: Vec::new(), chain: state.chain },
+        let stamp = Stamp { id: &id, sink: &self.config.name, sealed_at, chain };
+        let lane = &self.lanes[at];
+        let span = lane.window.span();
+        let Rendered { body, chain } = match span {
+            Some(span) => lane.window.render(span, stamp, &self.config)?,
+            None => Rendered { body: Vec::new(), chain },
         };
-        let first_lsn = span.map_or(self.covered(), |span| span.first_lsn);
-        let events = span.map_or(0, |span| span.events);
         let seal = Seal {
             number,
-            first_lsn: first_lsn.0,
-            last_lsn: span.map_or(self.position, |span| span.last_lsn).0,
-            covers_lsn: self.position.0,
+            first_lsn: span.map_or(self.covered(at), |span| span.first_lsn).0,
+            last_lsn: span.map_or(lane.position, |span| span.last_lsn).0,
+            covers_lsn: lane.position.0,
             sealed_at_ms: sealed_at.millis(),
-            events,
+            events: span.map_or(0, |span| span.events),
             config_version: self.config.render_version(),
-            digest: *blake3::hash(&rendered.body).as_bytes(),
-            chain: rendered.chain,
+            digest: Seal::digest_of(&body, []),
+            chain,
             sink: self.config.name.clone(),
-            body: rendered.body,
-            parking: self.window.parking(),
+            body,
+            parking: lane.window.parking(),
             recognition: self.config.recognition as u8,
+            lane: covered_by(&self.config, lane.lane),
+            more: Vec::new(),
+            letter: String::new(),
+            part_id: String::new(),
         };
-        let appended = seal::append_seal(self.engine.log(), &seal, &self.progress)?;
-        let Some(seal_lsn) = appended else { return Ok(()) };
-        let oldest = span.map_or(sealed_at, |span| Timestamp::from_millis(span.first_time_ms));
-        let newest = span.map_or(sealed_at, |span| Timestamp::from_millis(span.last_time_ms));
-        let batch = Batch {
-            id,
-            number,
-            lane: Lane::default(),
-            fresh: true,
-            config_version: seal.config_version,
-            seal_lsn,
-            first_lsn,
-            oldest,
-            newest,
-            events,
-            body: seal.body.into(),
-        };
-        self.engine.sealed(&self.config.name, number, self.position, seal_lsn);
-        self.progress.sealed(&batch, self.position, rendered.chain, seal.parking);
-        self.progress.count_overflows(self.window.overflows());
-        self.window.turn();
+        let (first, last) = span.map_or((sealed_at, sealed_at), |span| {
+            let time = Timestamp::from_millis;
+            (time(span.first_time_ms), time(span.last_time_ms))
+        });
+        let Some((seal_lsn, sealed)) = self.seal(&seal)? else { return Ok(()) };
+        self.progress.sealed(sealed);
+        self.progress.count_overflows(self.lanes[at].window.overflows());
+        self.lanes[at].window.turn();
+        self.tell(at);
+        let batch =
+            Batch { fresh: true, oldest: first, newest: last, ..batch_of(&seal, id, seal_lsn) };
+        self.progress.sent(&batch);
         if self.wait_durable(seal_lsn)? {
             self.hand_over(batch);
         }
         Ok(())
     }
 
-    /// Hands over a batch that was sealed in an earlier life.
+    /// Writes a seal down; `None` if the sink is stopping.
+    pub(super) fn seal(&self, seal: &Seal) -> Result<Option<(Lsn, Sealed)>, Error> {
+        let appended = seal::append(self.engine.log(), seal, seal.sealed_at_ms, &self.progress)?;
+        let Some(lsn) = appended else { return Ok(None) };
+        self.engine.sealed(&self.config.name, seal.number, Lsn(seal.covers_lsn), lsn);
+        Ok(Some((lsn, seal.sealed(lsn))))
+    }
+
+    pub(super) fn batch_id(&self, number: u64) -> BatchId {
+        BatchId::new(&self.config.name, self.engine.log().incarnation(), number)
+    }
+
+    /// Hands over a batch that was sealed before.
     fn send_again(&mut self, number: u64, lsn: Lsn) -> Result<(), Error> {
         let batch = seal::read_seal(self.engine.log(), &self.config.name, number, lsn)?;
         self.progress.sent(&batch);
         self.hand_over(batch);
         Ok(())
+    }
+
+    /// Hands over the next batch of a replay, once nothing else is under way.
+    fn send_replayed(&mut self) -> Result<(), Error> {
+        let free = self.progress.is_idle() && self.lanes.iter().all(|lane| lane.again.is_empty());
+        match self.replaying.front().copied() {
+            Some((number, lsn)) if free => {
+                self.replaying.pop_front();
+                self.send_again(number, lsn)
+            }
+            _ => Ok(()),
+        }
     }
 
     fn hand_over(&self, batch: Batch) {
@@ -274,6 +292,7 @@ impl<S: Storage> Worker<S> {
 
     fn write_fates(&mut self) -> Result<(), Error> {
         while let Some(fate) = self.progress.next_fate() {
+            let letter = self.progress.letter_of(fate.number);
             let acknowledge = Acknowledge {
                 number: fate.number,
                 seal_lsn: fate.seal_lsn.0,
@@ -282,13 +301,15 @@ impl<S: Storage> Worker<S> {
                 refused: fate.refused,
                 sink: self.config.name.clone(),
                 answer: fate.answer.clone(),
+                letter: letter.clone(),
+                letters: fate.letters.clone(),
             };
             let time_ms = self.engine.now().millis();
             let log = self.engine.log();
-            let appended = seal::append_acknowledge(log, &acknowledge, time_ms, &self.progress)?;
+            let appended = seal::append(log, &acknowledge, time_ms, &self.progress)?;
             let Some(lsn) = appended else { return Ok(()) };
             self.engine.acknowledged(&self.config.name, fate.number, lsn);
-            self.progress.acknowledged(fate, lsn);
+            self.progress.acknowledged(fate, &letter, lsn);
         }
         Ok(())
     }
@@ -301,7 +322,7 @@ impl<S: Storage> Worker<S> {
     }
 
     /// Waits until a record is durable; `false` if the sink is stopping.
-    fn wait_durable(&self, lsn: Lsn) -> Result<bool, Error> {
+    pub(super) fn wait_durable(&self, lsn: Lsn) -> Result<bool, Error> {
         while !self.engine.log().wait_durable_timeout(lsn, PAUSE)? {
             if self.progress.is_stopping() {
                 return Ok(false);
@@ -311,33 +332,76 @@ impl<S: Storage> Worker<S> {
     }
 
     /// Waits for more to do.
-    fn wait(&self, read: Read, room: bool) -> Result<(), Error> {
-        let idle = room && self.window.span().is_none();
-        let pause = if idle { IDLE_PAUSE } else { PAUSE };
-        match read {
-            Read::More => {}
-            Read::Full => self.progress.pause(pause),
-            Read::All => {
-                let next = self.reader.position();
-                if self.engine.log().wait_durable_timeout(next, pause)? {
-                    // More is durable, or what is may be no record at all: either way not at once.
-                    self.progress.pause(Duration::from_micros(200));
-                }
-            }
+    fn wait(&self, wait: Wait) -> Result<(), Error> {
+        let pause = if wait.idle { IDLE_PAUSE } else { PAUSE };
+        if !wait.all_read {
+            self.progress.pause(pause);
+        } else if self.engine.log().wait_durable_timeout(wait.next, pause)? {
+            // More is durable, or what is may be no record at all: either way not at once.
+            self.progress.pause(Duration::from_micros(200));
         }
         Ok(())
     }
 }
 
-/// Where the sink goes on: where its last seal says, or, for a sink that has none, where the log
-/// begins.
-fn start_of<S: Storage>(engine: &Engine<S>, progress: &Progress) -> Result<Lsn, Error> {
-    let state = progress.state();
-    let (needed, oldest) = (Lsn(state.covers_lsn), engine.log().oldest());
+/// What there is to be waited for.
+struct Wait {
+    /// Every lane has read all there is.
+    all_read: bool,
+    /// Where the next record will be.
+    next: Lsn,
+    /// No window is open, and every lane has room.
+    idle: bool,
+}
+
+impl Wait {
+    fn add<S: Storage>(&mut self, read: Read, lane: &LaneFeed<S>, progress: &Progress) {
+        self.all_read &= read == Read::All;
+        self.next = self.next.max(lane.position);
+        self.idle &= lane.window.span().is_none() && progress.has_room(lane.lane);
+    }
+}
+
+/// What the seal of a sink's lane covers: the seals of a sink with one lane cover all.
+pub(super) fn covered_by(config: &SinkConfig, lane: Lane) -> u8 {
+    match config.domain.lanes() {
+        [_] => Sealed::EVERY_LANE,
+        _ => lane as u8,
+    }
+}
+
+/// The lane of a seal.
+pub(super) fn lane_of(place: u8) -> Lane {
+    if place == Sealed::EVERY_LANE { Lane::default() } else { Lane::of_index(place.into()) }
+}
+
+/// The first batch of a seal, as it goes out anew.
+pub(super) fn batch_of(seal: &Seal, id: BatchId, seal_lsn: Lsn) -> Batch {
+    let sealed_at = Timestamp::from_millis(seal.sealed_at_ms);
+    Batch {
+        id,
+        number: seal.number,
+        lane: lane_of(seal.lane),
+        fresh: false,
+        config_version: seal.config_version,
+        seal_lsn,
+        first_lsn: Lsn(seal.first_lsn),
+        oldest: sealed_at,
+        newest: sealed_at,
+        events: seal.events,
+        body: seal.body.clone().into(),
+    }
+}
+
+/// Where a lane goes on: where its last seal says, or, for a sink that has none, where the log begins.
+fn start_of<S: Storage>(engine: &Engine<S>, progress: &Progress, lane: Lane) -> Result<Lsn, Error> {
+    let (covers, sealed) =
+        progress.with_state(|state| (state.lanes[lane.index()].covers_lsn, state.last_number > 0));
+    let (needed, oldest) = (Lsn(covers), engine.log().oldest());
     if needed >= oldest {
         return Ok(needed);
     }
-    if state.last_number > 0 {
+    if sealed {
         return Err(Error::Gone { oldest, needed });
     }
     tracing::warn!(sink = progress.name(), %oldest, "a new sink gets nothing from before the log's beginning");

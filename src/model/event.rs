@@ -23,7 +23,13 @@ use rkyv::{
     with::InlineAsBox,
 };
 
-use super::{Lsn, ORIGIN_FLAG, fact::Fact, sink::Parking, worth::Worth};
+use super::{
+    Lsn, ORIGIN_FLAG,
+    fact::Fact,
+    letter::Letter,
+    sink::{Deed, Parking, Sealed},
+    worth::Worth,
+};
 
 /// What makes a type a record of the log.
 pub trait Event: Archive {
@@ -107,7 +113,7 @@ macro_rules! events {
 
 events! {
     1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 11 Happened,
-    33 Acknowledge,
+    34 Operate,
 }
 impl Event for Reserve<'_> {
     const KIND: u8 = 5;
@@ -120,7 +126,13 @@ impl Event for Placed {
 
 impl Event for Seal {
     const KIND: u8 = 32;
-    /// Version 2: what is parked and what no longer is.
+    /// Version 2: what is parked and what no longer is. Version 3: lanes, several batches, letters.
+    const VERSION: u8 = 3;
+}
+
+impl Event for Acknowledge {
+    const KIND: u8 = 33;
+    /// Version 2: dead letters.
     const VERSION: u8 = 2;
 }
 
@@ -419,7 +431,7 @@ pub struct Seal {
     pub events: u64,
     /// The version of the configuration that rendered it.
     pub config_version: u64,
-    /// BLAKE3 over `body`.
+    /// BLAKE3 over `body`, and over `more` after it.
     pub digest: [u8; 32],
     /// The chain of a finance sink: the digest of its last entry. Zero elsewhere.
     pub chain: [u8; 32],
@@ -431,6 +443,63 @@ pub struct Seal {
     pub parking: Parking,
     /// The number of the [`Recognition`](super::posting::Recognition) by which it was summed up.
     pub recognition: u8,
+    /// The place of its [`Lane`](super::sink::Lane), or [`Sealed::EVERY_LANE`].
+    pub lane: u8,
+    /// The bodies of further batches of the same window, numbered on from `number`.
+    pub more: Vec<Vec<u8>>,
+    /// The letter that it sends again; empty: it is a window.
+    pub letter: String,
+    /// The id that a letter's content goes out under; empty: that of its number.
+    pub part_id: String,
+}
+
+impl Seal {
+    /// The digest of what it has.
+    pub fn digest_of<'a>(body: &[u8], more: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
+        let mut digest = blake3::Hasher::new();
+        digest.update(body);
+        for body in more {
+            digest.update(body);
+        }
+        *digest.finalize().as_bytes()
+    }
+
+    /// What it says to its sink's state, once it is written.
+    pub fn sealed(&self, lsn: Lsn) -> Sealed {
+        Sealed {
+            lsn: lsn.0,
+            number: self.number,
+            batches: 1 + self.more.len() as u64,
+            covers_lsn: self.covers_lsn,
+            events: self.events,
+            chain: self.chain,
+            parking: self.parking.clone(),
+            lane: self.lane,
+            letter: self.letter.clone(),
+        }
+    }
+}
+
+impl ArchivedSeal {
+    /// The digest of what it has, computed anew.
+    pub fn content_digest(&self) -> [u8; 32] {
+        Seal::digest_of(&self.body, self.more.iter().map(|body| body.as_slice()))
+    }
+
+    /// What it says to its sink's state.
+    pub fn sealed(&self, lsn: Lsn) -> Sealed {
+        Sealed {
+            lsn: lsn.0,
+            number: self.number.to_native(),
+            batches: 1 + self.more.len() as u64,
+            covers_lsn: self.covers_lsn.to_native(),
+            events: self.events.to_native(),
+            chain: self.chain,
+            parking: to_owned::<Parking>(&self.parking),
+            lane: self.lane,
+            letter: self.letter.as_str().to_owned(),
+        }
+    }
 }
 
 /// A batch's fate is known.
@@ -444,12 +513,32 @@ pub struct Acknowledge {
     pub attempts: u64,
     /// The partner's status code.
     pub status: u16,
-    /// Whether the partner refused it for its content: it is set aside, not delivered.
+    /// Whether the partner took nothing of it: all of its content is in `letters`.
     pub refused: bool,
     /// The sink's name.
     pub sink: String,
     /// What the partner said where it refused something, shortened; else empty.
     pub answer: String,
+    /// The letter that the batch sent again; empty: it was a window. It is gone, unless it is in
+    /// `letters`.
+    pub letter: String,
+    /// What was set aside.
+    pub letters: Vec<Letter>,
+}
+
+/// An operator did something to a sink.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Operate {
+    /// The sink's name.
+    pub sink: String,
+    /// Who: a partner's name; empty where none is known.
+    pub by: String,
+    /// Why; may be empty.
+    pub reason: String,
+    /// Whether it was done in a freeze window in spite of it.
+    pub forced: bool,
+    /// What.
+    pub deed: Deed,
 }
 
 #[cfg(test)]
@@ -501,5 +590,6 @@ mod tests {
         check::<Happened>();
         check::<Seal>();
         check::<Acknowledge>();
+        check::<Operate>();
     }
 }

@@ -22,6 +22,8 @@ impl Sinks for Erp {
             name: "erp".into(),
             domain: "inventory".into(),
             state: "running".into(),
+            reason: None,
+            replaying: 0,
             breaker: "closed".into(),
             lanes: vec![LaneView { priority: "standard".into(), depth: 2, oldest_age_ms: 1_500 }],
             acknowledged_lsn: Lsn(64),
@@ -86,7 +88,7 @@ async fn sinks_are_shown_as_they_stand() {
     let erp = &sinks.is(200).json["sinks"][0];
     let want = json!({"name": "erp", "domain": "inventory", "state": "running", "breaker": "closed",
         "lanes": [{"priority": "standard", "depth": 2, "oldest_age_ms": 1500}],
-        "acknowledged_lsn": 64, "lag_records": 3, "lag_ms": 250, "concurrency": 4,
+        "acknowledged_lsn": 64, "replaying": 0, "lag_records": 3, "lag_ms": 250, "concurrency": 4,
         "batches_delivered": 5, "events_delivered": 60, "retries": 7, "dead_letters": 8,
         "parked": 2, "oldest_parked_age_ms": 900, "parked_overflows": 1});
     assert_eq!(erp, &want);

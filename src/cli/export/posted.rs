@@ -129,7 +129,8 @@ impl Entry {
 /// # Errors
 /// If it does not decode.
 pub fn seal_of(record: &holdfast::wal::Record<'_>) -> Result<Option<Seal>, Error> {
-    owned::<Seal>(record)
+    // A dead letter that went out again posts nothing new.
+    Ok(owned::<Seal>(record)?.filter(|seal| seal.letter.is_empty()))
 }
 
 /// The event of a record, if it is of its kind.

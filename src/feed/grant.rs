@@ -1,0 +1,213 @@
+//! An operator's wishes, granted by the sink's feed: each becomes a record, and is answered when that
+//! is durable.
+//!
+//! A letter that is sent again is sealed anew, so that what leaves the house is fixed before its first
+//! byte does. While nobody changed it, it goes out under the identity and with the bytes that it had, so
+//! that a partner who did get it knows it; mended, it is a batch of its own. Its lines keep their ids
+//! either way.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use super::{
+    By, Denied, Error, Granted, Wish,
+    mend::mend,
+    seal,
+    wish::Asked,
+    worker::{Worker, covered_by, lane_of},
+};
+use crate::{
+    model::{
+        Lsn,
+        event::{Operate, Seal},
+        letter::Letter,
+        sink::Deed,
+    },
+    wal::Storage,
+};
+
+/// A wish is granted, denied, or the sink stops.
+enum Verdict {
+    Granted(Granted),
+    Denied(Denied),
+    Stopping,
+}
+
+impl<S: Storage> Worker<S> {
+    pub(super) fn grant_wishes(&mut self) -> Result<(), Error> {
+        while let Some(Asked { wish, by, answer }) = self.progress.next_wish() {
+            let result = match self.grant(wish, by)? {
+                Verdict::Granted(granted) => Ok(granted),
+                Verdict::Denied(denied) => Err(denied),
+                Verdict::Stopping => return Ok(()),
+            };
+            // Whoever asked may be gone; it is done all the same.
+            drop(answer.send(result));
+        }
+        Ok(())
+    }
+
+    fn grant(&mut self, wish: Wish, by: By) -> Result<Verdict, Error> {
+        match wish {
+            Wish::Pause => self.operate(Deed::Pause, &by, 1),
+            Wish::Resume => self.operate(Deed::Resume, &by, 1),
+            Wish::Replay { from } => self.replay(from, &by),
+            Wish::Skip => match self.oldest_under_way() {
+                Some(number) => self.operate(Deed::Skip { number }, &by, 1),
+                None => Ok(Verdict::Denied(Denied::Nothing("no batch is under way"))),
+            },
+            Wish::Mend { letter, content } => self.mend(&letter, &content, &by),
+            Wish::Retry { letter } => self.retry(&letter),
+            Wish::Discard { letter } => match self.free_letter(&letter) {
+                Ok(_) => self.operate(Deed::Discard { letter }, &by, 1),
+                Err(denied) => Ok(Verdict::Denied(denied)),
+            },
+        }
+    }
+
+    /// Writes a deed down.
+    fn operate(&mut self, deed: Deed, by: &By, count: u64) -> Result<Verdict, Error> {
+        let operate = Operate {
+            sink: self.config.name.clone(),
+            by: by.who.clone(),
+            reason: by.reason.clone(),
+            forced: by.forced,
+            deed,
+        };
+        let time_ms = self.engine.now().millis();
+        let lsn = match seal::append(self.engine.log(), &operate, time_ms, &self.progress) {
+            Ok(Some(lsn)) => lsn,
+            Ok(None) => return Ok(Verdict::Stopping),
+            Err(Error::TooLarge { bytes, bytes_max }) => {
+                return Ok(Verdict::Denied(Denied::TooLarge { bytes, bytes_max }));
+            }
+            Err(error) => return Err(error),
+        };
+        tracing::info!(
+            sink = self.config.name,
+            deed = operate.deed.as_str(),
+            by = by.who,
+            reason = by.reason,
+            forced = by.forced,
+            "an operator's deed is written down"
+        );
+        if !self.wait_durable(lsn)? {
+            return Ok(Verdict::Stopping);
+        }
+        self.progress.operated(&operate.deed, &by.reason, lsn);
+        Ok(Verdict::Granted(Granted { count }))
+    }
+
+    /// A letter that is not on its way.
+    fn free_letter(&self, name: &str) -> Result<Letter, Denied> {
+        self.progress.with_state(|state| {
+            let letter = state.letters.get(name);
+            let letter = letter.ok_or_else(|| Denied::NoLetter(name.to_owned()))?;
+            match state.is_sent_again(name) {
+                true => Err(Denied::Sending(name.to_owned())),
+                false => Ok((**letter).clone()),
+            }
+        })
+    }
+
+    fn mend(&mut self, name: &str, content: &Value, by: &By) -> Result<Verdict, Error> {
+        let mended = self.free_letter(name).and_then(|letter| {
+            let body = mend(&letter.body, content).map_err(Denied::Content)?;
+            Ok(Letter { body, mended: true, ..letter })
+        });
+        match mended {
+            Ok(letter) => self.operate(Deed::Mend { letter }, by, 1),
+            Err(denied) => Ok(Verdict::Denied(denied)),
+        }
+    }
+
+    /// Seals a letter's content anew; it goes out when its lane has room.
+    fn retry(&mut self, name: &str) -> Result<Verdict, Error> {
+        let letter = match self.free_letter(name) {
+            Ok(letter) => letter,
+            Err(denied) => return Ok(Verdict::Denied(denied)),
+        };
+        let (number, chain) =
+            self.progress.with_state(|state| (state.last_number + 1, state.chain));
+        let lane = lane_of(letter.lane);
+        let covers_lsn = self.progress.with_state(|state| state.lanes[lane.index()].covers_lsn);
+        let (part_id, body, config_version) = if letter.mended {
+            let id = self.batch_id(number);
+            let body = super::mend::renamed(&letter.body, id.as_str());
+            (String::new(), body, self.config.render_version())
+        } else {
+            (letter.part_id.clone(), letter.body.clone(), letter.config_version)
+        };
+        let seal = Seal {
+            number,
+            first_lsn: letter.seal_lsn,
+            last_lsn: letter.seal_lsn,
+            covers_lsn,
+            sealed_at_ms: self.engine.now().millis(),
+            events: 0,
+            config_version,
+            digest: Seal::digest_of(&body, []),
+            chain,
+            sink: self.config.name.clone(),
+            body,
+            parking: Default::default(),
+            recognition: self.config.recognition as u8,
+            lane: covered_by(&self.config, lane),
+            more: Vec::new(),
+            letter: letter.id.clone(),
+            part_id,
+        };
+        let Some((lsn, sealed)) = self.seal(&seal)? else { return Ok(Verdict::Stopping) };
+        if !self.wait_durable(lsn)? {
+            return Ok(Verdict::Stopping);
+        }
+        self.progress.sealed(sealed);
+        if let Some(lane) = self.lanes.iter_mut().find(|l| l.lane == lane) {
+            lane.again.push_back((number, lsn));
+        }
+        Ok(Verdict::Granted(Granted { count: 1 }))
+    }
+
+    fn oldest_under_way(&self) -> Option<u64> {
+        self.progress.with_state(|state| state.pending.first().map(|batch| batch.number))
+    }
+
+    fn replay(&mut self, from: Lsn, by: &By) -> Result<Verdict, Error> {
+        if self.progress.with_state(|state| state.replay.is_some()) {
+            return Ok(Verdict::Denied(Denied::Nothing("a replay is under way")));
+        }
+        // What is under way goes out anyway.
+        let to = self.progress.with_state(|state| {
+            state.pending.first().map_or(state.last_number, |batch| batch.number - 1)
+        });
+        let batches = self.engine.batches_from(&self.config.name, from, to);
+        let (Some((first, _)), Some((last, _))) = (batches.front(), batches.back()) else {
+            let none = "the log has no acknowledged batch from there on";
+            return Ok(Verdict::Denied(Denied::Nothing(none)));
+        };
+        let deed = Deed::Replay { from_number: *first, to_number: *last };
+        let verdict = self.operate(deed, by, batches.len() as u64)?;
+        if matches!(verdict, Verdict::Granted(_)) {
+            self.replaying = batches;
+        }
+        Ok(verdict)
+    }
+
+    /// Takes up the replay that the last life of the process did not end.
+    pub(super) fn go_on_replaying(&mut self) -> Result<(), Error> {
+        let Some(replay) = self.progress.with_state(|state| state.replay) else { return Ok(()) };
+        self.replaying = self.engine.batches_from(&self.config.name, Lsn(0), replay.to_number);
+        self.replaying.retain(|(number, _)| *number >= replay.next_number);
+        if self.replaying.is_empty() {
+            tracing::error!(
+                sink = self.config.name,
+                "the batches that were to be sent again are no longer in the log"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Batches to be sent again: number and the position of the seal.
+pub(super) type Batches = VecDeque<(u64, Lsn)>;

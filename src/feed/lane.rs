@@ -1,0 +1,68 @@
+//! A lane of a sink's feed: its window, and where in the log it reads.
+
+use std::collections::VecDeque;
+
+use super::{Error, inventory::Absorbed, window::Window};
+use crate::{
+    config::SinkConfig,
+    engine::Engine,
+    model::{Location, Lsn, Sku, sink::Lane},
+    wal::{Reader, Storage},
+};
+
+/// Records read before fates and windows are looked at again.
+const READ_MAX: usize = 1_024;
+
+/// Why reading stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// There may be more.
+    More,
+    /// Nothing more is durable.
+    All,
+    /// The next record does not fit into the window.
+    Full,
+}
+
+/// See the module.
+pub(super) struct LaneFeed<S: Storage> {
+    pub lane: Lane,
+    pub window: Window,
+    /// Where the window ends: everything below is in it or in a seal.
+    pub position: Lsn,
+    /// Sealed batches that go out again before anything new: number and the position of the seal.
+    pub again: VecDeque<(u64, Lsn)>,
+    reader: Reader<S>,
+}
+
+impl<S: Storage> LaneFeed<S> {
+    /// A lane that begins with an empty window at `start`.
+    pub fn new(engine: &Engine<S>, lane: Lane, window: Window, start: Lsn) -> Result<Self, Error> {
+        let reader = reader_at(engine, start)?;
+        Ok(Self { lane, window, position: start, again: VecDeque::new(), reader })
+    }
+
+    /// Reads what is durable into the window.
+    pub fn read(&mut self, engine: &Engine<S>, config: &SinkConfig) -> Result<Read, Error> {
+        let names = |number| -> Option<(Sku, Location)> { engine.position_name(number) };
+        for _ in 0..READ_MAX {
+            let at = self.position;
+            let Some(record) = self.reader.next().map_err(|source| Error::Log { at, source })?
+            else {
+                self.position = self.reader.position();
+                return Ok(Read::All);
+            };
+            if self.window.absorb(&record, config, &names)? == Absorbed::Full {
+                self.position = record.lsn;
+                self.reader = reader_at(engine, self.position)?;
+                return Ok(Read::Full);
+            }
+            self.position = record.end;
+        }
+        Ok(Read::More)
+    }
+}
+
+fn reader_at<S: Storage>(engine: &Engine<S>, at: Lsn) -> Result<Reader<S>, Error> {
+    engine.log().reader(at).map_err(|source| Error::Log { at, source })
+}

@@ -1,0 +1,100 @@
+//! What an operator wants of a sink, and what comes of it.
+//!
+//! A wish waits for the sink's feed, which is the only one that writes the log for its sink; it is
+//! granted when its record is durable.
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::model::Lsn;
+
+/// Who wants something, and why.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct By {
+    /// A partner's name; empty where none is known.
+    pub who: String,
+    /// Why; may be empty.
+    pub reason: String,
+    /// Whether a freeze window is ignored.
+    pub forced: bool,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wish {
+    /// No attempt is made any more.
+    Pause,
+    /// Attempts are made again.
+    Resume,
+    /// Every batch with a record at or after this position is sent again, as it was, before anything
+    /// new.
+    Replay {
+        /// The position.
+        from: Lsn,
+    },
+    /// The oldest batch under way is set aside.
+    Skip,
+    /// A letter's content is changed: its lines, which keep their ids.
+    Mend {
+        /// Its name.
+        letter: String,
+        /// As it is to be: the body, or its arrays of lines alone.
+        content: Value,
+    },
+    /// A letter is sent again.
+    Retry {
+        /// Its name.
+        letter: String,
+    },
+    /// A letter is dropped.
+    Discard {
+        /// Its name.
+        letter: String,
+    },
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// How many batches or letters it is about.
+    pub count: u64,
+}
+
+/// Why nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// No letter of that name.
+    #[error("there is no dead letter `{0}`")]
+    NoLetter(String),
+    /// It is on its way.
+    #[error("the dead letter `{0}` is being sent again; its fate is not known yet")]
+    Sending(String),
+    /// The content does not fit.
+    #[error("content: {0}")]
+    Content(String),
+    /// Nothing to be done.
+    #[error("{0}")]
+    Nothing(&'static str),
+    /// Too many wishes wait.
+    #[error("{0} wishes wait for this sink already; nothing was changed")]
+    TooMany(usize),
+    /// The sink is broken or stopping.
+    #[error("the sink is stopped; nothing was changed")]
+    Stopped,
+    /// The log has too little room for it.
+    #[error("the record would have {bytes} bytes; the log takes {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest.
+        bytes_max: usize,
+    },
+}
+
+/// A wish that waits.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub wish: Wish,
+    pub by: By,
+    pub answer: oneshot::Sender<Result<Granted, Denied>>,
+}

@@ -1,0 +1,94 @@
+//! Sinks as an operator sees them.
+
+use utoipa::ToSchema;
+
+use crate::model::Lsn;
+
+/// A sink as an operator sees it, `GET /v1/sinks`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+pub struct SinkView {
+    /// Its name.
+    pub name: String,
+    /// What it gets: `inventory`, `finance`.
+    pub domain: String,
+    /// `running`, `paused` (the partner refuses us, or an operator wants it), `broken` (needs a person).
+    pub state: String,
+    /// Why it does not run; absent if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// `closed`, `open`, `half_open`.
+    pub breaker: String,
+    /// Its queues.
+    pub lanes: Vec<LaneView>,
+    /// Everything below here is with the partner.
+    pub acknowledged_lsn: Lsn,
+    /// Records read that are not with the partner yet.
+    pub lag_records: u64,
+    /// Age of the oldest of them.
+    pub lag_ms: u64,
+    /// Batches that may be under way at once.
+    pub concurrency: u64,
+    /// Batches that the partner has.
+    pub batches_delivered: u64,
+    /// Records summed up in them.
+    pub events_delivered: u64,
+    /// Attempts beyond the first of each batch, since the start.
+    pub retries: u64,
+    /// What the partner refused for its content and nobody has dealt with yet.
+    pub dead_letters: u64,
+    /// Batches that are still to be sent again on an operator's wish.
+    #[serde(default)]
+    pub replaying: u64,
+    /// Records that wait for what must come first (finance).
+    #[serde(default)]
+    pub parked: u64,
+    /// Age of the oldest of them; 0 without any.
+    #[serde(default)]
+    pub oldest_parked_age_ms: u64,
+    /// Records that were booked before what must come first since more may not be parked, since the
+    /// start.
+    #[serde(default)]
+    pub parked_overflows: u64,
+}
+
+/// A queue of one priority.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+pub struct LaneView {
+    /// `critical`, `standard`, `bulk`.
+    pub priority: String,
+    /// Batches sealed and not acknowledged.
+    pub depth: u64,
+    /// Age of the oldest record that waits.
+    pub oldest_age_ms: u64,
+}
+
+/// A parked record as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+pub struct ParkedView {
+    /// The order.
+    pub order_id: String,
+    /// `settlement` or `refund`.
+    pub kind: String,
+    /// The fact's own id.
+    pub id: String,
+    /// The record.
+    pub lsn: Lsn,
+    /// How long ago it was written.
+    pub age_ms: u64,
+    /// Why it waits: `recognition` (the order's revenue is not booked yet), `settlement`.
+    pub waits_for: String,
+}
+
+/// What became of an operator's wish to release what is parked of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// The feed will, in its next window.
+    Asked {
+        /// How many records.
+        records: u64,
+    },
+    /// Nothing of the order is parked.
+    NothingParked,
+    /// Too many orders wait to be released.
+    TooMany,
+}
