@@ -9,11 +9,11 @@ use axum::{
 };
 
 use super::{
-    State, batch, codes,
+    State, batch, codes, dead_letters,
     front::{Access, Front, Gate},
     hooks, import, metrics, openapi, operations, order_events, orders, pages, parked,
     problem::Problem,
-    reservations, stock, trace,
+    reservations, sink_operations, stock, trace,
 };
 
 /// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
@@ -63,6 +63,15 @@ fn build(state: &State) -> Routes<'_> {
         .get("/v1/sinks", Open, operations::sinks)
         .get("/v1/sinks/{name}/parked", Open, parked::list)
         .post("/v1/sinks/{name}/parked/{order_id}/release", Counted, parked::release)
+        .post("/v1/sinks/{name}/pause", Open, sink_operations::pause)
+        .post("/v1/sinks/{name}/resume", Open, sink_operations::resume)
+        .post("/v1/sinks/{name}/replay", Open, sink_operations::replay)
+        .post("/v1/sinks/{name}/skip", Open, sink_operations::skip)
+        .get("/v1/dead-letters", Open, dead_letters::list)
+        .get("/v1/dead-letters/{id}", Open, dead_letters::get)
+        .put("/v1/dead-letters/{id}", Open, dead_letters::mend)
+        .delete("/v1/dead-letters/{id}", Open, dead_letters::discard)
+        .post("/v1/dead-letters/{id}/retry", Open, dead_letters::retry)
         .get("/v1/status", Open, operations::status)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)
@@ -96,6 +105,10 @@ impl<'a> Routes<'a> {
 
     fn post<T: 'static>(self, path: &'static str, gate: Gate, h: impl Handler<T, State>) -> Self {
         self.add(MethodFilter::POST, Method::POST, path, gate, h)
+    }
+
+    fn delete<T: 'static>(self, path: &'static str, gate: Gate, h: impl Handler<T, State>) -> Self {
+        self.add(MethodFilter::DELETE, Method::DELETE, path, gate, h)
     }
 
     fn add<T: 'static>(
@@ -136,6 +149,7 @@ fn name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
         _ => "POST",
     }
 }

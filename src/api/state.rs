@@ -1,8 +1,12 @@
 //! What all requests share: the engine once it is open, the sinks' view, the options, the counters.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use axum::http::HeaderValue;
@@ -11,7 +15,13 @@ use tokio::sync::Semaphore;
 use super::{Options, Partners, codes, problem::Problem};
 use crate::{
     engine::Engine,
-    model::sink::{ParkedView, Release, SinkView},
+    model::{
+        letter::Letter,
+        sink::{
+            LetterView, ParkedView, Release, SinkView,
+            wish::{By, Denied, Granted, Wish},
+        },
+    },
     telemetry::Requests,
 };
 
@@ -34,7 +44,25 @@ pub trait Sinks: Send + Sync {
     fn release_parked(&self, _sink: &str, _order_id: &str) -> Option<Release> {
         None
     }
+
+    /// What lies dead, oldest first; at one sink or at all. Must not wait.
+    fn letters(&self, _sink: Option<&str>) -> Vec<LetterView> {
+        Vec::new()
+    }
+
+    /// A dead letter and its content. Must not wait.
+    fn letter(&self, _id: &str) -> Option<(LetterView, Arc<Letter>)> {
+        None
+    }
+
+    /// Asks a sink for something; answered when it is durable, with `None` if there is no such sink.
+    fn wish<'a>(&'a self, _sink: &'a str, _wish: Wish, _by: By) -> Wishing<'a> {
+        Box::pin(std::future::ready(None))
+    }
 }
+
+/// The answer to a wish, in time.
+pub type Wishing<'a> = Pin<Box<dyn Future<Output = Option<Result<Granted, Denied>>> + Send + 'a>>;
 
 /// The far end of a server that has none.
 pub struct NoSinks;
@@ -144,6 +172,26 @@ impl State {
     /// Asks a sink to release what it has parked of an order; `None` if there is no such sink.
     pub(super) fn release_parked(&self, sink: &str, order_id: &str) -> Option<Release> {
         self.0.ready.get()?.sinks.release_parked(sink, order_id)
+    }
+
+    /// What lies dead, at one sink or at all.
+    pub(super) fn letters(&self, sink: Option<&str>) -> Vec<LetterView> {
+        self.0.ready.get().map(|ready| ready.sinks.letters(sink)).unwrap_or_default()
+    }
+
+    /// A dead letter and its content.
+    pub(super) fn letter(&self, id: &str) -> Option<(LetterView, Arc<Letter>)> {
+        self.0.ready.get()?.sinks.letter(id)
+    }
+
+    /// Asks a sink for something; `None` if there is no such sink.
+    pub(super) async fn wish(
+        &self,
+        sink: &str,
+        wish: Wish,
+        by: By,
+    ) -> Option<Result<Granted, Denied>> {
+        self.0.ready.get()?.sinks.wish(sink, wish, by).await
     }
 
     pub(super) fn requests(&self) -> &Requests {

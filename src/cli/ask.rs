@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use holdfast::{config::Overrides, engine::Engine, wal::inspect::segment_bytes};
+use reqwest::Method;
+use serde_json::Value;
 
 use super::{Error, Source, options, runtime};
 
@@ -12,12 +14,62 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is asked.
 #[derive(Debug, Clone, Args)]
-pub struct Asked {
+pub struct Server {
     /// The running server.
-    #[arg(long, default_value = "http://127.0.0.1:7411", conflicts_with = "data")]
+    #[arg(long, default_value = "http://127.0.0.1:7411")]
     url: String,
+    /// The API key, where the server asks for one.
+    #[arg(long, env = "HOLDFAST_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
+
+impl Server {
+    /// Asks for what is at `path`.
+    pub fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Error> {
+        self.call(Method::GET, path, query, None)
+    }
+
+    /// Makes a request; the answer's JSON, if it is a success.
+    pub fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, Error> {
+        let wrong = || Error::Usage(format!("{}: is not the URL of a server", self.url));
+        let mut target = reqwest::Url::parse(&self.url).map_err(|_| wrong())?;
+        target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+        if !query.is_empty() {
+            target.query_pairs_mut().extend_pairs(query);
+        }
+        let told = |error: reqwest::Error| server_error(target.as_str(), &error);
+        let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(told)?;
+        let mut request = client.request(method, target.clone());
+        if let Some(key) = &self.api_key {
+            request = request.bearer_auth(key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let (status, text) = runtime(1)?.block_on(async {
+            let answer = request.send().await.map_err(told)?;
+            Ok::<_, Error>((answer.status(), answer.text().await.map_err(told)?))
+        })?;
+        match serde_json::from_str(&text) {
+            Ok(json) if status.is_success() => Ok(json),
+            _ => Err(Error::Server { url: target.into(), reason: refusal(status, &text) }),
+        }
+    }
+}
+
+/// What is asked, of a server or of the data directory of a stopped one.
+#[derive(Debug, Clone, Args)]
+pub struct Asked {
+    #[command(flatten)]
+    server: Server,
     /// Work on this data directory, without a server; none may be running on it.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
     data: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
@@ -32,7 +84,7 @@ impl Asked {
         ask: impl FnOnce(&Engine) -> Result<T, holdfast::engine::Refusal>,
     ) -> Result<serde_json::Value, Error> {
         match &self.data {
-            None => get(&self.url, path, query),
+            None => self.server.get(path, query),
             Some(data) => {
                 let answer = with_engine(data.clone(), &self.source, ask)?;
                 let said = answer.map_err(|refusal| Error::Part {
@@ -68,25 +120,6 @@ pub fn with_engine<T>(
     let said = call(&engine);
     engine.close().map_err(failed)?;
     Ok(said)
-}
-
-fn get(url: &str, path: &[&str], query: &[(&str, &str)]) -> Result<serde_json::Value, Error> {
-    let wrong = || Error::Usage(format!("{url}: is not the URL of a server"));
-    let mut target = reqwest::Url::parse(url).map_err(|_| wrong())?;
-    target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
-    if !query.is_empty() {
-        target.query_pairs_mut().extend_pairs(query);
-    }
-    let told = |error: reqwest::Error| server_error(target.as_str(), &error);
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(told)?;
-    let (status, text) = runtime(1)?.block_on(async {
-        let answer = client.get(target.clone()).send().await.map_err(told)?;
-        Ok::<_, Error>((answer.status(), answer.text().await.map_err(told)?))
-    })?;
-    match serde_json::from_str(&text) {
-        Ok(json) if status.is_success() => Ok(json),
-        _ => Err(Error::Server { url: target.into(), reason: refusal(status, &text) }),
-    }
 }
 
 /// What a server says that it refuses.

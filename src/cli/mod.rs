@@ -7,6 +7,7 @@
 mod ask;
 mod books;
 mod check_config;
+mod dead_letters;
 mod demo;
 mod error;
 mod export;
@@ -14,6 +15,7 @@ mod logging;
 mod options;
 mod partners;
 mod server;
+mod sinks;
 mod stock;
 mod trace;
 mod wal;
@@ -61,6 +63,12 @@ enum Command {
     /// The entries that finance gets, checked against the log of a stopped server.
     #[command(subcommand)]
     Books(books::Books),
+    /// How the sinks of a running server stand, and what an operator does to them.
+    #[command(subcommand)]
+    Sinks(sinks::Sinks),
+    /// What partners refused for its content: list, look, mend, send again, drop.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Where an order comes from: its records, what caused them, the batches that carried them.
     Trace(trace::Trace),
     /// The journal, the orders or the stock of a stopped server, for other programs.
@@ -136,6 +144,8 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::CheckConfig(source) => check_config::run(&source),
         Command::Books(books) => books.run(),
         Command::Stock(stock) => stock.run(),
+        Command::Sinks(sinks) => sinks.run(),
+        Command::DeadLetters(letters) => letters.run(),
         Command::Trace(trace) => trace.run(),
         Command::Export(export) => export.run(),
         Command::Wal(wal) => wal.run(),

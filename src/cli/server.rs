@@ -13,7 +13,13 @@ use holdfast::{
     config::{Config, Overrides},
     delivery,
     engine::Engine,
-    model::sink::{ParkedView, Release, SinkView},
+    model::{
+        letter::Letter,
+        sink::{
+            LetterView, ParkedView, Release, SinkView,
+            wish::{By, Wish},
+        },
+    },
     sinks, wal,
 };
 use parking_lot::Mutex;
@@ -123,6 +129,19 @@ impl api::Sinks for FarEnd {
     fn release_parked(&self, sink: &str, order_id: &str) -> Option<Release> {
         self.0.lock().as_ref()?.release_parked(sink, order_id)
     }
+
+    fn letters(&self, sink: Option<&str>) -> Vec<LetterView> {
+        self.0.lock().as_ref().map(|handle| handle.letter_views(sink)).unwrap_or_default()
+    }
+
+    fn letter(&self, id: &str) -> Option<(LetterView, Arc<Letter>)> {
+        self.0.lock().as_ref()?.letter(id)
+    }
+
+    fn wish<'a>(&'a self, sink: &'a str, wish: Wish, by: By) -> api::Wishing<'a> {
+        let handle = self.0.lock().clone();
+        Box::pin(async move { handle?.wish(sink, wish, by).await })
+    }
 }
 
 /// A server that runs.
@@ -212,5 +231,8 @@ fn panicked(what: &'static str, error: &tokio::task::JoinError) -> Error {
 fn start_sinks(config: &Config, engine: &Engine) -> Result<delivery::Handle, Error> {
     let failed = |reason: String| Error::Part { what: "the sinks", reason };
     let runtime = tokio::runtime::Handle::current();
-    sinks::start(engine, config.sinks.clone(), &runtime).map_err(|e| failed(e.to_string()))
+    let mut handle =
+        sinks::start(engine, config.sinks.clone(), &runtime).map_err(|e| failed(e.to_string()))?;
+    handle.set_freezes(config.freezes.clone());
+    Ok(handle)
 }

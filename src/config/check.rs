@@ -8,10 +8,12 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Error, PartnerConfig, SinkConfig};
+use super::{Config, Error, Freeze, PartnerConfig, SinkConfig};
 
 /// The most partners: a key is compared with each.
 const PARTNERS_MAX: usize = 1_000;
+/// The most freeze windows.
+const FREEZES_MAX: usize = 1_000;
 
 /// Where each key was set, so that an error can name the place.
 #[derive(Debug, Clone)]
@@ -52,7 +54,12 @@ impl Source {
         for part in key.split('.') {
             match step(node, part) {
                 Some((offset, found)) => (at, node) = (Some(offset), found),
-                None if key.starts_with("sinks.") || key.starts_with("partners.") => break,
+                None if ["sinks.", "partners.", "freezes."]
+                    .iter()
+                    .any(|list| key.starts_with(list)) =>
+                {
+                    break;
+                }
                 None => return None,
             }
         }
@@ -86,6 +93,7 @@ pub(super) fn check(config: &Config, source: &Source) -> Result<(), Error> {
     check_log(config, source)?;
     check_engine(config, source)?;
     check_sinks(&config.sinks, source)?;
+    check_freezes(&config.freezes, source)?;
     check_partners(config, source)
 }
 
@@ -190,6 +198,19 @@ fn check_sinks(sinks: &[SinkConfig], source: &Source) -> Result<(), Error> {
         if !seen.insert(&sink.name) {
             let reason = format!("is `{}`, which an earlier sink has", sink.name);
             return Err(source.unusable(&key("name"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn check_freezes(freezes: &[Freeze], source: &Source) -> Result<(), Error> {
+    if freezes.len() > FREEZES_MAX {
+        return Err(source.unusable("freezes", format!("must be at most {FREEZES_MAX}")));
+    }
+    for (i, freeze) in freezes.iter().enumerate() {
+        if let Err(wrong) = freeze.validate() {
+            let (field, reason) = wrong.split_once(": ").unwrap_or(("reason", &wrong));
+            return Err(source.unusable(&format!("freezes.{i}.{field}"), reason));
         }
     }
     Ok(())

@@ -21,6 +21,7 @@
 mod check;
 mod environment;
 mod error;
+mod freeze;
 mod partner;
 mod sink;
 mod size;
@@ -36,6 +37,7 @@ use crate::model::Location;
 
 pub use check::Source;
 pub use error::Error;
+pub use freeze::Freeze;
 pub use partner::*;
 pub use sink::*;
 pub use size::{ByteSize, NotASize};
@@ -56,6 +58,9 @@ pub struct Config {
     /// Who may call, and whose messages are taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub partners: Vec<PartnerConfig>,
+    /// When nobody may replay or discard.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub freezes: Vec<Freeze>,
 }
 
 /// The HTTP server, and where the data lies.

@@ -11,13 +11,16 @@ use tokio::{
 
 use super::{Error, Partner, worker};
 use crate::{
-    config::SinkConfig,
+    config::{Freeze, SinkConfig},
     engine::Engine,
-    feed::{self, By, Denied, Granted, Progress, Wish},
+    feed::{self, Progress},
     model::{
         Lsn, Timestamp,
         letter::Letter,
-        sink::{ParkedView, Release, SinkView},
+        sink::{
+            LetterView, ParkedView, Release, SinkView,
+            wish::{By, Denied, Granted, Wish},
+        },
     },
     wal::Storage,
 };
@@ -31,6 +34,7 @@ pub struct Handle {
     threads: Vec<thread::JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
+    freezes: Vec<Freeze>,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     durable: Box<dyn Fn() -> Lsn + Send + Sync>,
 }
@@ -55,6 +59,7 @@ pub fn start<S: Storage>(
         threads: Vec::new(),
         tasks: Vec::new(),
         stop: watch::Sender::new(false),
+        freezes: Vec::new(),
         now: Box::new(move || clock.now()),
         durable: Box::new(move || log.log().durable()),
     };
@@ -111,8 +116,39 @@ impl Handle {
     /// Asks a sink for something, and waits until it is written down; `None` if there is no such sink.
     pub async fn wish(&self, sink: &str, wish: Wish, by: By) -> Option<Result<Granted, Denied>> {
         let sink = self.sinks.iter().find(|s| s.name() == sink)?;
+        if let Some(frozen) = self.frozen(&wish, &by) {
+            return Some(Err(frozen));
+        }
         // No answer: it stopped before it came to it.
         Some(sink.wish(wish, by).await.unwrap_or(Err(Denied::Stopped)))
+    }
+
+    /// What lies dead, oldest first; at one sink or at all.
+    pub fn letter_views(&self, sink: Option<&str>) -> Vec<LetterView> {
+        let now_ms = (self.now)().millis();
+        let wanted = self.sinks.iter().filter(|s| sink.is_none_or(|name| s.name() == name));
+        let mut views: Vec<_> = wanted.flat_map(|sink| sink.letter_views(now_ms)).collect();
+        views.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        views
+    }
+
+    /// A letter, and the bytes that were refused.
+    pub fn letter(&self, name: &str) -> Option<(LetterView, Arc<Letter>)> {
+        let now_ms = (self.now)().millis();
+        self.sinks.iter().find_map(|sink| sink.letter_view(name, now_ms))
+    }
+
+    /// Replays and discards in these times are refused unless they are forced.
+    pub fn set_freezes(&mut self, freezes: Vec<Freeze>) {
+        self.freezes = freezes;
+    }
+
+    fn frozen(&self, wish: &Wish, by: &By) -> Option<Denied> {
+        let concerns = matches!(wish, Wish::Replay { .. } | Wish::Discard { .. });
+        let forced = by.forced && !by.reason.trim().is_empty();
+        let open = self.freezes.iter().find(|freeze| freeze.is_open((self.now)()))?;
+        let frozen = || Denied::Frozen { until: open.until, reason: open.reason.clone() };
+        (concerns && !forced).then(frozen)
     }
 
     /// What a sink holds back until something else is booked, oldest first; `None` if there is no such

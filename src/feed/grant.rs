@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use super::{
-    By, Denied, Error, Granted, Wish,
+    Error,
     mend::mend,
+    progress::Asked,
     seal,
-    wish::Asked,
     worker::{Worker, covered_by, lane_of},
 };
 use crate::{
@@ -22,7 +22,10 @@ use crate::{
         Lsn,
         event::{Operate, Seal},
         letter::Letter,
-        sink::Deed,
+        sink::{
+            Deed,
+            wish::{By, Denied, From, Granted, Wish},
+        },
     },
     wal::Storage,
 };
@@ -173,7 +176,7 @@ impl<S: Storage> Worker<S> {
         self.progress.with_state(|state| state.pending.first().map(|batch| batch.number))
     }
 
-    fn replay(&mut self, from: Lsn, by: &By) -> Result<Verdict, Error> {
+    fn replay(&mut self, from: From, by: &By) -> Result<Verdict, Error> {
         if self.progress.with_state(|state| state.replay.is_some()) {
             return Ok(Verdict::Denied(Denied::Nothing("a replay is under way")));
         }
@@ -181,7 +184,7 @@ impl<S: Storage> Worker<S> {
         let to = self.progress.with_state(|state| {
             state.pending.first().map_or(state.last_number, |batch| batch.number - 1)
         });
-        let batches = self.engine.batches_from(&self.config.name, from, to);
+        let batches = self.batches_from(from, to)?;
         let (Some((first, _)), Some((last, _))) = (batches.front(), batches.back()) else {
             let none = "the log has no acknowledged batch from there on";
             return Ok(Verdict::Denied(Denied::Nothing(none)));
@@ -192,6 +195,28 @@ impl<S: Storage> Worker<S> {
             self.replaying = batches;
         }
         Ok(verdict)
+    }
+
+    fn batches_from(&self, from: From, to: u64) -> Result<Batches, Error> {
+        let sink = &self.config.name;
+        let time = match from {
+            From::Lsn(lsn) => return Ok(self.engine.batches_from(sink, lsn, to)),
+            From::Time(time) => time,
+        };
+        let mut batches = self.engine.batches_from(sink, Lsn(0), to);
+        let (mut low, mut high) = (0, batches.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let at = batches[middle].1;
+            let seal = self.engine.log().read_at(at);
+            let seal = seal.map_err(|source| Error::Log { at, source })?;
+            if seal.record().time_ms < time.millis() {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(batches.split_off(low))
     }
 
     /// Takes up the replay that the last life of the process did not end.

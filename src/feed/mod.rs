@@ -37,13 +37,11 @@ mod seal;
 mod test_records;
 mod view;
 mod window;
-mod wish;
 pub mod worker;
 
 pub use batch::{Batch, BatchId, Rejected};
 pub use fate::Fate;
 pub use progress::{Asks, Condition, Pace, PanicGuard, Progress};
-pub use wish::{By, Denied, Granted, Wish};
 
 use crate::{
     model::{Lsn, event, posting},

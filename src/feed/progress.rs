@@ -10,9 +10,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Batch, By, Denied, Fate, Granted, Wish,
+    Batch, Fate,
     window::{ParkedSummary, Span, Window},
-    wish::Asked,
 };
 use crate::{
     config::Domain,
@@ -20,7 +19,10 @@ use crate::{
         Lsn, Timestamp,
         letter::Letter,
         posting::Recognition,
-        sink::{Deed, Lane, ParkedView, Release, Sealed, SinkState},
+        sink::{
+            Deed, Lane, ParkedView, Release, Sealed, SinkState,
+            wish::{By, Denied, Granted, Wish},
+        },
     },
 };
 
@@ -56,6 +58,14 @@ pub struct Asks {
     pub paused: bool,
     /// The batch of this number is to be set aside, why.
     pub skip: Option<(u64, String)>,
+}
+
+/// A wish that waits.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub wish: Wish,
+    pub by: By,
+    pub answer: oneshot::Sender<Result<Granted, Denied>>,
 }
 
 #[derive(Debug)]

@@ -1,12 +1,15 @@
 //! A sink as its operator sees it.
 
+use std::sync::Arc;
+
 use super::{
     Condition, Progress,
     progress::{Inner, LaneProgress},
 };
 use crate::model::{
-    Lsn,
-    sink::{Lane, LaneView, SinkView},
+    Lsn, Timestamp,
+    letter::Letter,
+    sink::{Lane, LaneView, LetterView, SinkState, SinkView},
 };
 
 impl Progress {
@@ -52,6 +55,41 @@ impl Progress {
             parked: parked.count,
             oldest_parked_age_ms: parked.oldest_ms.map_or(0, |ms| now_ms.saturating_sub(ms)),
             parked_overflows: inner.parked_overflows,
+        }
+    }
+}
+
+impl Progress {
+    /// What lies dead; `now_ms` since the epoch.
+    pub fn letter_views(&self, now_ms: u64) -> Vec<LetterView> {
+        self.with_state(|state| {
+            state.letters.values().map(|letter| self.view_of(letter, state, now_ms)).collect()
+        })
+    }
+
+    /// A letter by its name.
+    pub fn letter_view(&self, name: &str, now_ms: u64) -> Option<(LetterView, Arc<Letter>)> {
+        self.with_state(|state| {
+            let letter = state.letters.get(name)?;
+            Some((self.view_of(letter, state, now_ms), letter.clone()))
+        })
+    }
+
+    fn view_of(&self, letter: &Letter, state: &SinkState, now_ms: u64) -> LetterView {
+        LetterView {
+            id: letter.id.clone(),
+            sink: self.name.clone(),
+            batch_id: letter.part_id.clone(),
+            state: if state.is_sent_again(&letter.id) { "sending" } else { "dead" }.to_owned(),
+            reason: letter.reason.clone(),
+            status: (letter.status != 0).then_some(letter.status),
+            uncertain: letter.uncertain,
+            mended: letter.mended,
+            attempts: letter.attempts,
+            at: Timestamp::from_millis(letter.at_ms),
+            age_ms: now_ms.saturating_sub(letter.at_ms),
+            lane: Lane::of_index(letter.lane.into()).as_str().to_owned(),
+            seal_lsn: Lsn(letter.seal_lsn),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod deed;
 mod state;
 mod view;
+pub mod wish;
 
 use rkyv::{Archive, Deserialize, Serialize};
 

@@ -2,7 +2,7 @@
 
 use utoipa::ToSchema;
 
-use crate::model::Lsn;
+use crate::model::{Lsn, Timestamp};
 
 /// A sink as an operator sees it, `GET /v1/sinks`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
@@ -91,4 +91,37 @@ pub enum Release {
     NothingParked,
     /// Too many orders wait to be released.
     TooMany,
+}
+
+/// A dead letter as an operator sees it: a line, or a part of a batch, that a partner refused for its
+/// content.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, ToSchema)]
+pub struct LetterView {
+    /// Its name: the line's, or the part's.
+    pub id: String,
+    /// The sink.
+    pub sink: String,
+    /// The part of the batch that carried it last.
+    pub batch_id: String,
+    /// `dead`, or `sending` while it is tried again.
+    pub state: String,
+    /// What the partner said, shortened, or why it was not asked.
+    pub reason: String,
+    /// The partner's status code; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Whether an attempt may have had its effect all the same: a person must find out first.
+    pub uncertain: bool,
+    /// Whether its content was changed.
+    pub mended: bool,
+    /// Attempts that were made for it.
+    pub attempts: u64,
+    /// When it was set aside last.
+    pub at: Timestamp,
+    /// How long ago.
+    pub age_ms: u64,
+    /// Its queue: `critical`, `standard`, `bulk`.
+    pub lane: String,
+    /// The seal of the batch that carried it first.
+    pub seal_lsn: Lsn,
 }

@@ -1,12 +1,11 @@
 //! What an operator wants of a sink, and what comes of it.
 //!
-//! A wish waits for the sink's feed, which is the only one that writes the log for its sink; it is
-//! granted when its record is durable.
+//! A wish is granted by the sink's feed, which is the only one that writes the log for its sink, when
+//! its record is durable.
 
 use serde_json::Value;
-use tokio::sync::oneshot;
 
-use crate::model::Lsn;
+use crate::model::{Lsn, Timestamp};
 
 /// Who wants something, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,11 +25,10 @@ pub enum Wish {
     Pause,
     /// Attempts are made again.
     Resume,
-    /// Every batch with a record at or after this position is sent again, as it was, before anything
-    /// new.
+    /// Batches are sent again, as they were, before anything new.
     Replay {
-        /// The position.
-        from: Lsn,
+        /// Which of them.
+        from: From,
     },
     /// The oldest batch under way is set aside.
     Skip,
@@ -51,6 +49,15 @@ pub enum Wish {
         /// Its name.
         letter: String,
     },
+}
+
+/// Where a replay begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// With the first batch that has a record at or after this position.
+    Lsn(Lsn),
+    /// With the first batch that was sealed at or after this time.
+    Time(Timestamp),
 }
 
 /// What was done.
@@ -78,6 +85,16 @@ pub enum Denied {
     /// Too many wishes wait.
     #[error("{0} wishes wait for this sink already; nothing was changed")]
     TooMany(usize),
+    /// Not now.
+    #[error(
+        "a freeze window is open until {until} ({reason}); say `force` with a reason to do it all the same"
+    )]
+    Frozen {
+        /// Its end.
+        until: Timestamp,
+        /// What it is for.
+        reason: String,
+    },
     /// The sink is broken or stopping.
     #[error("the sink is stopped; nothing was changed")]
     Stopped,
@@ -89,12 +106,4 @@ pub enum Denied {
         /// The largest.
         bytes_max: usize,
     },
-}
-
-/// A wish that waits.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub wish: Wish,
-    pub by: By,
-    pub answer: oneshot::Sender<Result<Granted, Denied>>,
 }
