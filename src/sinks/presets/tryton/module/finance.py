@@ -77,6 +77,9 @@ def book(entries, company):
     "Makes the moves, and posts them. An entry that posts nothing makes none."
     pool = Pool()
     Move = pool.get('account.move')
+    period = next(iter(entries.values())).period
+    # Posting takes this lock, and for it begins the transaction anew: better now than after the work.
+    period.move_sequence_used.lock()
     settings = pool.get('holdfast.settings')(1)
     journal = settings.journal.id if settings.journal else own_journal()
     moves = Move.create([

@@ -81,9 +81,10 @@ def book(lines, company):
         move_values(row, line, company) for row, line in lines.items()
         if line.place.moves(line.movement)]
     # A line is booked to the product that it names, even if that is about to be replaced by another.
-    with Transaction().set_context(_product_replacement=False):
+    with Transaction().set_context(
+            _product_replacement=False, _holdfast_draft=True):
         moves = Move.create(values)
-        Move.do(moves)
+    Move.do(Move.browse(moves))
 
 
 def move_values(row, line, company):

@@ -1,4 +1,6 @@
 """Locations by the names that Holdfast has for them: the codes of storage locations."""
+from functools import cached_property
+
 from trytond.pool import Pool
 from trytond.transaction import inactive_records
 
@@ -33,11 +35,15 @@ class Place:
     def _other(self, type_):
         if type_ is None:
             return self.location
-        warehouse = self.location.warehouse
-        if type_ == 'lost_found' and warehouse:
-            if warehouse.lost_found_location:
-                return warehouse.lost_found_location
+        if type_ == 'lost_found' and self._lost_found:
+            return self._lost_found
         return self._around.of(type_)
+
+    @cached_property
+    def _lost_found(self):
+        "The warehouse's own; finding the warehouse is a search."
+        warehouse = self.location.warehouse
+        return warehouse.lost_found_location if warehouse else None
 
 
 class Around:
