@@ -15,7 +15,6 @@ def batch(body, partial):
     domain = inventory if body.domain == 'inventory' else finance
     company = current_company()
     Part = Pool().get(domain.PART)
-    claim.lock()
     fresh, already = claim.sort_out(body, Part, domain.ID, domain.SAYS)
     ready = domain.prepare(body, fresh, company, accounting_date(body, company))
     rejected = [r.answer(id_) for id_, r in body.rejections.items()]

@@ -13,8 +13,8 @@ PARTS_MAX = 10_000
 QUANTITY_MAX = 10 ** 12
 AMOUNT_MAX = 10 ** 15
 ID_CHARS_MAX = 200
-# erp-3f9c-000123, and for a half of it erp-3f9c-000123.b.a
-BATCH_ID = re.compile(r'(?P<series>.+)-(?P<seal>[0-9]{1,18})(\.[a-z])*')
+# erp-3f9c-000123, and for a part of it erp-3f9c-000123.b.a
+BATCH_ID = re.compile(r'(?P<series>.+)-(?P<seal>[0-9]{1,18})(\.[0-9a-z]+)*')
 
 
 class Body:

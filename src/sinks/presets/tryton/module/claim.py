@@ -1,10 +1,8 @@
 """Exactly once: ids are claimed in the database before anything else is done for them.
 
-SQLite lets one transaction write at a time: the claim's lock is taken before the first look, so that
-a twin waits and then finds what is known. PostgreSQL lets twins run side by side: the later one fails
-at the unique id, and begins anew.
+Twins may run side by side. The later one fails at the unique id, keeps nothing, begins anew, and then
+finds what the first one left.
 """
-from sql import Literal
 from sql.functions import CurrentTimestamp
 
 from trytond import backend
@@ -18,13 +16,6 @@ from .problem import Rejection, Twin
 
 LINE_SAYS = ['sku', 'location', 'movement', 'quantity']
 ENTRY_SAYS = ['kind', 'currency', 'postings', 'digest']
-
-
-def lock():
-    "Takes SQLite's lock for writing; nothing is deleted."
-    batch = Pool().get('holdfast.batch').__table__()
-    Transaction().connection.cursor().execute(
-        *batch.delete(where=batch.id == Literal(-1)))
 
 
 def known(Part, id_name, ids):
