@@ -45,7 +45,7 @@ async fn a_real_erp_ends_with_the_ledgers_stock_and_the_engines_books() {
     let config = folder.path().join("holdfast.toml");
     std::fs::write(&config, configuration(proxy.url(), &tryton.key())).unwrap();
     let data = folder.path().join("data");
-    let start = || Server::start_with(&data, holdfast().arg("--config").arg(&config));
+    let start = || Server::start_with(&data, holdfast().env("HOLDFAST_CONFIG", &config));
 
     let mut server = start();
     let sale = Sale::new(SKUS, ORDERS);
@@ -88,7 +88,7 @@ async fn a_real_erp_ends_with_the_ledgers_stock_and_the_engines_books() {
     assert_eq!(balances.values().sum::<i128>(), 0);
     assert!(balances["revenue"] < 0, "{balances:?}");
     assert_eq!(balances, journal(&data, &config));
-    run(holdfast().args(["books", "verify", "--data"]).arg(&data).arg("--config").arg(&config))
+    run(holdfast().args(["books", "verify", "--data"]).arg(&data).env("HOLDFAST_CONFIG", &config))
         .with(0);
     let seen = proxy.seen();
     println!(
@@ -165,8 +165,7 @@ fn journal(data: &Path, config: &Path) -> Balances {
     let out = run(holdfast()
         .args(["export", "journal", "--format", "jsonl", "--sink", "books", "--data"])
         .arg(data)
-        .arg("--config")
-        .arg(config))
+        .env("HOLDFAST_CONFIG", config))
     .with(0)
     .out;
     let mut balances = Balances::new();
