@@ -12,6 +12,7 @@ use super::{
     State, batch, codes,
     front::{Access, Front, Gate},
     hooks, import, metrics, openapi, operations, order_events, orders, pages, parked,
+    parked_events,
     problem::Problem,
     reservations, stock, trace,
 };
@@ -63,6 +64,10 @@ fn build(state: &State) -> Routes<'_> {
         .get("/v1/sinks", Open, operations::sinks)
         .get("/v1/sinks/{name}/parked", Open, parked::list)
         .post("/v1/sinks/{name}/parked/{order_id}/release", Counted, parked::release)
+        .get("/v1/parked-events", Counted, parked_events::list)
+        .get("/v1/parked-events/{id}", Counted, parked_events::get)
+        .post("/v1/parked-events/{id}/retry", Counted, parked_events::retry)
+        .delete("/v1/parked-events/{id}", Counted, parked_events::discard)
         .get("/v1/status", Open, operations::status)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)
@@ -96,6 +101,10 @@ impl<'a> Routes<'a> {
 
     fn post<T: 'static>(self, path: &'static str, gate: Gate, h: impl Handler<T, State>) -> Self {
         self.add(MethodFilter::POST, Method::POST, path, gate, h)
+    }
+
+    fn delete<T: 'static>(self, path: &'static str, gate: Gate, h: impl Handler<T, State>) -> Self {
+        self.add(MethodFilter::DELETE, Method::DELETE, path, gate, h)
     }
 
     fn add<T: 'static>(
@@ -136,6 +145,7 @@ fn name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
         _ => "POST",
     }
 }

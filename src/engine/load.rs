@@ -9,7 +9,7 @@ use crate::{
         positions::Movement,
         reservations::Opening,
     },
-    model::{Lsn, ReservationId, sink::SinkState},
+    model::{Lsn, ReservationId, inbound::ParkedEvent, sink::SinkState},
 };
 
 use super::{
@@ -40,6 +40,10 @@ pub(super) fn load(replay: &mut Replay<'_>, key: &[u8], value: &[u8]) -> Result<
         Thing::Order(id) => load_order(replay, id, from_archived(value)?),
         Thing::Sink(name) => {
             replay.sinks.insert(name.to_owned(), from_archived::<SinkState>(value)?);
+            Ok(())
+        }
+        Thing::ParkedEvent(_) => {
+            replay.tables.parked.insert(from_archived::<ParkedEvent>(value)?);
             Ok(())
         }
         Thing::Secret => {

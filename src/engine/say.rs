@@ -4,10 +4,11 @@ use crate::{
     model::{
         Lsn, ReservationId, Timestamp, event,
         event::{
-            Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened, Placed,
-            Release, Reserve, Seal, Stock, decode as read,
+            Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened, Park,
+            Placed, Release, Reserve, Seal, Stock, Unpark, decode as read,
         },
         fact::{Fact, Units},
+        inbound::ParkedOutcome,
     },
     wal::Record,
 };
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use super::thing::state_of;
 
 /// The names of all kinds.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 15] = [
     "genesis",
     "define",
     "stock",
@@ -29,6 +30,8 @@ pub const KINDS: [&str; 13] = [
     "change",
     "placed",
     "happened",
+    "park",
+    "unpark",
     "seal",
     "acknowledge",
 ];
@@ -47,6 +50,8 @@ pub fn name(kind: u8) -> &'static str {
         Change::KIND => "change",
         Placed::KIND => "placed",
         Happened::KIND => "happened",
+        Park::KIND => "park",
+        Unpark::KIND => "unpark",
         Seal::KIND => "seal",
         Acknowledge::KIND => "acknowledge",
         _ => "unknown",
@@ -135,6 +140,8 @@ pub fn json(record: &Record<'_>, names: &dyn Names) -> Result<Value, String> {
         Change::KIND => owned(record).map(|event| change(event, names)),
         Placed::KIND => owned(record).map(|event| placed(record.lsn, event, names)),
         Happened::KIND => owned(record).map(|event| happened(event, names)),
+        Park::KIND => owned(record).map(park),
+        Unpark::KIND => owned(record).map(unpark),
         Seal::KIND => owned(record).map(seal),
         Acknowledge::KIND => owned(record).map(acknowledge),
         kind => Err(format!("the record at {} is of kind {kind}, which is unknown", record.lsn)),
@@ -329,6 +336,31 @@ fn fact(fact: &Fact, names: &Named<'_>) -> Value {
         }),
         Fact::Note { text } => json!({"text": text}),
     }
+}
+
+fn park(event: Park) -> Value {
+    // Written by this house from what was parsed: it is JSON.
+    let reported = serde_json::from_str::<Value>(&event.event).unwrap_or_default();
+    json!({
+        "order_id": event.order_id,
+        "partner": event.partner,
+        "id": event.id,
+        "event": reported,
+    })
+}
+
+fn unpark(event: Unpark) -> Value {
+    let (outcome, why) = match event.outcome {
+        ParkedOutcome::Applied => ("applied", Value::Null),
+        ParkedOutcome::Refused(why) => ("refused", json!({"code": why.code, "detail": why.detail})),
+        ParkedOutcome::Discarded(reason) => ("discarded", reason.into()),
+    };
+    json!({
+        "order_id": event.order_id,
+        "parked": event.parked,
+        "outcome": outcome,
+        "why": why,
+    })
 }
 
 fn seal(event: Seal) -> Value {

@@ -8,6 +8,7 @@ use crate::{
     model::{
         Lsn, ReservationId,
         event::{ArchivedOrderData, Event, KeyRef, Placed, Reserve},
+        inbound::{ParkedEvent, Unparked},
         life::Step,
         sink::Parking,
         view::ReservationState,
@@ -33,6 +34,8 @@ pub(super) enum Thing<'r> {
     Order(&'r str),
     /// A sink.
     Sink(&'r str),
+    /// The parked event of a record.
+    ParkedEvent(u64),
 }
 
 /// What a change of stock does to a position's numbers.
@@ -128,6 +131,8 @@ pub(super) enum Effect<'r> {
     Happened(Box<Step>),
     Sealed(Box<Sealed>),
     Acknowledged { number: u64, refused: bool },
+    Parked(Box<ParkedEvent>),
+    Unparked(Box<Unparked>),
 }
 
 impl Done<'_> {
@@ -164,8 +169,9 @@ pub(super) mod letter {
     pub(in super::super) const CUSTOMER_LIMIT: u8 = b'F';
     pub(in super::super) const ORDER: u8 = b'G';
     pub(in super::super) const SINK: u8 = b'H';
+    pub(in super::super) const PARKED_EVENT: u8 = b'I';
     /// How many there are.
-    pub(in super::super) const COUNT: usize = (SINK - SECRET) as usize + 1;
+    pub(in super::super) const COUNT: usize = (PARKED_EVENT - SECRET) as usize + 1;
 }
 
 impl<'r> Thing<'r> {
@@ -183,6 +189,7 @@ impl<'r> Thing<'r> {
                 out.extend_from_slice(&customer.to_be_bytes());
                 out.extend_from_slice(&sku.to_be_bytes());
             }
+            Self::ParkedEvent(lsn) => out.extend_from_slice(&lsn.to_be_bytes()),
             Self::Order(text) | Self::Sink(text) => out.extend_from_slice(text.as_bytes()),
         }
     }
@@ -198,6 +205,7 @@ impl<'r> Thing<'r> {
             Self::CustomerLimit(..) => letter::CUSTOMER_LIMIT,
             Self::Order(_) => letter::ORDER,
             Self::Sink(_) => letter::SINK,
+            Self::ParkedEvent(_) => letter::PARKED_EVENT,
         }
     }
 
@@ -216,6 +224,7 @@ impl<'r> Thing<'r> {
             letter::CUSTOMER_LIMIT => Self::CustomerLimit(u64_at(0)?, u32_at(8)?),
             letter::ORDER => Self::Order(text()?),
             letter::SINK => Self::Sink(text()?),
+            letter::PARKED_EVENT => Self::ParkedEvent(u64_at(0)?),
             _ => return None,
         })
     }
@@ -244,6 +253,8 @@ mod tests {
             Thing::CustomerLimit(1, 2),
             Thing::Order("O-1"),
             Thing::Sink("erp"),
+            Thing::ParkedEvent(255),
+            Thing::ParkedEvent(256),
         ];
         assert!(things.is_sorted());
         let keys = things.map(key);
