@@ -5,19 +5,35 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use holdfast::{config::Overrides, engine::Engine, wal::inspect::segment_bytes};
 
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
+
 use super::{Error, Source, options, runtime};
 
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A running server.
+#[derive(Debug, Clone, Args)]
+pub struct Server {
+    /// The running server.
+    #[arg(long, default_value = "http://127.0.0.1:7411")]
+    url: String,
+    /// The API key, where the server has partners. Better in the environment, where other users of the
+    /// machine don't see it.
+    #[arg(long, env = "HOLDFAST_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
+
 /// What is asked.
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
-    /// The running server.
-    #[arg(long, default_value = "http://127.0.0.1:7411", conflicts_with = "data")]
-    url: String,
+    #[command(flatten)]
+    server: Server,
     /// Work on this data directory, without a server; none may be running on it.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
     data: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
@@ -32,7 +48,7 @@ impl Asked {
         ask: impl FnOnce(&Engine) -> Result<T, holdfast::engine::Refusal>,
     ) -> Result<serde_json::Value, Error> {
         match &self.data {
-            None => get(&self.url, path, query),
+            None => self.server.call(Method::GET, path, query),
             Some(data) => {
                 let answer = with_engine(data.clone(), &self.source, ask)?;
                 let said = answer.map_err(|refusal| Error::Part {
@@ -40,7 +56,7 @@ impl Asked {
                     reason: format!("{}: {refusal}", refusal.code()),
                 })?;
                 let json = serde_json::to_value(said);
-                json.map_err(|e| Error::Part { what: "the answer", reason: e.to_string() })
+                json.map_err(|e| unknown_answer(&e))
             }
         }
     }
@@ -70,23 +86,50 @@ pub fn with_engine<T>(
     Ok(said)
 }
 
-fn get(url: &str, path: &[&str], query: &[(&str, &str)]) -> Result<serde_json::Value, Error> {
-    let wrong = || Error::Usage(format!("{url}: is not the URL of a server"));
-    let mut target = reqwest::Url::parse(url).map_err(|_| wrong())?;
-    target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
-    if !query.is_empty() {
-        target.query_pairs_mut().extend_pairs(query);
+impl Server {
+    /// Calls a route without a body; the answer's JSON.
+    pub fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<serde_json::Value, Error> {
+        let wrong = || Error::Usage(format!("{}: is not the URL of a server", self.url));
+        let mut target = reqwest::Url::parse(&self.url).map_err(|_| wrong())?;
+        target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+        if !query.is_empty() {
+            target.query_pairs_mut().extend_pairs(query);
+        }
+        let told = |error: reqwest::Error| server_error(target.as_str(), &error);
+        let client = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .default_headers(authorization(self.api_key.as_deref())?)
+            .build()
+            .map_err(told)?;
+        let (status, text) = runtime(1)?.block_on(async {
+            let answer = client.request(method, target.clone()).send().await.map_err(told)?;
+            Ok::<_, Error>((answer.status(), answer.text().await.map_err(told)?))
+        })?;
+        match serde_json::from_str(&text) {
+            Ok(json) if status.is_success() => Ok(json),
+            _ => Err(Error::Server { url: target.into(), reason: refusal(status, &text) }),
+        }
     }
-    let told = |error: reqwest::Error| server_error(target.as_str(), &error);
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(told)?;
-    let (status, text) = runtime(1)?.block_on(async {
-        let answer = client.get(target.clone()).send().await.map_err(told)?;
-        Ok::<_, Error>((answer.status(), answer.text().await.map_err(told)?))
-    })?;
-    match serde_json::from_str(&text) {
-        Ok(json) if status.is_success() => Ok(json),
-        _ => Err(Error::Server { url: target.into(), reason: refusal(status, &text) }),
-    }
+}
+
+/// The header that says who calls.
+pub fn authorization(api_key: Option<&str>) -> Result<HeaderMap, Error> {
+    let Some(key) = api_key else { return Ok(HeaderMap::new()) };
+    let wrong = |_| Error::Usage("the API key must be visible ASCII".to_owned());
+    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(wrong)?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+}
+
+/// An answer that this version can't read.
+pub fn unknown_answer(error: &serde_json::Error) -> Error {
+    let reason = format!("is of another version: {error}; --json shows it");
+    Error::Part { what: "the answer", reason }
 }
 
 /// What a server says that it refuses.

@@ -12,6 +12,7 @@ mod error;
 mod export;
 mod logging;
 mod options;
+mod parked;
 mod partners;
 mod server;
 mod stock;
@@ -63,6 +64,9 @@ enum Command {
     Books(books::Books),
     /// Where an order comes from: its records, what caused them, the batches that carried them.
     Trace(trace::Trace),
+    /// What waits at a running server: reports before their order, records that sinks hold back.
+    #[command(subcommand)]
+    Parked(parked::Parked),
     /// The journal, the orders or the stock of a stopped server, for other programs.
     #[command(subcommand)]
     Export(export::Export),
@@ -137,6 +141,7 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::Books(books) => books.run(),
         Command::Stock(stock) => stock.run(),
         Command::Trace(trace) => trace.run(),
+        Command::Parked(parked) => parked.run(),
         Command::Export(export) => export.run(),
         Command::Wal(wal) => wal.run(),
     }
