@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 
 use crate::support::{Call, Reply, Server};
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn hooked(name: &str, secret: &str, rules: Vec<Rule>) -> Partner {
+pub fn hooked(name: &str, secret: &str, rules: Vec<Rule>) -> Partner {
     let verifier = Verifier::new(Scheme::StandardWebhooks, secret, 300).unwrap();
     let hook = Hook { verifier, mapping: Mapping(rules), parks: true };
     Partner { name: name.to_owned(), key: None, hook: Some(hook) }
