@@ -322,3 +322,17 @@ async fn a_repeat_after_a_restart_gets_the_first_answer() {
     assert_eq!(again.json, first.is(201).json);
     send(&s, "msg-1", shipment("S-2", 1)).await.is_problem(422, "idempotency_key_reused");
 }
+
+/// What happened to an order names the request that caused it, whichever way that came.
+#[tokio::test]
+async fn what_a_message_causes_names_its_request() {
+    let s = server().await;
+    place(&s, "O-1").await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let call = signed_at(&s, "msg-1", now_s(), &shipment("S-1", 1).to_string());
+    let call = call.header("X-Request-Id", "req-of-wms").header("traceparent", trace);
+    call.send().await.is(201);
+    let records = s.get("/v1/orders/O-1/trace").await.json["records"].clone();
+    let last = &records[1];
+    assert_eq!((&last["request_id"], &last["traceparent"]), (&json!("req-of-wms"), &json!(trace)));
+}
