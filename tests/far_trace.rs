@@ -78,8 +78,9 @@ async fn a_batch_is_sealed_until_the_partner_has_answered_and_refused_if_it_says
     let partners = Partners::start().await;
     partners.erp.behave(|b| b.outage = true);
     partners.books.behave(|b| b.refuse_with = Some(422));
-    let handle = partners.deliver(&shop.engine);
+    // Sold before anything is sealed, so that the first batches have it.
     shop.sell(1).unwrap();
+    let handle = partners.deliver(&shop.engine);
     let wanted = [("books", BatchState::Refused), ("erp", BatchState::Sealed)];
     until("refused and sealed", || states(&batches(&shop.engine, 1)) == wanted).await;
     let told = batches(&shop.engine, 1);

@@ -4,8 +4,8 @@
 use holdfast::model::{
     Lsn,
     event::{
-        Acknowledge, Adjust, Change, Checked, Define, Event, Expire, Extend, Genesis, Placed,
-        Release, Reserve, Seal, Stock, decode,
+        Acknowledge, Adjust, Change, Checked, Define, Event, Expire, Extend, Genesis, Happened,
+        Park, Placed, Release, Reserve, Seal, Stock, Unpark, decode,
     },
 };
 use libfuzzer_sys::fuzz_target;
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     let length = body.len().min(aligned.0.len());
     aligned.0[..length].copy_from_slice(&body[..length]);
     let body = &aligned.0[..length];
-    match kind % 12 {
+    match kind % 15 {
         0 => read::<Genesis>(body),
         1 => read::<Define>(body),
         2 => read::<Stock>(body),
@@ -39,6 +39,9 @@ fuzz_target!(|bytes: &[u8]| {
         8 => read::<Change>(body),
         9 => read::<Placed>(body),
         10 => read::<Seal>(body),
+        11 => read::<Happened>(body),
+        12 => read::<Park>(body),
+        13 => read::<Unpark>(body),
         _ => read::<Acknowledge>(body),
     }
 });

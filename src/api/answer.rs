@@ -99,7 +99,8 @@ pub(super) async fn beside<T: Send + 'static>(
     reading.await.map_err(|_| Problem::new(&codes::INTERNAL))
 }
 
-fn respond<T: Serialize>(status: StatusCode, answer: &Answer<T>) -> Response {
+/// An answer as it is, with a status.
+pub(super) fn respond<T: Serialize>(status: StatusCode, answer: &Answer<T>) -> Response {
     let mut body = Vec::with_capacity(512);
     write(&mut body, &answer.value);
     add_current_state(&mut body, answer.current_state);

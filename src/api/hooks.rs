@@ -6,8 +6,9 @@
 //!   the same id with something else in it is 422.
 //! - What the rules make of it goes through the same types and the same engine calls as the routes'
 //!   bodies, and has their answers.
-//! - Nothing is parked here: what can't be done yet (an order that is not known) is refused and not
-//!   remembered, so that the partner's own schedule of retries brings it again.
+//! - What is about an order that is not there yet is parked and answered with 202: it happens once the
+//!   order is there (see [`crate::engine`]'s parked events). Where the hook does not park, it is refused
+//!   and not remembered, so that the partner's own schedule of retries brings it again.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,14 +17,14 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
     State,
-    answer::{self, Effect},
-    codes, json,
+    answer::{self, Effect, deadline, settle},
+    codes, front, json,
     partners::Hook,
     problem::Problem,
     request::{PathParams, RawJson},
@@ -31,8 +32,9 @@ use super::{
 use crate::{
     engine::{Engine, Key},
     model::{
-        IdempotencyKey, Invalid, OrderId, Reference,
+        IdempotencyKey, Invalid, OrderId, Origin, Reference,
         command::{AdjustStock, ImportStock},
+        inbound::{OrderEvent, ParkedEventView, Taken},
         mapping::{Mapped, Operation},
         view::FactView,
     },
@@ -57,6 +59,8 @@ pub(super) struct Ignored {
     request_body = Object,
     responses(
         (status = 201, description = "It happened. Changes of stock have a position's view.", body = FactView),
+        (status = 202, description = "Its order is not there yet: it is parked, and happens once it is.",
+            body = ParkedEventView),
         (status = 200, description = "It was of no consequence, or had happened before.", body = Ignored)))]
 pub(super) async fn receive(
     extract::State(state): extract::State<State>,
@@ -69,7 +73,12 @@ pub(super) async fn receive(
         return Err(Problem::detailed(&codes::NOT_FOUND, detail));
     };
     let id = verify(hook, &headers, &body)?;
-    let answered = take(&state, partner, hook, id, &body).await;
+    let (request_id, trace) = (front::request_id(&headers), front::traceparent(&headers));
+    let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
+    let request_id = request_id.as_ref().and_then(|id| id.to_str().ok());
+    let origin = request_id.and_then(|id| Origin::new(id, trace));
+    let message = Message { partner, hook, id, origin, body: &body };
+    let answered = take(&state, message).await;
     if let Err(problem) = &answered {
         // The partner's people see this at their end; whoever looks here should see it too.
         let (code, detail) = (problem.code().code, problem.detail());
@@ -96,13 +105,18 @@ fn verify<'h>(
     })
 }
 
-async fn take(
-    state: &State,
-    partner: &str,
-    hook: &Hook,
-    id: Option<&str>,
-    body: &[u8],
-) -> Result<Response, Problem> {
+/// A message that is a partner's.
+struct Message<'a> {
+    partner: &'a str,
+    hook: &'a Hook,
+    /// Its id, where a header has it.
+    id: Option<&'a str>,
+    origin: Option<Origin<'a>>,
+    body: &'a [u8],
+}
+
+async fn take(state: &State, message: Message<'_>) -> Result<Response, Problem> {
+    let Message { partner, hook, id, origin, body } = message;
     let payload = json::any(body)?;
     let (name, id) = match id {
         Some(id) => ("webhook-id", id),
@@ -111,50 +125,61 @@ async fn take(
     let key: IdempotencyKey = id.parse().map_err(|e: Invalid| Problem::malformed(name, e.0))?;
     let mapped = hook.mapping.map(&payload).map_err(|why| Problem::unmapped(&why))?;
     drop(payload);
-    perform(state, Key::new(partner, &key), mapped).await
+    perform(state, hook, Key { origin, ..Key::new(partner, &key) }, mapped).await
 }
 
-/// Does it as the route would.
-async fn perform(state: &State, key: Key<'_>, mapped: Mapped) -> Result<Response, Problem> {
-    let Mapped { operation, fields } = mapped;
+/// Does it as the route would; what is about an order that is not there yet may be parked.
+async fn perform(
+    state: &State,
+    hook: &Hook,
+    key: Key<'_>,
+    mapped: Mapped,
+) -> Result<Response, Problem> {
+    let Mapped { operation, mut fields } = mapped;
     let engine: &Engine = state.engine()?;
-    let decision = match operation {
+    match operation {
         Operation::Ignore => return Ok(ignored("a rule says so")),
         Operation::StockSet => return set_stock(state, fields).await,
         Operation::StockAdjustment => {
             let adjust: AdjustStock = json::object(fields)?;
             return answer::made(state, engine.adjust_stock(key, &adjust)).await;
         }
-        Operation::Shipment => with_order(fields, |order, body| engine.ship(key, &order, &body)),
-        Operation::Cancellation => {
-            with_order(fields, |order, body| engine.cancel(key, &order, &body))
-        }
-        Operation::Invoice => with_order(fields, |order, body| engine.invoice(key, &order, &body)),
-        Operation::Settlement => {
-            with_order(fields, |order, body| engine.settle_order(key, &order, &body))
-        }
-        Operation::Refund => with_order(fields, |order, body| engine.refund(key, &order, &body)),
-        Operation::Return => {
-            with_order(fields, |order, body| engine.authorize_return(key, &order, &body))
-        }
-        Operation::Receipt => {
-            let mut fields = fields;
-            let return_id: Reference = id(&mut fields, "return_id")?;
-            let receive = |order, body| engine.receive_return(key, &order, &return_id, &body);
-            with_order(fields, receive)
-        }
-        Operation::Note => with_order(fields, |order, body| engine.note(key, &order, &body)),
+        _ => {}
+    }
+    let order: OrderId = id(&mut fields, "order_id")?;
+    let Some(event) = event(operation, fields)? else { return Ok(ignored("it is of no order")) };
+    if !hook.parks {
+        return answer::made(state, engine.happens(key, &order, &event)).await;
+    }
+    let decision = engine.happens_or_parks(key, &order, &event);
+    let answer = settle(state, decision, Effect::Change, deadline(state)).await?;
+    let status = match (&answer.value, answer.created) {
+        (Taken::Parked(_), _) => StatusCode::ACCEPTED,
+        (Taken::Happened(_), true) => StatusCode::CREATED,
+        (Taken::Happened(_), false) => StatusCode::OK,
     };
-    answer::made(state, decision?).await
+    Ok(answer::respond(status, &answer))
 }
 
-/// Takes the order's id out of the fields, reads the rest as the route's body, and decides.
-fn with_order<T: DeserializeOwned, D>(
+/// Reads the fields as the body of the order's route; `None` if the operation is not about an order.
+fn event(
+    operation: Operation,
     mut fields: Map<String, Value>,
-    decide: impl FnOnce(OrderId, T) -> D,
-) -> Result<D, Problem> {
-    let order = id(&mut fields, "order_id")?;
-    Ok(decide(order, json::object(fields)?))
+) -> Result<Option<OrderEvent>, Problem> {
+    Ok(Some(match operation {
+        Operation::Shipment => OrderEvent::Shipment(json::object(fields)?),
+        Operation::Cancellation => OrderEvent::Cancellation(json::object(fields)?),
+        Operation::Invoice => OrderEvent::Invoice(json::object(fields)?),
+        Operation::Settlement => OrderEvent::Settlement(json::object(fields)?),
+        Operation::Refund => OrderEvent::Refund(json::object(fields)?),
+        Operation::Return => OrderEvent::Return(json::object(fields)?),
+        Operation::Receipt => {
+            let return_id: Reference = id(&mut fields, "return_id")?;
+            OrderEvent::Receipt(return_id, json::object(fields)?)
+        }
+        Operation::Note => OrderEvent::Note(json::object(fields)?),
+        Operation::StockAdjustment | Operation::StockSet | Operation::Ignore => return Ok(None),
+    }))
 }
 
 /// A field that is in a route's path.

@@ -60,11 +60,21 @@ fn expose_status(status: &Status, text: &mut Exposition) {
         ("holdfast_idempotency_keys_max", "Keys that fit.", status.keys_max),
         ("holdfast_orders", "Orders kept.", status.orders),
         ("holdfast_positions", "Positions known.", status.positions),
+        ("holdfast_parked_events", "Reports that wait for their order.", status.parked_events),
+        (
+            "holdfast_parked_events_refused",
+            "Reports that their order would not have.",
+            status.parked_events_refused,
+        ),
+        ("holdfast_parked_events_max", "Parked reports that fit.", status.parked_events_max),
         ("holdfast_oversold_units", "Units oversold; always 0.", status.oversold),
         ("holdfast_shortfall_units", "Units missing after forced corrections.", status.shortfall),
     ] {
         text.gauge(name, help, value);
     }
+    let age_seconds = "holdfast_parked_events_age_seconds";
+    text.family(age_seconds, Kind::Gauge, Some("seconds"), "Age of the oldest parked report.");
+    text.sample(age_seconds, &[], status.parked_events_oldest_age_ms as f64 / 1e3);
 }
 
 fn expose_counters(counters: &Counters, text: &mut Exposition) {
@@ -79,6 +89,12 @@ fn expose_counters(counters: &Counters, text: &mut Exposition) {
         ("holdfast_reservations_expired", "Reservations expired.", counters.expired),
         ("holdfast_reservations_extended", "Reservations extended.", counters.extended),
         ("holdfast_orders_placed", "Orders placed in one step.", counters.orders_placed),
+        (
+            "holdfast_events_parked",
+            "Reports parked for want of their order.",
+            counters.events_parked,
+        ),
+        ("holdfast_events_unparked", "Parked reports that happened.", counters.events_unparked),
         ("holdfast_checkpoints", "Checkpoints written.", counters.checkpoints),
     ] {
         text.counter(name, help, value);

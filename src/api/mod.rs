@@ -34,6 +34,7 @@ mod order_events;
 mod orders;
 mod pages;
 mod parked;
+mod parked_events;
 mod partners;
 mod problem;
 mod request;

@@ -35,6 +35,8 @@ pub struct Hook {
     pub verifier: Verifier,
     /// What becomes of them.
     pub mapping: Mapping,
+    /// Whether what is about an order that is not there yet is parked, rather than refused.
+    pub parks: bool,
 }
 
 /// Why partners can't be told apart.

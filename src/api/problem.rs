@@ -244,6 +244,7 @@ mod tests {
             Refusal::UnknownSku { sku: "A".parse().unwrap(), location: None },
             Refusal::UnknownReservation,
             Refusal::UnknownOrder,
+            Refusal::UnknownParkedEvent,
             Refusal::InsufficientStock { lines: vec![] },
             Refusal::PurchaseLimit { lines: vec![line] },
             Refusal::WrongState { state: ReservationState::Held },

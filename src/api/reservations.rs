@@ -130,7 +130,7 @@ fn cursor(text: &str) -> Result<u32, Problem> {
         .ok_or_else(|| Problem::malformed("cursor", "is none that was given out"))
 }
 
-fn page_limit(text: Option<&str>, max: usize) -> Result<usize, Problem> {
+pub(super) fn page_limit(text: Option<&str>, max: usize) -> Result<usize, Problem> {
     let Some(text) = text else { return Ok(PAGE_DEFAULT.min(max)) };
     match text.parse::<usize>() {
         Ok(limit) if (1..=max).contains(&limit) => Ok(limit),

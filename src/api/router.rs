@@ -12,6 +12,7 @@ use super::{
     State, batch, codes, dead_letters,
     front::{Access, Front, Gate},
     hooks, import, metrics, openapi, operations, order_events, orders, pages, parked,
+    parked_events,
     problem::Problem,
     reservations, sink_operations, stock, trace,
 };
@@ -72,6 +73,10 @@ fn build(state: &State) -> Routes<'_> {
         .put("/v1/dead-letters/{id}", Open, dead_letters::mend)
         .delete("/v1/dead-letters/{id}", Open, dead_letters::discard)
         .post("/v1/dead-letters/{id}/retry", Open, dead_letters::retry)
+        .get("/v1/parked-events", Counted, parked_events::list)
+        .get("/v1/parked-events/{id}", Counted, parked_events::get)
+        .post("/v1/parked-events/{id}/retry", Counted, parked_events::retry)
+        .delete("/v1/parked-events/{id}", Counted, parked_events::discard)
         .get("/v1/status", Open, operations::status)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)

@@ -4,66 +4,30 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use holdfast::{config::Overrides, engine::Engine, wal::inspect::segment_bytes};
-use reqwest::Method;
-use serde_json::Value;
+
+use reqwest::{
+    Method,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
 
 use super::{Error, Source, options, runtime};
 
 /// How long the server may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is asked.
+/// A running server.
 #[derive(Debug, Clone, Args)]
 pub struct Server {
     /// The running server.
     #[arg(long, default_value = "http://127.0.0.1:7411")]
     url: String,
-    /// The API key, where the server asks for one.
+    /// The API key, where the server has partners. Better in the environment, where other users of the
+    /// machine don't see it.
     #[arg(long, env = "HOLDFAST_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
 }
 
-impl Server {
-    /// Asks for what is at `path`.
-    pub fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Error> {
-        self.call(Method::GET, path, query, None)
-    }
-
-    /// Makes a request; the answer's JSON, if it is a success.
-    pub fn call(
-        &self,
-        method: Method,
-        path: &[&str],
-        query: &[(&str, &str)],
-        body: Option<&Value>,
-    ) -> Result<Value, Error> {
-        let wrong = || Error::Usage(format!("{}: is not the URL of a server", self.url));
-        let mut target = reqwest::Url::parse(&self.url).map_err(|_| wrong())?;
-        target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
-        if !query.is_empty() {
-            target.query_pairs_mut().extend_pairs(query);
-        }
-        let told = |error: reqwest::Error| server_error(target.as_str(), &error);
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(told)?;
-        let mut request = client.request(method, target.clone());
-        if let Some(key) = &self.api_key {
-            request = request.bearer_auth(key);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let (status, text) = runtime(1)?.block_on(async {
-            let answer = request.send().await.map_err(told)?;
-            Ok::<_, Error>((answer.status(), answer.text().await.map_err(told)?))
-        })?;
-        match serde_json::from_str(&text) {
-            Ok(json) if status.is_success() => Ok(json),
-            _ => Err(Error::Server { url: target.into(), reason: refusal(status, &text) }),
-        }
-    }
-}
-
-/// What is asked, of a server or of the data directory of a stopped one.
+/// What is asked.
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
     #[command(flatten)]
@@ -84,7 +48,7 @@ impl Asked {
         ask: impl FnOnce(&Engine) -> Result<T, holdfast::engine::Refusal>,
     ) -> Result<serde_json::Value, Error> {
         match &self.data {
-            None => self.server.get(path, query),
+            None => self.server.call(Method::GET, path, query),
             Some(data) => {
                 let answer = with_engine(data.clone(), &self.source, ask)?;
                 let said = answer.map_err(|refusal| Error::Part {
@@ -92,7 +56,7 @@ impl Asked {
                     reason: format!("{}: {refusal}", refusal.code()),
                 })?;
                 let json = serde_json::to_value(said);
-                json.map_err(|e| Error::Part { what: "the answer", reason: e.to_string() })
+                json.map_err(|e| unknown_answer(&e))
             }
         }
     }
@@ -120,6 +84,68 @@ pub fn with_engine<T>(
     let said = call(&engine);
     engine.close().map_err(failed)?;
     Ok(said)
+}
+
+impl Server {
+    /// Calls a route without a body; the answer's JSON.
+    pub fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> Result<serde_json::Value, Error> {
+        self.send(method, path, query, None)
+    }
+
+    /// Calls a route; the answer's JSON.
+    pub fn send(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value, Error> {
+        let wrong = || Error::Usage(format!("{}: is not the URL of a server", self.url));
+        let mut target = reqwest::Url::parse(&self.url).map_err(|_| wrong())?;
+        target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+        if !query.is_empty() {
+            target.query_pairs_mut().extend_pairs(query);
+        }
+        let told = |error: reqwest::Error| server_error(target.as_str(), &error);
+        let client = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .default_headers(authorization(self.api_key.as_deref())?)
+            .build()
+            .map_err(told)?;
+        let (status, text) = runtime(1)?.block_on(async {
+            let request = client.request(method, target.clone());
+            let request = match body {
+                Some(body) => request.json(body),
+                None => request,
+            };
+            let answer = request.send().await.map_err(told)?;
+            Ok::<_, Error>((answer.status(), answer.text().await.map_err(told)?))
+        })?;
+        match serde_json::from_str(&text) {
+            Ok(json) if status.is_success() => Ok(json),
+            _ => Err(Error::Server { url: target.into(), reason: refusal(status, &text) }),
+        }
+    }
+}
+
+/// The header that says who calls.
+pub fn authorization(api_key: Option<&str>) -> Result<HeaderMap, Error> {
+    let Some(key) = api_key else { return Ok(HeaderMap::new()) };
+    let wrong = |_| Error::Usage("the API key must be visible ASCII".to_owned());
+    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(wrong)?;
+    value.set_sensitive(true);
+    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+}
+
+/// An answer that this version can't read.
+pub fn unknown_answer(error: &serde_json::Error) -> Error {
+    let reason = format!("is of another version: {error}; --json shows it");
+    Error::Part { what: "the answer", reason }
 }
 
 /// What a server says that it refuses.

@@ -117,7 +117,7 @@ impl One {
     ) -> Result<Value, Error> {
         let path: Vec<&str> =
             ["v1", "dead-letters", &self.id].into_iter().chain(more.iter().copied()).collect();
-        self.server.call(method, &path, query, body)
+        self.server.send(method, &path, query, body)
     }
 }
 
@@ -128,7 +128,7 @@ impl List {
             let mut query: Vec<(&str, &str)> = vec![("limit", "1000")];
             query.extend(self.sink.as_deref().map(|sink| ("sink", sink)));
             query.extend(after.as_deref().map(|after| ("after", after)));
-            let said = self.server.get(&["v1", "dead-letters"], &query)?;
+            let said = self.server.call(Method::GET, &["v1", "dead-letters"], &query)?;
             let page = read::<Page>(said)?;
             for letter in &page.dead_letters {
                 self.print(out, letter).map_err(Error::Output)?;

@@ -13,6 +13,7 @@ mod error;
 mod export;
 mod logging;
 mod options;
+mod parked;
 mod partners;
 mod server;
 mod sinks;
@@ -71,6 +72,9 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     /// Where an order comes from: its records, what caused them, the batches that carried them.
     Trace(trace::Trace),
+    /// What waits at a running server: reports before their order, records that sinks hold back.
+    #[command(subcommand)]
+    Parked(parked::Parked),
     /// The journal, the orders or the stock of a stopped server, for other programs.
     #[command(subcommand)]
     Export(export::Export),
@@ -147,6 +151,7 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::Sinks(sinks) => sinks.run(),
         Command::DeadLetters(letters) => letters.run(),
         Command::Trace(trace) => trace.run(),
+        Command::Parked(parked) => parked.run(),
         Command::Export(export) => export.run(),
         Command::Wal(wal) => wal.run(),
     }

@@ -8,7 +8,10 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Error, Outcome, ask::Server};
+use super::{
+    Error, Outcome,
+    ask::{Server, unknown_answer},
+};
 
 /// What is to be done.
 #[derive(Debug, Subcommand)]
@@ -74,7 +77,7 @@ impl Sinks {
         let mut out = BufWriter::new(std::io::stdout().lock());
         let written = match self {
             Self::List(list) => {
-                let said = list.server.get(&["v1", "sinks"], &[])?;
+                let said = list.server.call(Method::GET, &["v1", "sinks"], &[])?;
                 match list.json {
                     true => writeln!(out, "{said:#}"),
                     false => print(&mut out, &read::<Answer>(said)?.sinks),
@@ -105,17 +108,14 @@ impl Deed {
         out: &mut impl Write,
     ) -> Result<std::io::Result<()>, Error> {
         let path = ["v1", "sinks", &self.sink, deed];
-        let said = self.server.call(Method::POST, &path, &[], Some(&body))?;
+        let said = self.server.send(Method::POST, &path, &[], Some(&body))?;
         Ok(writeln!(out, "{}: {deed}, batches: {}", self.sink, said["count"]))
     }
 }
 
 /// What a server of this version says.
 pub fn read<T: serde::de::DeserializeOwned>(said: Value) -> Result<T, Error> {
-    serde_json::from_value(said).map_err(|e| Error::Part {
-        what: "the answer",
-        reason: format!("is of another version: {e}; --json shows it"),
-    })
+    serde_json::from_value(said).map_err(|e| unknown_answer(&e))
 }
 
 fn print(out: &mut impl Write, sinks: &[SinkView]) -> std::io::Result<()> {

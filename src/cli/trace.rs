@@ -5,7 +5,10 @@ use std::io::{BufWriter, Write};
 use clap::Args;
 use holdfast::model::{OrderId, lineage::TraceView};
 
-use super::{Error, Outcome, ask::Asked};
+use super::{
+    Error, Outcome,
+    ask::{Asked, unknown_answer},
+};
 
 /// Where an order comes from.
 #[derive(Debug, Args)]
@@ -31,11 +34,7 @@ impl Trace {
             writeln!(out, "{said:#}")
         } else {
             let view = serde_json::from_value::<TraceView>(said);
-            let unknown = |e: serde_json::Error| Error::Part {
-                what: "the answer",
-                reason: format!("is of another version: {e}; --json shows it"),
-            };
-            print(&mut out, &view.map_err(unknown)?)
+            print(&mut out, &view.map_err(|e| unknown_answer(&e))?)
         };
         written.and_then(|()| out.flush()).map_err(Error::Output)?;
         Ok(Outcome::Good)

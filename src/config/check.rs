@@ -168,6 +168,7 @@ fn check_engine(config: &Config, source: &Source) -> Result<(), Error> {
         ("engine.keys_max", engine.keys_max.into()),
         ("engine.orders_max", engine.orders_max.into()),
         ("engine.customer_limits_max", engine.customer_limits_max.into()),
+        ("engine.parked_events_max", engine.parked_events_max.into()),
         ("engine.lines_max", engine.lines_max.into()),
         ("engine.ttl_default_ms", engine.ttl_default_ms),
         ("engine.limit_period_ms", engine.limit_period_ms),

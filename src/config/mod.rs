@@ -205,6 +205,8 @@ pub struct Engine {
     pub orders_max: u32,
     /// Customers and SKUs under a purchase limit.
     pub customer_limits_max: u32,
+    /// Reports of partners that wait for their order.
+    pub parked_events_max: u32,
     /// Lines of a cart.
     pub lines_max: u32,
     /// How long a reservation holds where the request does not say.
@@ -234,6 +236,7 @@ impl Default for Engine {
             keys_max: 8_000_000,
             orders_max: 4_000_000,
             customer_limits_max: 4_000_000,
+            parked_events_max: 4_096,
             lines_max: 128,
             ttl_default_ms: 600_000,
             ttl_max_ms: 86_400_000,

@@ -53,6 +53,10 @@ pub struct HookConfig {
     /// The most that a message's time may be off, either way, in seconds. Default 300.
     #[serde(default = "tolerance_s")]
     pub tolerance_s: u64,
+    /// Whether a message about an order that is not there yet is parked until it is, rather than
+    /// refused with 404. Default true.
+    #[serde(default = "parks")]
+    pub parks: bool,
     /// What becomes of which payload; the first that holds decides. None: payloads are in the native
     /// form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -61,6 +65,10 @@ pub struct HookConfig {
 
 const fn tolerance_s() -> u64 {
     300
+}
+
+const fn parks() -> bool {
+    true
 }
 
 impl PartnerConfig {
@@ -158,6 +166,7 @@ impl fmt::Debug for HookConfig {
             .field("secret", &self.secret.as_ref().map(|_| "(hidden)"))
             .field("secret_env", &self.secret_env)
             .field("tolerance_s", &self.tolerance_s)
+            .field("parks", &self.parks)
             .field("rules", &self.rules)
             .finish()
     }

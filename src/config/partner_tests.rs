@@ -146,3 +146,11 @@ fn the_file_says_what_was_read() {
     assert!(config.partners[0].hook.as_ref().unwrap().rules.len() > 4);
     assert_eq!(load(&config.to_toml().unwrap()).unwrap(), config);
 }
+
+#[test]
+fn a_hook_by_itself_does_not_show_its_secret_either() {
+    let hook: HookConfig = toml::from_str(&format!("secret = \"{SECRET}\"")).unwrap();
+    let printed = format!("{hook:?}");
+    assert!(printed.contains("(hidden)") && !printed.contains(SECRET), "{printed}");
+    assert!(hook.parks, "{printed}");
+}

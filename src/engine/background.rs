@@ -1,6 +1,6 @@
 //! The engine's own threads: the one that turns the timer wheel, sweeps what may be forgotten and makes
-//! memory ahead of who needs it, and the one that makes checkpoints. Both hold the core and end when
-//! the engine stops.
+//! memory ahead of who needs it, the one that makes checkpoints, and the one that lets parked events
+//! happen. All hold the core and end when the engine stops.
 
 use std::{
     sync::Arc,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::wal::Storage;
 
-use super::{Error, checkpoint::is_known, core::Core, thing::made_by};
+use super::{Error, checkpoint::is_known, core::Core, parked::keep_unparking, thing::made_by};
 use crate::ledger::wheel::TICK_MS;
 
 /// Slots swept between two turns of the wheel: a table of four million once a minute or so.
@@ -20,7 +20,7 @@ const CHECKPOINT_POLL: Duration = Duration::from_millis(200);
 /// After a checkpoint that failed.
 const CHECKPOINT_RETRY: Duration = Duration::from_secs(10);
 
-/// Starts both.
+/// Starts all.
 pub(super) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()>>, Error> {
     let spawn = |name: &str, run: fn(&Core<S>)| {
         let core = core.clone();
@@ -29,11 +29,15 @@ pub(super) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()
             .spawn(move || run(&core))
             .map_err(|source| Error::Io { what: "starting a thread", source })
     };
-    Ok(vec![spawn("holdfast-timer", keep_time)?, spawn("holdfast-fold", keep_checkpoints)?])
+    Ok(vec![
+        spawn("holdfast-timer", keep_time)?,
+        spawn("holdfast-fold", keep_checkpoints)?,
+        spawn("holdfast-parked", keep_unparking)?,
+    ])
 }
 
 /// Sleeps, but not beyond the engine's stop, which unparks.
-fn sleep<S: Storage>(core: &Core<S>, time: Duration) {
+pub(super) fn sleep<S: Storage>(core: &Core<S>, time: Duration) {
     let began = Instant::now();
     while !core.is_stopping() {
         let left = time.saturating_sub(began.elapsed());

@@ -13,6 +13,7 @@ use crate::{
         keys::{Begin, Claim, Found, Keys, Outcome},
         limits::{Limits, Who},
         orders::Orders,
+        parked::ParkedEvents,
         positions::Positions,
         reservations::Reservations,
         sync::Backoff,
@@ -42,6 +43,7 @@ pub(super) struct Tables {
     pub(super) keys: Keys,
     pub(super) limits: Limits,
     pub(super) orders: Orders,
+    pub(super) parked: ParkedEvents,
     /// Answers that can't be rebuilt from the tables, by the position of their record.
     pub(super) answers: Mutex<HashMap<u64, Box<str>>>,
 }
@@ -54,6 +56,7 @@ impl Tables {
             keys: Keys::new(options.keys_max),
             limits: Limits::new(options.customer_limits_max, options.limit_period_ms),
             orders: Orders::new(options.orders_max),
+            parked: ParkedEvents::new(options.parked_events_max),
             answers: Mutex::default(),
         }
     }
@@ -107,6 +110,8 @@ pub(super) struct Core<S: Storage> {
     pub(super) checkpoint_bytes: AtomicU64,
     /// One checkpoint at a time.
     pub(super) checkpointing: Mutex<()>,
+    /// One event is parked at a time.
+    pub(super) parking: Mutex<()>,
     /// Reservations held when the log was opened.
     pub(super) held_at_open: u64,
     pub(super) stopping: AtomicBool,

@@ -56,6 +56,10 @@ counters! {
     OrdersPlaced orders_placed,
     /// Shipments, cancellations, invoices, settlements, refunds, returns and notes.
     OrderEvents order_events,
+    /// Reports of partners that came before their order and were parked.
+    EventsParked events_parked,
+    /// Parked reports that happened to their order.
+    EventsUnparked events_unparked,
     /// Changes of stock.
     StockChanged stock_changed,
     /// Checkpoints made.

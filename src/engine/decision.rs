@@ -17,6 +17,14 @@ pub struct Answer<T> {
     pub created: bool,
 }
 
+impl<T> Answer<T> {
+    /// The same about something made of it.
+    pub fn map<U>(self, of: impl FnOnce(T) -> U) -> Answer<U> {
+        let Self { value, replayed, current_state, created } = self;
+        Answer { value: of(value), replayed, current_state, created }
+    }
+}
+
 /// A decision that was made. What it says comes out of [`super::Engine::settle`] or
 /// [`super::Engine::settle_blocking`], once the records that it speaks of are durable.
 #[derive(Debug, Clone)]

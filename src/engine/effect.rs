@@ -7,12 +7,14 @@
 use crate::{
     ledger::reservations::Lines,
     model::{
-        Lsn,
+        Lsn, OriginView,
         event::{
             self, Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened,
-            KeyRef, Line, Operate, Placed, Release, Reserve, Seal, Stock, Undecodable,
+            KeyRef, Line, Operate, Park, Placed, Release, Reserve, Seal, Stock, Undecodable,
+            Unpark,
         },
         fact::Fact,
+        inbound::{ParkedEvent, Unparked},
         letter::{ArchivedLetter, Letter},
         life::{Known, Step},
         sink::{ArchivedDeed, Deed},
@@ -86,6 +88,8 @@ impl Effects<'_> {
             Seal::KIND => at.seal(),
             Acknowledge::KIND => at.acknowledge(),
             Operate::KIND => at.operate(),
+            Park::KIND => at.park(),
+            Unpark::KIND => at.unpark(),
             kind => Err(Undecodable {
                 lsn: record.lsn,
                 kind,
@@ -456,5 +460,38 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
         let name = letter.id.as_str();
         let letter = Box::new(event::to_owned::<Letter>(letter));
         (self.emit)(Thing::Letter(sink, name), Effect::Letter(Some(letter)));
+    }
+
+    fn park(&mut self) -> Result<(), Undecodable> {
+        let event = Self::read::<Park>(self.record)?;
+        let Record { lsn, version, time_ms, body, .. } = self.record;
+        let origin = OriginView::of(version, body);
+        let key = key_of(&event.key);
+        let parked = ParkedEvent {
+            lsn: lsn.0,
+            at_ms: time_ms,
+            content: key.fingerprint,
+            partner: event.partner.as_str().to_owned(),
+            order_id: event.order_id.as_str().to_owned(),
+            id: event.id.as_str().to_owned(),
+            event: event.event.as_str().to_owned(),
+            request_id: origin.as_ref().map_or("", |o| o.request_id.as_str()).to_owned(),
+            traceparent: origin.and_then(|o| o.traceparent).unwrap_or_default(),
+            refused: None,
+            kind: event.kind,
+            over: false,
+        };
+        (self.emit)(Thing::ParkedEvent(lsn.0), Effect::Parked(Box::new(parked)));
+        self.done(key, 0, time_ms, "");
+        Ok(())
+    }
+
+    fn unpark(&mut self) -> Result<(), Undecodable> {
+        let event = Self::read::<Unpark>(self.record)?;
+        let (lsn, at_ms) = (self.record.lsn.0, self.record.time_ms);
+        let unparked = Unparked { lsn, at_ms, outcome: event::to_owned(&event.outcome) };
+        let thing = Thing::ParkedEvent(event.parked.to_native());
+        (self.emit)(thing, Effect::Unparked(Box::new(unparked)));
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     model::{
         Lsn, ReservationId,
         event::{self, OrderData},
+        inbound::{ParkedEvent, Unparked},
         life::{Life, Step},
         sink::{Deed, Sealed, SinkState},
     },
@@ -68,13 +69,15 @@ pub(super) enum Op {
     Happen,
     /// An operator does something to a sink.
     Operate,
+    /// Something becomes of a parked event.
+    Unpark,
 }
 
 impl Op {
     /// The one of a number.
     pub(super) fn of(number: u8) -> Option<Self> {
-        use Op::{Acknowledge, Give, Happen, Operate, Seal, Set, Shift, Take, Turn};
-        let all = [Set, Turn, Take, Give, Shift, Seal, Acknowledge, Happen, Operate];
+        use Op::{Acknowledge, Give, Happen, Operate, Seal, Set, Shift, Take, Turn, Unpark};
+        let all = [Set, Turn, Take, Give, Shift, Seal, Acknowledge, Happen, Operate, Unpark];
         all.get(usize::from(number)).copied()
     }
 
@@ -145,6 +148,7 @@ pub(super) fn put_effect(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
                 put_archived(&*letter, out);
             }
         }
+        Effect::Parked(event) => put_archived(&*event, out),
         other => return put_change(other, out),
     }
     Op::Set
@@ -184,6 +188,10 @@ fn put_change(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
         Effect::Happened(step) => {
             put_archived(&*step, out);
             Op::Happen
+        }
+        Effect::Unparked(unparked) => {
+            put_archived(&*unparked, out);
+            Op::Unpark
         }
         _ => unreachable!("what sets a value is written by `put_effect`"),
     }
@@ -259,6 +267,7 @@ impl Value {
             Op::Acknowledge => sink(self.get(), acknowledged(effect), &mut next)?,
             Op::Happen => happen(self.get(), effect, &mut next)?,
             Op::Operate => sink(self.get(), operated(effect), &mut next)?,
+            Op::Unpark => unpark(self.get(), effect, &mut next)?,
         }
         // Nothing is no value: units of a count that was forgotten go nowhere.
         if !next.is_empty() {
@@ -281,6 +290,13 @@ fn happen(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(),
     order.last = known.lsn;
     order.life.add(&order.data, &fact, known);
     put_archived(&order, next);
+    Ok(())
+}
+
+fn unpark(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
+    let mut event = from_archived::<ParkedEvent>(there(value)?)?;
+    event.unpark(from_archived::<Unparked>(effect)?);
+    put_archived(&event, next);
     Ok(())
 }
 
@@ -371,6 +387,7 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
             }
             Some(&letter::LETTER) => Ok(value.is_empty()),
             Some(&letter::KEY) => self.is_key_over(value).ok_or_else(undecodable),
+            Some(&letter::PARKED_EVENT) => Ok(from_archived::<ParkedEvent>(value)?.over),
             Some(&letter::CUSTOMER_LIMIT) => {
                 let count = Count::read(value).ok_or_else(undecodable)?;
                 let age_ms = self.now_ms.saturating_sub(count.from_ms);
@@ -449,9 +466,9 @@ mod tests {
 
     #[test]
     fn numbers_of_changes_are_those_that_are_written() {
-        for number in 0..9 {
+        for number in 0..10 {
             assert_eq!(Op::of(number).map(|op| op as u8), Some(number));
         }
-        assert_eq!(Op::of(9), None);
+        assert_eq!(Op::of(10), None);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     model::{
         Amount, Currency, Lsn, OrderId, Reference,
         command::{AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, Settle, Ship},
-        event::{Happened, Of, OrderData},
+        event::{Event, Happened, Of, OrderData, Park},
         fact::{Cancelled, Fact, FactKind},
         life::{Known, Wrong},
         view::{FactView, ReservationState},
@@ -29,7 +29,7 @@ use crate::{
 };
 
 use super::{
-    Decision, Engine, Key, Refusal,
+    Decision, Key, Refusal,
     cause::Cause,
     core::{Core, KeyClaim},
     counters::Count,
@@ -55,16 +55,13 @@ struct Request<'a> {
     texts: usize,
 }
 
-impl<S: Storage> Engine<S> {
+// What these promise and refuse is said where they are offered, in `Engine`.
+impl<S: Storage> Core<S> {
     /// Goods of an order left. Another location than they were reserved at is fine if it has them.
-    ///
-    /// # Errors
-    /// When settled: `malformed`, `unknown_order`, `unknown_sku`, `insufficient_stock`, `wrong_state`,
-    /// `content_mismatch`, `idempotency_key_reused`, `log_full`, `overloaded`.
-    pub fn ship(&self, key: Key<'_>, order: &OrderId, ship: &Ship) -> Decision<FactView> {
+    pub(super) fn ship(&self, key: Key<'_>, order: &OrderId, ship: &Ship) -> Decision<FactView> {
         let text = |t: &Option<Reference>| t.as_ref().map_or("", |t| t.as_str()).to_owned();
         let (carrier, tracking) = (text(&ship.carrier), text(&ship.tracking));
-        let (core, kind) = (self.core(), FactKind::Shipment);
+        let (core, kind) = (self, FactKind::Shipment);
         let size = (ship.lines.len(), carrier.len() + tracking.len());
         core.happens(key, order, kind, &ship.shipment_id, size, ship, |order| {
             Ok(Fact::Shipment { lines: core.shipped(order, &ship.lines)?, carrier, tracking })
@@ -72,11 +69,13 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Units of an order that had not left are called off, and can be sold again.
-    ///
-    /// # Errors
-    /// When settled: those of [`Engine::ship`] but for stock.
-    pub fn cancel(&self, key: Key<'_>, order: &OrderId, cancel: &Cancel) -> Decision<FactView> {
-        let (core, kind) = (self.core(), FactKind::Cancellation);
+    pub(super) fn cancel(
+        &self,
+        key: Key<'_>,
+        order: &OrderId,
+        cancel: &Cancel,
+    ) -> Decision<FactView> {
+        let (core, kind) = (self, FactKind::Cancellation);
         let lines = cancel.lines.as_deref();
         let size = (lines.map_or(0, <[_]>::len), 0);
         core.happens(key, order, kind, &cancel.cancellation_id, size, cancel, |order| {
@@ -85,11 +84,13 @@ impl<S: Storage> Engine<S> {
     }
 
     /// The customer was billed.
-    ///
-    /// # Errors
-    /// When settled: those of [`Engine::cancel`].
-    pub fn invoice(&self, key: Key<'_>, order: &OrderId, invoice: &Invoice) -> Decision<FactView> {
-        let (core, kind) = (self.core(), FactKind::Invoice);
+    pub(super) fn invoice(
+        &self,
+        key: Key<'_>,
+        order: &OrderId,
+        invoice: &Invoice,
+    ) -> Decision<FactView> {
+        let (core, kind) = (self, FactKind::Invoice);
         core.happens(key, order, kind, &invoice.invoice_id, (0, 0), invoice, |order| {
             same_currency(order, invoice.currency)?;
             contained(invoice.amount, invoice.tax, "tax")?;
@@ -98,16 +99,13 @@ impl<S: Storage> Engine<S> {
     }
 
     /// The payment provider has the customer's money.
-    ///
-    /// # Errors
-    /// When settled: those of [`Engine::cancel`].
-    pub fn settle_order(
+    pub(super) fn settle_order(
         &self,
         key: Key<'_>,
         order: &OrderId,
         settle: &Settle,
     ) -> Decision<FactView> {
-        let (core, kind) = (self.core(), FactKind::Settlement);
+        let (core, kind) = (self, FactKind::Settlement);
         core.happens(key, order, kind, &settle.settlement_id, (0, 0), settle, |order| {
             same_currency(order, settle.currency)?;
             contained(settle.amount, settle.fee, "fee")?;
@@ -116,12 +114,14 @@ impl<S: Storage> Engine<S> {
     }
 
     /// The customer got money back.
-    ///
-    /// # Errors
-    /// When settled: those of [`Engine::cancel`].
-    pub fn refund(&self, key: Key<'_>, order: &OrderId, refund: &Refund) -> Decision<FactView> {
+    pub(super) fn refund(
+        &self,
+        key: Key<'_>,
+        order: &OrderId,
+        refund: &Refund,
+    ) -> Decision<FactView> {
         let reason = refund.reason.as_ref().map_or("", |r| r.as_str()).to_owned();
-        let (core, kind, size) = (self.core(), FactKind::Refund, (0, reason.len()));
+        let (core, kind, size) = (self, FactKind::Refund, (0, reason.len()));
         core.happens(key, order, kind, &refund.refund_id, size, refund, |order| {
             same_currency(order, refund.currency)?;
             contained(refund.amount, refund.tax, "tax")?;
@@ -130,16 +130,13 @@ impl<S: Storage> Engine<S> {
     }
 
     /// A return is authorised.
-    ///
-    /// # Errors
-    /// When settled: those of [`Engine::cancel`].
-    pub fn authorize_return(
+    pub(super) fn authorize_return(
         &self,
         key: Key<'_>,
         order: &OrderId,
         back: &AuthorizeReturn,
     ) -> Decision<FactView> {
-        let (core, kind, size) = (self.core(), FactKind::Return, (back.lines.len(), 0));
+        let (core, kind, size) = (self, FactKind::Return, (back.lines.len(), 0));
         core.happens(key, order, kind, &back.return_id, size, back, |order| {
             let skus = back.lines.iter().map(|line| (&line.sku, line.quantity.get()));
             Ok(Fact::Return { lines: core.units(order, skus)?, restock: back.restock })
@@ -147,17 +144,14 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Goods of an authorised return came back: to be sold again, or written off, as it says.
-    ///
-    /// # Errors
-    /// When settled: those of [`Engine::cancel`]; `not_found` for an unknown return.
-    pub fn receive_return(
+    pub(super) fn receive_return(
         &self,
         key: Key<'_>,
         order: &OrderId,
         return_id: &Reference,
         receive: &ReceiveReturn,
     ) -> Decision<FactView> {
-        let (core, kind) = (self.core(), FactKind::Receipt);
+        let (core, kind) = (self, FactKind::Receipt);
         let size = (receive.lines.len(), return_id.as_str().len());
         let content = (return_id, receive);
         core.happens(key, order, kind, &receive.receipt_id, size, &content, |order| {
@@ -169,16 +163,10 @@ impl<S: Storage> Engine<S> {
     }
 
     /// Something to know about an order that changes neither stock nor money.
-    ///
-    /// # Errors
-    /// When settled: those of [`Engine::cancel`].
-    pub fn note(&self, key: Key<'_>, order: &OrderId, note: &Note) -> Decision<FactView> {
-        let (core, kind, size) = (self.core(), FactKind::Note, (0, note.text.len()));
+    pub(super) fn note(&self, key: Key<'_>, order: &OrderId, note: &Note) -> Decision<FactView> {
+        let (core, kind, size) = (self, FactKind::Note, (0, note.text.len()));
         core.happens(key, order, kind, &note.note_id, size, note, |_| {
-            if !(1..=NOTE_CHARS_MAX).contains(&note.text.chars().count()) {
-                let reason = format!("must be 1 to {NOTE_CHARS_MAX} characters");
-                return Err(Refusal::malformed("text", reason));
-            }
+            check_note(note)?;
             Ok(Fact::Note { text: note.text.clone() })
         })
     }
@@ -192,7 +180,14 @@ fn same_currency(order: &Order, currency: Currency) -> Result<(), Refusal> {
     Err(Refusal::malformed("currency", reason))
 }
 
-fn contained(amount: Amount, part: Amount, field: &str) -> Result<(), Refusal> {
+pub(super) fn check_note(note: &Note) -> Result<(), Refusal> {
+    if (1..=NOTE_CHARS_MAX).contains(&note.text.chars().count()) {
+        return Ok(());
+    }
+    Err(Refusal::malformed("text", format!("must be 1 to {NOTE_CHARS_MAX} characters")))
+}
+
+pub(super) fn contained(amount: Amount, part: Amount, field: &str) -> Result<(), Refusal> {
     if part.minor() <= amount.minor() {
         return Ok(());
     }
@@ -200,7 +195,7 @@ fn contained(amount: Amount, part: Amount, field: &str) -> Result<(), Refusal> {
 }
 
 /// What a request is called in the hash of its key.
-fn route(kind: FactKind, order: &OrderId) -> String {
+pub(super) fn route(kind: FactKind, order: &OrderId) -> String {
     format!("{}/{order}", kind.as_str())
 }
 
@@ -228,6 +223,9 @@ impl<S: Storage> Core<S> {
     ) -> Result<Decision<FactView>, Refusal> {
         let claim = match self.claim_key(&request.key)? {
             KeyClaim::Mine(claim) => claim,
+            KeyClaim::Done(done) if done.kind == Park::KIND => {
+                return Ok(self.happened_as_parked(request, Lsn(done.lsn)));
+            }
             KeyClaim::Done(done) => return Ok(self.happened_again(request, Lsn(done.lsn))),
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
@@ -331,6 +329,17 @@ impl<S: Storage> Core<S> {
         match fact_view(order, known).filter(|_| known.content == request.key.fingerprint) {
             Some(view) => Decision::made(view, false, lsn),
             None => Decision::refused_behind(Refusal::OtherContent { kind: request.kind }, lsn),
+        }
+    }
+
+    /// The request came as a report before, and was parked then.
+    fn happened_as_parked(&self, request: &Request<'_>, parked: Lsn) -> Decision<FactView> {
+        let Some(order) = self.tables.orders.get(request.order) else {
+            return Refusal::UnknownOrder.into();
+        };
+        match order.life.find(request.kind, request.id.as_str()) {
+            Some(known) => self.known_already(request, &order, known),
+            None => Decision::reused(parked),
         }
     }
 

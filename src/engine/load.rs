@@ -9,7 +9,7 @@ use crate::{
         positions::Movement,
         reservations::Opening,
     },
-    model::{Lsn, ReservationId, sink::SinkState},
+    model::{Lsn, ReservationId, inbound::ParkedEvent, sink::SinkState},
 };
 
 use super::{
@@ -44,6 +44,10 @@ pub(super) fn load(replay: &mut Replay<'_>, key: &[u8], value: &[u8]) -> Result<
         }
         Thing::Letter(sink, name) => {
             replay.set_letter(sink, name, Some(from_archived(value)?));
+            Ok(())
+        }
+        Thing::ParkedEvent(_) => {
+            replay.tables.parked.insert(from_archived::<ParkedEvent>(value)?);
             Ok(())
         }
         Thing::Secret => {

@@ -21,6 +21,9 @@ pub struct Options {
     pub orders_max: u32,
     /// The most pairs of customer and limited SKU. Default: 4,000,000.
     pub customer_limits_max: u32,
+    /// The most reports of partners that wait for their order, or for a person; each has at most 32 KiB.
+    /// Default: 4,096.
+    pub parked_events_max: u32,
     /// The most lines of a cart. Default: 128.
     pub lines_max: u32,
     /// How long a reservation holds where it does not say. Default: 600,000 (ten minutes).
@@ -54,6 +57,7 @@ impl Default for Options {
             keys_max: 8_000_000,
             orders_max: 4_000_000,
             customer_limits_max: 4_000_000,
+            parked_events_max: 4_096,
             lines_max: 128,
             ttl_default_ms: 600_000,
             ttl_max_ms: 86_400_000,

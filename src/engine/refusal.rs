@@ -34,6 +34,9 @@ pub enum Refusal {
     /// There is no such order.
     #[error("there is no such order")]
     UnknownOrder,
+    /// No such report is parked.
+    #[error("no event is parked under this id; it happened, or was discarded")]
+    UnknownParkedEvent,
     /// Too little is available.
     #[error("not enough stock for {} of the lines", lines.len())]
     InsufficientStock {
@@ -122,7 +125,9 @@ impl Refusal {
             Self::UnknownOrder => "unknown_order",
             Self::InsufficientStock { .. } => "insufficient_stock",
             Self::PurchaseLimit { .. } => "purchase_limit",
-            Self::BeyondSold { why: Wrong::UnknownReturn, .. } => "not_found",
+            Self::BeyondSold { why: Wrong::UnknownReturn, .. } | Self::UnknownParkedEvent => {
+                "not_found"
+            }
             Self::WrongState { .. } | Self::BeyondSold { .. } => "wrong_state",
             Self::OtherContent { .. } => "content_mismatch",
             Self::StaleVersion { .. } => "stale_version",

@@ -103,6 +103,15 @@ impl Replay<'_> {
                     return Err(Error::Inconsistent { lsn, what: "an event of an unknown order" });
                 }
             }
+            (Thing::ParkedEvent(_), Effect::Parked(event)) => self.tables.parked.insert(*event),
+            (Thing::ParkedEvent(parked), Effect::Unparked(unparked)) => {
+                if !self.tables.parked.restore_outcome(Lsn(parked), *unparked) {
+                    return Err(Error::Inconsistent {
+                        lsn,
+                        what: "a parked event that is not there",
+                    });
+                }
+            }
             (Thing::Sink(name), effect) => {
                 self.seals.replay(lsn, &thing, &effect);
                 if !self.sinks.contains_key(name) {

@@ -5,9 +5,10 @@ use crate::{
         Lsn, ReservationId, Timestamp, event,
         event::{
             Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened, Operate,
-            Placed, Release, Reserve, Seal, Stock, decode as read,
+            Park, Placed, Release, Reserve, Seal, Stock, Unpark, decode as read,
         },
         fact::{Fact, Units},
+        inbound::ParkedOutcome,
         letter::Letter,
         sink::{Deed, Lane},
     },
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use super::thing::state_of;
 
 /// The names of all kinds.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 16] = [
     "genesis",
     "define",
     "stock",
@@ -31,6 +32,8 @@ pub const KINDS: [&str; 14] = [
     "change",
     "placed",
     "happened",
+    "park",
+    "unpark",
     "seal",
     "acknowledge",
     "operate",
@@ -50,6 +53,8 @@ pub fn name(kind: u8) -> &'static str {
         Change::KIND => "change",
         Placed::KIND => "placed",
         Happened::KIND => "happened",
+        Park::KIND => "park",
+        Unpark::KIND => "unpark",
         Seal::KIND => "seal",
         Acknowledge::KIND => "acknowledge",
         Operate::KIND => "operate",
@@ -139,6 +144,8 @@ pub fn json(record: &Record<'_>, names: &dyn Names) -> Result<Value, String> {
         Change::KIND => owned(record).map(|event| change(event, names)),
         Placed::KIND => owned(record).map(|event| placed(record.lsn, event, names)),
         Happened::KIND => owned(record).map(|event| happened(event, names)),
+        Park::KIND => owned(record).map(park),
+        Unpark::KIND => owned(record).map(unpark),
         Seal::KIND => owned(record).map(seal),
         Acknowledge::KIND => owned(record).map(acknowledge),
         Operate::KIND => owned(record).map(operate),
@@ -334,6 +341,31 @@ fn fact(fact: &Fact, names: &Named<'_>) -> Value {
         }),
         Fact::Note { text } => json!({"text": text}),
     }
+}
+
+fn park(event: Park) -> Value {
+    // Written by this house from what was parsed: it is JSON.
+    let reported = serde_json::from_str::<Value>(&event.event).unwrap_or_default();
+    json!({
+        "order_id": event.order_id,
+        "partner": event.partner,
+        "id": event.id,
+        "event": reported,
+    })
+}
+
+fn unpark(event: Unpark) -> Value {
+    let (outcome, why) = match event.outcome {
+        ParkedOutcome::Applied => ("applied", Value::Null),
+        ParkedOutcome::Refused(why) => ("refused", json!({"code": why.code, "detail": why.detail})),
+        ParkedOutcome::Discarded(reason) => ("discarded", reason.into()),
+    };
+    json!({
+        "order_id": event.order_id,
+        "parked": event.parked,
+        "outcome": outcome,
+        "why": why,
+    })
 }
 
 fn seal(event: Seal) -> Value {

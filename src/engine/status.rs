@@ -38,6 +38,14 @@ pub struct Status {
     pub keys_max: u64,
     /// Orders.
     pub orders: u64,
+    /// Reports of partners that wait for their order.
+    pub parked_events: u64,
+    /// Those that their order would not have: they wait for a person.
+    pub parked_events_refused: u64,
+    /// The most there can be of both.
+    pub parked_events_max: u64,
+    /// Age of the oldest of both, in milliseconds; 0 if there is none.
+    pub parked_events_oldest_age_ms: u64,
     /// Positions.
     pub positions: u64,
     /// Units that reservations took below zero: always 0.
@@ -54,6 +62,8 @@ impl<S: Storage> Engine<S> {
         let core = self.core();
         let tables = &core.tables;
         let stats = core.log.stats();
+        let parked = core.parked_counts();
+        let now_ms = core.now_ms();
         let (mut oversold, mut shortfall) = (0, 0);
         for number in 0..tables.positions.len() {
             let Some(position) = tables.positions.get(number) else { continue };
@@ -78,6 +88,12 @@ impl<S: Storage> Engine<S> {
             keys: tables.keys.len().into(),
             keys_max: core.options.keys_max.into(),
             orders: tables.orders.len().into(),
+            parked_events: parked.waiting,
+            parked_events_refused: parked.refused,
+            parked_events_max: core.options.parked_events_max.into(),
+            parked_events_oldest_age_ms: parked
+                .oldest_at_ms
+                .map_or(0, |at_ms| now_ms.saturating_sub(at_ms)),
             positions: tables.positions.len().into(),
             oversold,
             shortfall,

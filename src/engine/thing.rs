@@ -6,6 +6,7 @@ use crate::{
     model::{
         Lsn, ReservationId,
         event::{ArchivedOrderData, Event, KeyRef, Placed, Reserve},
+        inbound::{ParkedEvent, Unparked},
         letter::Letter,
         life::Step,
         sink::{Deed, Sealed},
@@ -34,6 +35,8 @@ pub(super) enum Thing<'r> {
     Sink(&'r str),
     /// A dead letter: its sink's name and its own.
     Letter(&'r str, &'r str),
+    /// The parked event of a record.
+    ParkedEvent(u64),
 }
 
 /// What a change of stock does to a position's numbers.
@@ -140,6 +143,8 @@ pub(super) enum Effect<'r> {
     Operated(Box<(Deed, String)>),
     /// What a letter is now; `None`: it is gone.
     Letter(Option<Box<Letter>>),
+    Parked(Box<ParkedEvent>),
+    Unparked(Box<Unparked>),
 }
 
 impl Done<'_> {
@@ -177,8 +182,9 @@ pub(super) mod letter {
     pub(in super::super) const ORDER: u8 = b'G';
     pub(in super::super) const SINK: u8 = b'H';
     pub(in super::super) const LETTER: u8 = b'I';
+    pub(in super::super) const PARKED_EVENT: u8 = b'J';
     /// How many there are.
-    pub(in super::super) const COUNT: usize = (LETTER - SECRET) as usize + 1;
+    pub(in super::super) const COUNT: usize = (PARKED_EVENT - SECRET) as usize + 1;
 }
 
 impl<'r> Thing<'r> {
@@ -196,6 +202,7 @@ impl<'r> Thing<'r> {
                 out.extend_from_slice(&customer.to_be_bytes());
                 out.extend_from_slice(&sku.to_be_bytes());
             }
+            Self::ParkedEvent(lsn) => out.extend_from_slice(&lsn.to_be_bytes()),
             Self::Order(text) | Self::Sink(text) => out.extend_from_slice(text.as_bytes()),
             Self::Letter(sink, name) => {
                 out.extend_from_slice(sink.as_bytes());
@@ -217,6 +224,7 @@ impl<'r> Thing<'r> {
             Self::Order(_) => letter::ORDER,
             Self::Sink(_) => letter::SINK,
             Self::Letter(..) => letter::LETTER,
+            Self::ParkedEvent(_) => letter::PARKED_EVENT,
         }
     }
 
@@ -239,6 +247,7 @@ impl<'r> Thing<'r> {
                 let (sink, name) = text()?.split_once('\0')?;
                 Self::Letter(sink, name)
             }
+            letter::PARKED_EVENT => Self::ParkedEvent(u64_at(0)?),
             _ => return None,
         })
     }
@@ -269,6 +278,8 @@ mod tests {
             Thing::Sink("erp"),
             Thing::Letter("erp", "erp-3f9c-000001.1"),
             Thing::Letter("erp-2", "erp-2-3f9c-000001.1"),
+            Thing::ParkedEvent(255),
+            Thing::ParkedEvent(256),
         ];
         assert!(things.is_sorted());
         let keys = things.map(key);

@@ -9,6 +9,7 @@ pub mod limits;
 mod memory;
 pub mod names;
 pub mod orders;
+pub mod parked;
 pub mod positions;
 pub mod reservations;
 pub mod slab;

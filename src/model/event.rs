@@ -26,6 +26,7 @@ use rkyv::{
 use super::{
     Lsn, ORIGIN_FLAG,
     fact::Fact,
+    inbound::ParkedOutcome,
     letter::Letter,
     sink::{Deed, Parking, Sealed},
     worth::Worth,
@@ -113,7 +114,7 @@ macro_rules! events {
 
 events! {
     1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 11 Happened,
-    34 Operate,
+    12 Park, 13 Unpark, 34 Operate,
 }
 impl Event for Reserve<'_> {
     const KIND: u8 = 5;
@@ -412,6 +413,34 @@ pub struct Happened {
     pub worth: Worth,
     /// The number of the order's state after it.
     pub state: u8,
+}
+
+/// A partner's report of an order that is not there yet was put aside, see [`super::inbound`].
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Park {
+    /// The request's key; its fingerprint is the content's.
+    pub key: KeyRef,
+    /// Whose report it is.
+    pub partner: String,
+    /// The order.
+    pub order_id: String,
+    /// The fact's own id.
+    pub id: String,
+    /// The [`OrderEvent`](super::inbound::OrderEvent) as JSON.
+    pub event: String,
+    /// The number of its [`FactKind`](super::fact::FactKind).
+    pub kind: u8,
+}
+
+/// What became of a parked report. Its fact, if it happened, has a record of its own before this one.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct Unpark {
+    /// The position of the record that parked it.
+    pub parked: u64,
+    /// The order.
+    pub order_id: String,
+    /// What became of it.
+    pub outcome: ParkedOutcome,
 }
 
 /// The content of an outbound batch, fixed before its first byte leaves.

@@ -5,6 +5,7 @@ pub mod command;
 pub mod event;
 pub mod fact;
 mod ids;
+pub mod inbound;
 pub mod letter;
 pub mod life;
 pub mod lineage;

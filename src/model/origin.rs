@@ -47,6 +47,16 @@ impl<'a> Origin<'a> {
         valid.then(|| Self { request_id, trace: traceparent.and_then(packed) })
     }
 
+    /// The request's id.
+    pub fn request_id(&self) -> &'a str {
+        self.request_id
+    }
+
+    /// The W3C `traceparent` that came with it.
+    pub fn traceparent(&self) -> Option<String> {
+        self.trace.as_ref().map(unpacked)
+    }
+
     /// The bytes that it takes in a record.
     pub fn bytes(&self) -> usize {
         let trace = self.trace.map_or(0, |trace| trace.len());

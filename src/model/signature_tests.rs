@@ -157,3 +157,43 @@ proptest! {
         prop_assert!(stripe(&a, &body, NOW).is_err() && stripe(&b, &body, NOW).is_err());
     }
 }
+
+/// A comparison of a part would pass for one of the whole.
+#[test]
+fn every_byte_of_a_signature_counts() {
+    let signer = Signer::new(SECRET).unwrap();
+    let signed = signer.sign("m", NOW, b"{}");
+    let code = STANDARD.decode(&signed[3..]).unwrap();
+    assert_eq!(code.len(), 32);
+    for at in 0..code.len() {
+        let mut other = code.clone();
+        other[at] ^= 1;
+        let other = format!("v1,{}", STANDARD.encode(other));
+        assert!(!signer.verify(&other, "m", NOW, b"{}"), "byte {at}");
+    }
+    for cut in 0..code.len() {
+        let short = format!("v1,{}", STANDARD.encode(&code[..cut]));
+        assert!(!signer.verify(&short, "m", NOW, b"{}"), "{cut} bytes");
+    }
+}
+
+#[test]
+fn only_so_many_signatures_of_a_header_are_looked_at() {
+    let signer = Signer::new(SECRET).unwrap();
+    let (good, other) = (signer.sign("m", NOW, b"{}"), signer.sign("m", NOW, b"[]"));
+    let header = |others: usize| [vec![other.as_str(); others], vec![&good]].concat().join(" ");
+    assert!(signer.verify(&header(SIGNATURES_MAX - 1), "m", NOW, b"{}"));
+    assert!(!signer.verify(&header(SIGNATURES_MAX), "m", NOW, b"{}"));
+
+    let mut mac = mac_of(STRIPE.as_bytes()).unwrap();
+    mac.update(format!("{NOW}.{{}}").as_bytes());
+    let code = mac.finalize().into_bytes();
+    let good: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
+    let other = "0".repeat(64);
+    let header = |others: usize| {
+        let others = format!(",v1={other}").repeat(others);
+        format!("t={NOW}{others},v1={good}")
+    };
+    assert_eq!(stripe(&header(SIGNATURES_MAX - 1), b"{}", NOW), Ok(()));
+    assert_eq!(stripe(&header(SIGNATURES_MAX), b"{}", NOW), Err(Unverified::Signature));
+}

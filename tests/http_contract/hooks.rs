@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 
 use crate::support::{Call, Reply, Server};
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER: &str = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn hooked(name: &str, secret: &str, rules: Vec<Rule>) -> Partner {
+pub fn hooked(name: &str, secret: &str, rules: Vec<Rule>) -> Partner {
     let verifier = Verifier::new(Scheme::StandardWebhooks, secret, 300).unwrap();
-    let hook = Hook { verifier, mapping: Mapping(rules) };
+    let hook = Hook { verifier, mapping: Mapping(rules), parks: true };
     Partner { name: name.to_owned(), key: None, hook: Some(hook) }
 }
 
@@ -30,7 +30,7 @@ async fn server_of(partners: Vec<Partner>) -> Server {
     Server::with_partners(Options::default(), Partners::new(partners).unwrap()).await
 }
 
-async fn server() -> Server {
+pub async fn server() -> Server {
     let nobody = Partner { name: "keyless".to_owned(), key: None, hook: None };
     server_of(vec![hooked("wms", SECRET, vec![]), hooked("psp", OTHER, vec![]), nobody]).await
 }
@@ -45,7 +45,7 @@ fn signed_at(s: &Server, id: &str, at_s: u64, body: &str) -> Call {
         .text("application/json", body)
 }
 
-async fn send(s: &Server, id: &str, payload: Value) -> Reply {
+pub async fn send(s: &Server, id: &str, payload: Value) -> Reply {
     signed_at(s, id, now_s(), &payload.to_string()).send().await
 }
 
@@ -59,7 +59,7 @@ pub async fn place(s: &Server, id: &str) {
     s.post("/v1/orders", &format!("place-{id}"), order).await.is(201);
 }
 
-fn shipment(id: &str, quantity: i64) -> Value {
+pub fn shipment(id: &str, quantity: i64) -> Value {
     json!({"type": "shipment", "timestamp": "2026-01-01T00:00:00Z", "data": {"order_id": "O-1",
         "shipment_id": id, "lines": [{"sku": "A", "quantity": quantity}], "carrier": "DHL"}})
 }
@@ -200,10 +200,13 @@ async fn what_is_not_signed_or_not_of_now_is_401_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_done_yet_is_refused_and_done_when_it_comes_again() {
-    let s = server().await;
+async fn a_hook_that_does_not_park_refuses_what_can_not_be_done_yet() {
+    let mut wms = hooked("wms", SECRET, vec![]);
+    wms.hook.as_mut().unwrap().parks = false;
+    let s = server_of(vec![wms]).await;
     let early = send(&s, "msg-1", shipment("S-1", 2)).await;
     early.is_problem(404, "unknown_order");
+    assert_eq!(s.get("/v1/status").await.json["parked_events"], 0);
     place(&s, "O-1").await;
     let later = send(&s, "msg-1", shipment("S-1", 2)).await;
     assert_eq!(later.is(201).header("idempotent-replayed"), None);
@@ -318,4 +321,18 @@ async fn a_repeat_after_a_restart_gets_the_first_answer() {
     assert_eq!(again.is(201).header("idempotent-replayed"), Some("true"));
     assert_eq!(again.json, first.is(201).json);
     send(&s, "msg-1", shipment("S-2", 1)).await.is_problem(422, "idempotency_key_reused");
+}
+
+/// What happened to an order names the request that caused it, whichever way that came.
+#[tokio::test]
+async fn what_a_message_causes_names_its_request() {
+    let s = server().await;
+    place(&s, "O-1").await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let call = signed_at(&s, "msg-1", now_s(), &shipment("S-1", 1).to_string());
+    let call = call.header("X-Request-Id", "req-of-wms").header("traceparent", trace);
+    call.send().await.is(201);
+    let records = s.get("/v1/orders/O-1/trace").await.json["records"].clone();
+    let last = &records[1];
+    assert_eq!((&last["request_id"], &last["traceparent"]), (&json!("req-of-wms"), &json!(trace)));
 }

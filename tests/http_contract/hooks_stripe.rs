@@ -11,6 +11,7 @@ use sha2::Sha256;
 
 use crate::{
     hooks::{now_s, place},
+    parked_events::until_none_waits,
     support::{Reply, Server},
 };
 
@@ -36,7 +37,7 @@ fn mapping() -> Mapping {
 async fn server() -> Server {
     let (name, hook) = (example().name, example().hook.unwrap());
     let verifier = Verifier::new(hook.scheme, SECRET, hook.tolerance_s).unwrap();
-    let hook = Some(Hook { verifier, mapping: hook.mapping() });
+    let hook = Some(Hook { verifier, mapping: hook.mapping(), parks: true });
     let partners = Partners::new(vec![Partner { name, key: None, hook }]).unwrap();
     Server::with_partners(Options::default(), partners).await
 }
@@ -125,10 +126,17 @@ async fn a_refund_is_booked_once_whichever_event_tells_of_it() {
 #[tokio::test]
 async fn a_dispute_is_a_note_on_the_order_of_its_payment() {
     let s = server().await;
-    send(&s, DISPUTE).await.is_problem(404, "unknown_order");
+    let early = send(&s, DISPUTE).await;
+    assert_eq!(
+        (&early.is(202).json["kind"], &early.json["state"]),
+        (&json!("note"), &json!("parked"))
+    );
     place(&s, "pi_3QK2pLAb1Cd2Ef3G0mNb6Kj5").await;
-    let noted = send(&s, DISPUTE).await;
-    assert_eq!(noted.is(201).json["kind"], "note");
+    until_none_waits(&s).await;
+    let order = s.get("/v1/orders/pi_3QK2pLAb1Cd2Ef3G0mNb6Kj5").await.json;
+    assert_eq!(order["events"][0]["kind"], "note", "{order}");
+    let again = send(&s, DISPUTE).await;
+    assert_eq!(again.is(202).json["current_state"], "committed");
     let mapped = mapping().map(&serde_json::from_str(DISPUTE).unwrap()).unwrap();
     assert_eq!(mapped.fields["text"], "disputed: fraudulent, 4488 minor units EUR");
 }

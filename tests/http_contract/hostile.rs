@@ -2,17 +2,25 @@
 
 use std::net::SocketAddr;
 
+use holdfast::{
+    api::{Options, Partners},
+    config,
+    model::signature::Signer,
+};
 use proptest::{
     prelude::*,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::support::{Reply, Server};
+use crate::{
+    hooks::{SECRET, hooked, now_s},
+    support::{Reply, Server},
+};
 
 const CASES: u32 = 1_500;
 
@@ -30,6 +38,10 @@ fn seeds(id: &str) -> Vec<(String, String)> {
     let set = json!({"on_hand": 100, "safety_stock": 1, "backorder_limit": 2,
         "per_customer_limit": 3, "source_version": 9, "as_of_lsn": 64, "allow_shortfall": true});
     let adjust = json!({"sku": "A", "location": "BER", "delta": -3, "reason": "count"});
+    let of_orders = ["F", "G"].into_iter().flat_map(|order| {
+        let facts = facts().into_iter();
+        facts.map(move |(route, body)| (format!("POST /v1/orders/{order}/{route}"), body))
+    });
     [
         ("PUT /v1/stock/A/BER".to_owned(), set),
         ("POST /v1/stock/adjustments".to_owned(), adjust),
@@ -48,8 +60,35 @@ fn seeds(id: &str) -> Vec<(String, String)> {
         ),
     ]
     .into_iter()
+    .chain(of_orders)
     .map(|(line, body)| (line, body.to_string()))
     .collect()
+}
+
+/// What may happen to an order: the last parts of the routes, and a body for each.
+fn facts() -> Vec<(&'static str, Value)> {
+    let line = json!([{"sku": "A", "quantity": 1, "location": "BER"}]);
+    let unplaced = json!([{"sku": "A", "quantity": 1}]);
+    vec![
+        ("shipments", json!({"shipment_id": "S", "lines": line, "carrier": "C", "tracking": "T"})),
+        ("cancellations", json!({"cancellation_id": "C", "lines": line})),
+        ("invoices", json!({"invoice_id": "I", "currency": "EUR", "amount": 10, "tax": 1})),
+        ("settlements", json!({"settlement_id": "P", "currency": "EUR", "amount": 10, "fee": 1})),
+        (
+            "refunds",
+            json!({"refund_id": "R", "currency": "EUR", "amount": 1, "tax": 0, "reason": "x"}),
+        ),
+        ("returns", json!({"return_id": "RT", "lines": unplaced, "restock": true})),
+        ("returns/RT/receipts", json!({"receipt_id": "RC", "lines": line})),
+        ("notes", json!({"note_id": "N", "text": "x"})),
+    ]
+}
+
+/// An order with much to ship, to pay and to send back; another one is never there.
+async fn place(server: &Server) {
+    let order = json!({"order_id": "F", "currency": "EUR",
+        "lines": [{"sku": "A", "quantity": 100_000, "unit_price": 1_000, "unit_cost": 300}]});
+    server.post("/v1/orders", "place", order).await.is(201);
 }
 
 /// A change to a body.
@@ -170,6 +209,7 @@ fn bent_bodies_are_answered_without_a_fault() {
         let server = Server::start().await;
         server.stock("A", 1_000_000).await;
         let id = server.hold("k", "A", 5).await;
+        place(&server).await;
         (server, id)
     });
     let seeds = seeds(&id);
@@ -189,6 +229,73 @@ fn bent_bodies_are_answered_without_a_fault() {
     count += counter.get();
     assert!(count >= CASES);
     runtime.block_on(async { server.get("/readyz").await.is(200).status });
+}
+
+/// Hooks' payloads: in the native form, about an order that is there and one that is not, and a
+/// provider's own.
+fn payloads() -> Vec<(&'static str, String)> {
+    let native = ["F", "G"].into_iter().flat_map(|order| {
+        facts().into_iter().map(move |(route, mut data)| {
+            data["order_id"] = json!(order);
+            if route.ends_with("receipts") {
+                data["return_id"] = json!("RT");
+            }
+            let kind = route.rsplit('/').next().unwrap_or_default().trim_end_matches('s');
+            ("wms", json!({"type": kind, "data": data}).to_string())
+        })
+    });
+    let stock = json!({"sku": "A", "location": "BER", "on_hand": 9, "source_version": 1});
+    let adjust = json!({"sku": "A", "location": "BER", "delta": 1, "reason": "receipt"});
+    let stock = [("stock_set", stock), ("stock_adjustment", adjust), ("ignore", json!({}))];
+    let stock = stock.map(|(kind, data)| ("wms", json!({"type": kind, "data": data}).to_string()));
+    let stripe = [
+        include_str!("../../examples/stripe/charge.succeeded.json"),
+        include_str!("../../examples/stripe/refund.created.json"),
+        include_str!("../../examples/stripe/charge.refunded.json"),
+        include_str!("../../examples/stripe/charge.dispute.created.json"),
+    ];
+    let stripe = stripe.map(|payload| ("mapped", payload.to_owned()));
+    native.chain(stock).chain(stripe).collect()
+}
+
+#[test]
+fn bent_messages_are_answered_without_a_fault() {
+    let text = include_str!("../../examples/stripe.toml");
+    let overrides = config::Overrides::default();
+    let example = config::Config::from_parts("x".as_ref(), text, std::iter::empty(), &overrides);
+    let rules = example.unwrap().partners.remove(0).hook.unwrap().rules;
+    let partners =
+        Partners::new(vec![hooked("wms", SECRET, vec![]), hooked("mapped", SECRET, rules)]);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(async {
+        let server = Server::with_partners(Options::default(), partners.unwrap()).await;
+        server.stock("A", 1_000_000).await;
+        place(&server).await;
+        server
+    });
+    let signer = Signer::new(SECRET).unwrap();
+    let client = std::cell::RefCell::new(Client { address: server.address, stream: None });
+    let strategy = (proptest::sample::select(payloads()), proptest::collection::vec(bend(), 0..4));
+    let (counter, taken) = (std::cell::Cell::new(0_u32), std::cell::RefCell::new([0_u32; 600]));
+    let result = runner().run(&strategy, |((partner, payload), bends)| {
+        counter.set(counter.get() + 1);
+        let (body, id, at) = (bent(&payload, &bends), format!("f{}", counter.get()), now_s());
+        let line = format!("POST /v1/hooks/{partner}");
+        let call = server.call(&line).header("webhook-id", &id);
+        let call = call.header("webhook-timestamp", &at.to_string());
+        let call = call.header("webhook-signature", &signer.sign(&id, at, &body));
+        let head = call.header("Content-Type", "application/json").head(Some(body.len()));
+        let reply = runtime.block_on(client.borrow_mut().send(&head, &body));
+        taken.borrow_mut()[usize::from(reply.status)] += 1;
+        prop_assert_ne!(reply.status, 401, "it is signed");
+        check(&line, &body, &reply)
+    });
+    result.unwrap();
+    // Not all were bent so far that nothing of them was looked at.
+    let taken = taken.into_inner();
+    for status in [200, 201, 202, 400, 409, 422] {
+        assert!(taken[status] > 10, "{status}: {}", taken[status]);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod limits;
 mod operations;
 mod order_events;
 mod orders;
+mod parked_events;
 mod partners;
 mod reservations;
 mod stock;

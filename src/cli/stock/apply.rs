@@ -7,11 +7,14 @@ use holdfast::{
     engine::{Engine, Refusal},
     model::command::ImportStock,
 };
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 
 use super::{
-    super::{Error, Source, ask::server_error, options, runtime},
+    super::{
+        Error, Source,
+        ask::{authorization, server_error},
+        options, runtime,
+    },
     Refused, Tally,
     rows::Rows,
 };
@@ -65,15 +68,6 @@ pub fn over_http<W: Write>(
             tally.refuse(&Refused { line, code: refused.code, detail: refused.detail })?;
         }
     }
-}
-
-/// The header that says who calls.
-fn authorization(api_key: Option<&str>) -> Result<HeaderMap, Error> {
-    let Some(key) = api_key else { return Ok(HeaderMap::new()) };
-    let wrong = |_| Error::Usage("the API key must be visible ASCII".to_owned());
-    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(wrong)?;
-    value.set_sensitive(true);
-    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
 /// The next rows that can be sent; wrong ones are refused on the way.
