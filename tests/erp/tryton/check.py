@@ -149,6 +149,19 @@ class ExactlyOnce(unittest.TestCase):
         self.assertEqual((status, answer['applied'], answer['already']), (200, 2, 2))
         self.assertEqual(position(6), (before[0] + 10, before[1]))
 
+    def test_a_batch_and_its_halves_at_the_same_moment_have_one_effect(self):
+        body = new([line(n, 'receipt', 1) for n in range(50, 90)])
+        half = {**body, 'batch_id': body['batch_id'] + '.a', 'lines': body['lines'][:20]}
+        other = {**body, 'batch_id': body['batch_id'] + '.b', 'lines': body['lines'][20:]}
+        before = ERP.script('dump')
+        with concurrent.futures.ThreadPoolExecutor(9) as pool:
+            answers = list(pool.map(ERP.apply, [half, body, other] * 3))
+        self.assertLessEqual({status for status, _ in answers}, {200, 409}, answers)
+        self.assertEqual(sum(answer['applied'] for _, answer in answers), 40)
+        after = ERP.script('dump')
+        self.assertEqual(
+            (after['lines'], after['moves']), (before['lines'] + 40, before['moves'] + 40))
+
     def test_an_id_never_means_two_things(self):
         body = new([line(7, 'receipt', 10)])
         self.assertEqual(ERP.apply(body)[0], 200)

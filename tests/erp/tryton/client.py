@@ -35,7 +35,13 @@ class Erp:
             return e.code, json.loads(e.read())
 
     def apply(self, body, partial=False):
-        return self.call('batches' + ('?partial=true' if partial else ''), body)
+        "What a batch comes to: while the database is busy it is sent again, as Holdfast does."
+        until = time.monotonic() + TIMEOUT_S
+        while True:
+            status, answer = self.call('batches' + ('?partial=true' if partial else ''), body)
+            if status != 503 or time.monotonic() > until:
+                return status, answer
+            time.sleep(0.2)
 
     def stock(self):
         "Every position that the module tells, page by page."

@@ -100,11 +100,7 @@ class Line(Received):
             ]
         cls._sql_indexes.update({
                 Index(t, (t.batch, Index.Equality())),
-                Index(
-                    t,
-                    (t.product, Index.Range()),
-                    (t.location, Index.Range()),
-                    where=t.movement.in_(sorted(COMMITS))),
+                Index(t, (t.product, Index.Range())),
                 })
 
 

@@ -35,7 +35,8 @@ class Position(ModelSQL, ModelView):
         return flows.select(
             id_.as_('id'), *stamps, flows.product, flows.location,
             Sum(flows.on_hand).as_('on_hand'),
-            Sum(flows.committed).as_('committed'),
+            # PostgreSQL adds up to a decimal number.
+            Cast(Sum(flows.committed), 'BIGINT').as_('committed'),
             group_by=[flows.product, flows.location])
 
 
