@@ -20,7 +20,10 @@ use crate::{
     wal::Record,
 };
 
-use super::thing::{Done, Effect, Opened, Sealed, Shift, Thing, Turned, state_of};
+use super::{
+    seals::SealEntry,
+    thing::{Done, Effect, Opened, Sealed, Shift, Thing, Turned, state_of},
+};
 
 /// Reads records' effects; knows which SKU a position is of.
 pub(super) struct Effects<'a> {
@@ -422,15 +425,24 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
             chain: event.chain,
             parking: event::to_owned::<Parking>(&event.parking),
         };
+        let entry = SealEntry {
+            covers: sealed.covers_lsn,
+            lsn: sealed.lsn,
+            acknowledged: None,
+            released: sealed.parking.released_of_before(event.first_lsn.to_native()).to_vec(),
+        };
+        let seal = Thing::Seal(sealed.number, event.sink.as_str());
         (self.emit)(Thing::Sink(event.sink.as_str()), Effect::Sealed(Box::new(sealed)));
+        (self.emit)(seal, Effect::Indexed(entry));
         Ok(())
     }
 
     fn acknowledge(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Acknowledge>(self.record)?;
-        let effect =
-            Effect::Acknowledged { number: event.number.to_native(), refused: event.refused };
-        (self.emit)(Thing::Sink(event.sink.as_str()), effect);
+        let (sink, number) = (event.sink.as_str(), event.number.to_native());
+        let effect = Effect::Acknowledged { number, refused: event.refused };
+        (self.emit)(Thing::Sink(sink), effect);
+        (self.emit)(Thing::Seal(number, sink), Effect::Answered { lsn: self.record.lsn.0 });
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use super::{
     Error,
     codec::{self, Count, Input, Reservation},
     replay::apply_sink,
+    seals::{Remembered, SealEntry},
     thing::{Done, Effect, Sealed, Shift, Thing, Turned, letter, made_by},
 };
 
@@ -66,13 +67,16 @@ pub(super) enum Op {
     Acknowledge,
     /// Something happens to an order.
     Happen,
+    /// What became of a seal's batch is known.
+    Answer,
 }
 
 impl Op {
     /// The one of a number.
     pub(super) fn of(number: u8) -> Option<Self> {
-        use Op::{Acknowledge, Give, Happen, Seal, Set, Shift, Take, Turn};
-        [Set, Turn, Take, Give, Shift, Seal, Acknowledge, Happen].get(usize::from(number)).copied()
+        use Op::{Acknowledge, Answer, Give, Happen, Seal, Set, Shift, Take, Turn};
+        let all = [Set, Turn, Take, Give, Shift, Seal, Acknowledge, Happen, Answer];
+        all.get(usize::from(number)).copied()
     }
 
     /// Whether what it says is the value where there was none before.
@@ -126,6 +130,7 @@ pub(super) fn put_effect(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
         Effect::Opened(opened) => Reservation::of(opened).put(out),
         Effect::Done(done) => done.put(out),
         Effect::Secret(secret) => put_words(out, &secret),
+        Effect::Indexed(entry) => entry.put(out),
         Effect::SkuLimit(limit) => put_words(out, &[limit.map_or(0, |l| u64::from(l) + 1)]),
         Effect::Defined { sku, location, sku_number } => {
             let (sku, location) = (sku.to_owned(), location.to_owned());
@@ -170,6 +175,10 @@ fn put_change(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
         Effect::Happened(step) => {
             put_archived(&*step, out);
             Op::Happen
+        }
+        Effect::Answered { lsn } => {
+            put_words(out, &[lsn]);
+            Op::Answer
         }
         _ => unreachable!("what sets a value is written by `put_effect`"),
     }
@@ -228,6 +237,7 @@ impl Value {
             Op::Seal => sink(self.get(), sealed(effect), &mut next)?,
             Op::Acknowledge => sink(self.get(), acknowledged(effect), &mut next)?,
             Op::Happen => happen(self.get(), effect, &mut next)?,
+            Op::Answer => answer(self.get(), effect, &mut next)?,
         }
         // Nothing is no value: units of a count that was forgotten go nowhere.
         if !next.is_empty() {
@@ -304,6 +314,15 @@ fn sink(value: Option<&[u8]>, effect: Option<Effect<'_>>, next: &mut Vec<u8>) ->
     Ok(())
 }
 
+/// A seal that was forgotten stays so.
+fn answer(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
+    let Some(value) = value else { return Ok(()) };
+    let mut seal = SealEntry::read(value).ok_or_else(undecodable)?;
+    seal.acknowledged = Some(Input(effect).word().ok_or_else(undecodable)?);
+    seal.put(next);
+    Ok(())
+}
+
 impl PositionValue {
     pub(super) fn shift(&mut self, shift: &Shift) {
         self.available += shift.available;
@@ -328,6 +347,8 @@ pub(super) struct Now<F> {
     pub(super) limit_period_ms: u64,
     /// Whether the table has a reservation yet.
     pub(super) known: F,
+    /// Which seals are remembered.
+    pub(super) seals: Remembered,
 }
 
 impl<F: Fn(ReservationId) -> bool> Now<F> {
@@ -344,6 +365,7 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
                 let age_ms = self.now_ms.saturating_sub(count.from_ms);
                 Ok(count.taken == 0 || age_ms >= self.limit_period_ms)
             }
+            Some(&letter::SEAL) => self.is_seal_over(key, value).ok_or_else(undecodable),
             _ => Ok(false),
         }
     }
@@ -356,6 +378,11 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
         Some(until_ms <= self.now_ms && !(self.known)(id))
     }
 
+    fn is_seal_over(&self, key: &[u8], value: &[u8]) -> Option<bool> {
+        let Thing::Seal(number, sink) = Thing::of_key(key)? else { return None };
+        Some(self.seals.has_forgotten(sink, number, &SealEntry::read(value)?))
+    }
+
     fn is_key_over(&self, value: &[u8]) -> Option<bool> {
         let done = Done::read(value, [0; 2])?;
         let made = made_by(done.kind, done.lsn, done.slot);
@@ -366,6 +393,7 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::seals::Seals;
 
     fn key(thing: Thing<'_>) -> Vec<u8> {
         let mut key = Vec::new();
@@ -407,6 +435,26 @@ mod tests {
     }
 
     #[test]
+    fn a_seal_is_told_what_became_of_it_and_goes_once_it_is_forgotten() {
+        let entry = SealEntry { covers: 64, lsn: 80, acknowledged: None, released: vec![8] };
+        let (mut sealed, mut answered) = (Vec::new(), Vec::new());
+        let set = put_effect(Effect::Indexed(entry.clone()), &mut sealed);
+        let answer = put_effect(Effect::Answered { lsn: 96 }, &mut answered);
+        let (key, mut value) = (key(Thing::Seal(3, "books")), Value::default());
+        value.apply(&key, (answer, &answered), 100).unwrap();
+        assert_eq!(value.get(), None, "a seal that was forgotten stays so");
+        value.apply(&key, (set, &sealed), 100).unwrap();
+        value.apply(&key, (answer, &answered), 100).unwrap();
+        let told = SealEntry { acknowledged: Some(96), ..entry };
+        assert_eq!(value.get().and_then(SealEntry::read), Some(told));
+        for (oldest, over) in [(80, false), (81, true)] {
+            let seals = Seals::default().remembered(Lsn(oldest));
+            let now = Now { now_ms: 0, limit_period_ms: 0, known: |_| true, seals };
+            assert_eq!(now.is_over(&key, value.get().unwrap()).unwrap(), over);
+        }
+    }
+
+    #[test]
     fn an_effect_on_nothing_is_refused_where_something_must_be() {
         let mut bytes = Vec::new();
         Shift::default().put(&mut bytes);
@@ -417,9 +465,9 @@ mod tests {
 
     #[test]
     fn numbers_of_changes_are_those_that_are_written() {
-        for number in 0..8 {
+        for number in 0..9 {
             assert_eq!(Op::of(number).map(|op| op as u8), Some(number));
         }
-        assert_eq!(Op::of(8), None);
+        assert_eq!(Op::of(9), None);
     }
 }

@@ -103,7 +103,6 @@ impl Replay<'_> {
                 }
             }
             (Thing::Sink(name), effect) => {
-                self.seals.replay(lsn, &thing, &effect);
                 if !self.sinks.contains_key(name) {
                     self.sinks.insert(name.to_owned(), SinkState::default());
                 }
@@ -111,6 +110,7 @@ impl Replay<'_> {
                     apply_sink(sink, &effect);
                 }
             }
+            (Thing::Seal(number, sink), effect) => self.seals.replay((sink, number), &effect),
             _ => return Err(Error::Inconsistent { lsn, what: "an effect on something else" }),
         }
         Ok(())

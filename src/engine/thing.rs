@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+use super::seals::SealEntry;
+
 /// What an effect is about. The order is that of checkpoints; positions come before what names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Thing<'r> {
@@ -33,6 +35,8 @@ pub(super) enum Thing<'r> {
     Order(&'r str),
     /// A sink.
     Sink(&'r str),
+    /// A sink's seal, by its number: what the index of seals keeps of it.
+    Seal(u64, &'r str),
 }
 
 /// What a change of stock does to a position's numbers.
@@ -128,6 +132,8 @@ pub(super) enum Effect<'r> {
     Happened(Box<Step>),
     Sealed(Box<Sealed>),
     Acknowledged { number: u64, refused: bool },
+    Indexed(SealEntry),
+    Answered { lsn: u64 },
 }
 
 impl Done<'_> {
@@ -164,8 +170,9 @@ pub(super) mod letter {
     pub(in super::super) const CUSTOMER_LIMIT: u8 = b'F';
     pub(in super::super) const ORDER: u8 = b'G';
     pub(in super::super) const SINK: u8 = b'H';
+    pub(in super::super) const SEAL: u8 = b'I';
     /// How many there are.
-    pub(in super::super) const COUNT: usize = (SINK - SECRET) as usize + 1;
+    pub(in super::super) const COUNT: usize = (SEAL - SECRET) as usize + 1;
 }
 
 impl<'r> Thing<'r> {
@@ -184,6 +191,10 @@ impl<'r> Thing<'r> {
                 out.extend_from_slice(&sku.to_be_bytes());
             }
             Self::Order(text) | Self::Sink(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Seal(number, sink) => {
+                out.extend_from_slice(&number.to_be_bytes());
+                out.extend_from_slice(sink.as_bytes());
+            }
         }
     }
 
@@ -198,6 +209,7 @@ impl<'r> Thing<'r> {
             Self::CustomerLimit(..) => letter::CUSTOMER_LIMIT,
             Self::Order(_) => letter::ORDER,
             Self::Sink(_) => letter::SINK,
+            Self::Seal(..) => letter::SEAL,
         }
     }
 
@@ -216,6 +228,7 @@ impl<'r> Thing<'r> {
             letter::CUSTOMER_LIMIT => Self::CustomerLimit(u64_at(0)?, u32_at(8)?),
             letter::ORDER => Self::Order(text()?),
             letter::SINK => Self::Sink(text()?),
+            letter::SEAL => Self::Seal(u64_at(0)?, str::from_utf8(rest.get(8..)?).ok()?),
             _ => return None,
         })
     }
@@ -244,6 +257,9 @@ mod tests {
             Thing::CustomerLimit(1, 2),
             Thing::Order("O-1"),
             Thing::Sink("erp"),
+            Thing::Seal(1, "erp"),
+            Thing::Seal(1, "tax"),
+            Thing::Seal(256, "erp"),
         ];
         assert!(things.is_sorted());
         let keys = things.map(key);

@@ -228,10 +228,10 @@ impl<S: Storage> Worker<S> {
         };
         let appended = seal::append_seal(self.engine.log(), &seal, &self.progress)?;
         let Some(seal_lsn) = appended else { return Ok(()) };
+        self.engine.sealed(&seal, seal_lsn);
         let oldest = span.map_or(sealed_at, |span| Timestamp::from_millis(span.first_time_ms));
         let body = seal.body.into();
         let batch = Batch { id, number, seal_lsn, first_lsn, oldest, events, body };
-        self.engine.sealed(&self.config.name, number, self.position, seal_lsn);
         self.progress.sealed(&batch, self.position, rendered.chain, seal.parking);
         self.progress.count_overflows(self.window.overflows());
         self.window.turn();

@@ -91,6 +91,11 @@ impl Parking {
     pub fn is_empty(&self) -> bool {
         self.parked.is_empty() && self.released.is_empty()
     }
+
+    /// What it released of earlier windows; its own begins at a position.
+    pub fn released_of_before(&self, first_lsn: u64) -> &[u64] {
+        &self.released[..self.released.partition_point(|lsn| *lsn < first_lsn)]
+    }
 }
 
 /// A parked record as an operator sees it.
