@@ -200,16 +200,26 @@ pub(super) struct Value {
     bytes: AlignedVec<16>,
     there: bool,
     next: Vec<u8>,
+    /// An order to which something happened: taken out of `bytes` once, and put back when another asks,
+    /// however many events it has.
+    order: Option<OrderValue>,
 }
 
 impl Value {
     /// Begins anew, with nothing.
     pub(super) fn clear(&mut self) {
         self.there = false;
+        self.order = None;
     }
 
     /// What has come of it, if anything has.
-    pub(super) fn get(&self) -> Option<&[u8]> {
+    pub(super) fn get(&mut self) -> Option<&[u8]> {
+        if let Some(order) = self.order.take() {
+            self.next.clear();
+            put_archived(&order, &mut self.next);
+            self.bytes.clear();
+            self.bytes.extend_from_slice(&self.next);
+        }
         self.there.then_some(&*self.bytes)
     }
 
@@ -236,7 +246,10 @@ impl Value {
             Op::Shift => shift(self.get(), effect, &mut next)?,
             Op::Seal => sink(self.get(), sealed(effect), &mut next)?,
             Op::Acknowledge => sink(self.get(), acknowledged(effect), &mut next)?,
-            Op::Happen => happen(self.get(), effect, &mut next)?,
+            Op::Happen => {
+                self.next = next;
+                return self.happen(effect);
+            }
             Op::Answer => answer(self.get(), effect, &mut next)?,
         }
         // Nothing is no value: units of a count that was forgotten go nowhere.
@@ -246,21 +259,24 @@ impl Value {
         self.next = next;
         Ok(())
     }
+
+    fn happen(&mut self, effect: &[u8]) -> Result<(), Error> {
+        if self.order.is_none() {
+            self.order = Some(from_archived::<OrderValue>(there(self.get())?)?);
+        }
+        let Step { fact, known } = from_archived::<Step>(effect)?;
+        if let Some(order) = &mut self.order {
+            order.last = known.lsn;
+            order.life.add(&order.data, &fact, known);
+        }
+        Ok(())
+    }
 }
 
 /// The value that an effect presupposes.
 fn there(value: Option<&[u8]>) -> Result<&[u8], Error> {
     let what = "an effect on a thing that is not there";
     value.ok_or(Error::Inconsistent { lsn: Lsn(0), what })
-}
-
-fn happen(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
-    let mut order = from_archived::<OrderValue>(there(value)?)?;
-    let Step { fact, known } = from_archived::<Step>(effect)?;
-    order.last = known.lsn;
-    order.life.add(&order.data, &fact, known);
-    put_archived(&order, next);
-    Ok(())
 }
 
 fn turn(value: Option<&[u8]>, key: &[u8], effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
@@ -393,7 +409,10 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::seals::Seals;
+    use crate::{
+        engine::seals::Seals,
+        model::{event::Line, fact::Fact, life::Known},
+    };
 
     fn key(thing: Thing<'_>) -> Vec<u8> {
         let mut key = Vec::new();
@@ -432,6 +451,54 @@ mod tests {
         assert_eq!(count(&[taken(5, 8), taken(104, 16), given(8)]), Some(one));
         let next = Count { from_ms: 105, lsn: 16, taken: 2 };
         assert_eq!(count(&[taken(5, 8), taken(105, 16), given(8)]), Some(next));
+    }
+
+    fn sale() -> OrderData {
+        OrderData {
+            shipping: 490,
+            shipping_tax: 78,
+            promised_ship_at_ms: 0,
+            committed_at_ms: 1,
+            order_id: "O-1".into(),
+            customer: String::new(),
+            prices: Vec::new(),
+            allocations: vec![Line { position: 1, quantity: 2, limited: false }],
+            currency: *b"EUR",
+            net: false,
+            priority: 1,
+        }
+    }
+
+    /// However the events on an order are cut into runs, what becomes of it is the same.
+    #[test]
+    fn the_events_of_an_order_are_gathered() {
+        let placed =
+            OrderValue { data: sale(), reservations: vec![(8, 1)], life: Life::default(), last: 8 };
+        let (mut set, key) = (Vec::new(), key(Thing::Order("O-1")));
+        put_archived(&placed, &mut set);
+        let mut expected = placed;
+        let (mut at_once, mut one_by_one) = (Value::default(), Value::default());
+        at_once.apply(&key, (Op::Set, &set), 0).unwrap();
+        one_by_one.apply(&key, (Op::Set, &set), 0).unwrap();
+        for n in 1..=20_u64 {
+            let fact = Fact::Settlement { amount: 10, fee: 1 };
+            let (kind, id) = (fact.kind() as u8, format!("PAY-{n}"));
+            let known = Known { lsn: 8 + 8 * n, content: n, at_ms: n, id, kind, state: 1 };
+            expected.last = known.lsn;
+            expected.life.add(&expected.data, &fact, known.clone());
+            let mut bytes = Vec::new();
+            let op = put_effect(Effect::Happened(Box::new(Step { fact, known })), &mut bytes);
+            let mut aligned = AlignedVec::<16>::new();
+            aligned.extend_from_slice(&bytes);
+            at_once.apply(&key, (op, &aligned), 0).unwrap();
+            one_by_one.apply(&key, (op, &aligned), 0).unwrap();
+            let so_far = from_archived::<OrderValue>(one_by_one.get().unwrap()).unwrap();
+            assert_eq!(so_far, expected);
+        }
+        assert_eq!(at_once.get(), one_by_one.get());
+        assert!(at_once.get().is_some());
+        at_once.clear();
+        assert_eq!(at_once.get(), None, "the next thing begins with nothing");
     }
 
     #[test]
