@@ -36,8 +36,10 @@ pub struct Status {
     pub keys: u64,
     /// The most there can be.
     pub keys_max: u64,
-    /// Orders.
+    /// Orders; none is ever forgotten.
     pub orders: u64,
+    /// The most there can be.
+    pub orders_max: u64,
     /// Positions.
     pub positions: u64,
     /// Units that reservations took below zero: always 0.
@@ -78,6 +80,7 @@ impl<S: Storage> Engine<S> {
             keys: tables.keys.len().into(),
             keys_max: core.options.keys_max.into(),
             orders: tables.orders.len().into(),
+            orders_max: core.options.orders_max.into(),
             positions: tables.positions.len().into(),
             oversold,
             shortfall,
