@@ -1,6 +1,7 @@
 //! How many orders a second live their whole life: placed in one step, billed, shipped, paid. Four
 //! records an order, each decided by itself, durable in groups. Then how long the trace of one of them
-//! takes, and how many of their records a second become balanced postings.
+//! takes, how many of their records a second become balanced postings, and how long the first checkpoint
+//! of all of them takes.
 //!
 //! `cargo bench --bench orders -- [--orders N] [--threads N] [--skus N] [--ack disk|memory] [--data DIR]`
 
@@ -147,6 +148,7 @@ fn main() {
     println!("log bytes {:.0} an order", bytes as f64 / args.orders as f64);
     trace(&engine, &args);
     post(&engine);
+    checkpoint(&engine, &args);
 }
 
 /// The time that a trace takes, of orders all over the log.
@@ -178,4 +180,13 @@ fn post(engine: &Engine) {
     }
     let rate = events as f64 / began.elapsed().as_secs_f64();
     println!("booked    {rate:.0} events a second, {postings} postings");
+}
+
+/// Folds all of the log into the first checkpoint.
+fn checkpoint(engine: &Engine, args: &Args) {
+    let began = Instant::now();
+    engine.checkpoint().expect("a checkpoint");
+    let elapsed = began.elapsed();
+    let each = elapsed.as_nanos() as f64 / args.orders as f64;
+    println!("checkpoint {:.2} s, {each:.0} ns an order", elapsed.as_secs_f64());
 }

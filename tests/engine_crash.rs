@@ -116,7 +116,7 @@ fn decide(engine: &SimEngine, key: &str, act: &Act) -> Decided {
         Act::Commit(of, commit) => Decided::Reservation(engine.commit(key, *of, commit)),
         Act::Release(of, release) => Decided::Reservation(engine.release(key, *of, release)),
         Act::Extend(of, extend) => Decided::Reservation(engine.extend(key, *of, extend)),
-        Act::Change(of, change) => Decided::Reservation(engine.change_lines(*of, change)),
+        Act::Change(of, change) => Decided::Reservation(engine.change_lines(*of, change, None)),
         Act::Place(order) => Decided::Order(engine.place_order(key, order)),
         Act::Adjust(adjust) => Decided::Position(engine.adjust_stock(key, adjust)),
         Act::Ask(of, asked) => Decided::Fact(asked.decide(engine, key, of)),

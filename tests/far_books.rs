@@ -7,16 +7,15 @@ mod far_common;
 use std::path::Path;
 
 use cli::{holdfast, run};
-use far_common::{PATIENCE, Partners, Shop, options, order, order_id, until};
+use far_common::{
+    PATIENCE, Partners, Shop, amount, euro, invoice, options, order, order_id, settle, until,
+};
 use holdfast::{
     delivery::Handle,
     engine::{Engine, Key},
     model::{
-        Amount, Currency, IdempotencyKey, Lsn, Quantity,
-        command::{
-            AuthorizeReturn, Cancel, Invoice, ReceiveReturn, Refund, ReturnLine, Settle, Ship,
-            ShipLine,
-        },
+        IdempotencyKey, Lsn, Quantity,
+        command::{AuthorizeReturn, Cancel, ReceiveReturn, Refund, ReturnLine, Ship, ShipLine},
         event::{self, Event, Seal},
         posting::Recognition,
         sink::{Release, SinkView},
@@ -28,14 +27,6 @@ use holdfast::{
 
 const SKUS: u64 = 8;
 
-fn amount(minor: i128) -> Amount {
-    Amount::new(i64::try_from(minor).unwrap()).unwrap()
-}
-
-fn euro() -> Currency {
-    Currency::new("EUR").unwrap()
-}
-
 /// Lets something happen to order number `n`.
 macro_rules! happens {
     ($engine:expr, $n:expr, $id:expr, $what:ident, $event:expr) => {{
@@ -46,25 +37,11 @@ macro_rules! happens {
     }};
 }
 
-fn settle<S: Storage>(engine: &Engine<S>, n: u64, minor: i128) {
-    let (amount, fee) = (amount(minor), amount(minor / 30));
-    let settlement_id = format!("PAY-{n}").parse().unwrap();
-    let event = Settle { settlement_id, currency: euro(), amount, fee };
-    happens!(engine, n, "pay", settle_order, event);
-}
-
 fn refund<S: Storage>(engine: &Engine<S>, n: u64, minor: i128, tax: i128) {
     let refund_id = format!("BACK-{n}").parse().unwrap();
     let (amount, tax) = (amount(minor), amount(tax));
     let event = Refund { refund_id, currency: euro(), amount, tax, reason: None };
     happens!(engine, n, "back", refund, event);
-}
-
-fn invoice<S: Storage>(engine: &Engine<S>, n: u64) {
-    let view = engine.settle_blocking(engine.order(&order_id(n))).unwrap().value;
-    let invoice_id = format!("INV-{n}").parse().unwrap();
-    let (amount, tax) = (amount(view.total.into()), amount(view.total_tax.into()));
-    happens!(engine, n, "bill", invoice, Invoice { invoice_id, currency: euro(), amount, tax });
 }
 
 fn deliver<S: Storage>(engine: &Engine<S>, partners: &Partners, when: Recognition) -> Handle {

@@ -4,13 +4,15 @@ mod far_common;
 
 use std::time::{Duration, Instant};
 
-use far_common::{PATIENCE, Partners, Shop, options, order_id, until};
+use far_common::{PATIENCE, Partners, Shop, invoice, options, order_id, settle, until};
 use holdfast::{
-    engine::{Engine, Key},
+    engine::{Engine, Key, Refusal},
     model::{
         command::Note,
-        lineage::{BatchState, TraceBatch, TraceView},
+        lineage::{BatchState, TraceBatch, TraceParked, TraceRecord, TraceView},
+        posting::Recognition,
     },
+    sinks,
     wal::{Storage, sim::SimStorage},
 };
 
@@ -72,6 +74,112 @@ async fn each_record_names_the_batches_that_carried_it_also_after_restarts() {
     opened_again(false);
 }
 
+/// The index of seals comes from the checkpoint. What lies before it in the log is not read: there, a
+/// record is damaged, which whoever reads it would see.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_knows_the_batches_of_before_its_checkpoint_without_reading_the_log_there() {
+    let storage = SimStorage::new();
+    let mut shop = Shop::open(Engine::open_on(storage.clone(), options()).unwrap(), 5);
+    let partners = Partners::start().await;
+    let handle = partners.deliver(&shop.engine);
+    for n in 1..=3 {
+        shop.sell(n).unwrap();
+        handle.drain(PATIENCE).await.unwrap();
+    }
+    handle.shutdown(PATIENCE).await.unwrap();
+    let told: Vec<_> = (1..=3).map(|n| batches(&shop.engine, n)).collect();
+    let damaged = trace(&shop.engine, 2).records[0].lsn.0;
+    shop.engine.checkpoint().unwrap();
+    shop.engine.close().unwrap();
+    drop(shop);
+    let segment_bytes = options().wal.segment_bytes;
+    let segment = format!("{:016x}.log", damaged / segment_bytes);
+    storage.flip(&segment, damaged % segment_bytes + 40, 1);
+
+    let engine = Engine::open_on(storage, options()).unwrap();
+    let lost = engine.settle_blocking(engine.trace(&order_id(2))).unwrap_err();
+    assert!(matches!(lost, Refusal::Archived { .. }), "{lost}");
+    assert_eq!(told[0].len(), 2);
+    assert_eq!(batches(&engine, 1), told[0]);
+    assert_eq!(batches(&engine, 3), told[2]);
+    engine.close().unwrap();
+}
+
+/// The record of order `n` of a kind.
+fn record<S: Storage>(engine: &Engine<S>, n: u64, kind: &str) -> TraceRecord {
+    let records = trace(engine, n).records;
+    records.into_iter().find(|record| record.kind == kind).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_waited_names_who_parked_it_who_released_it_and_the_batch_of_that() {
+    let storage = SimStorage::new();
+    let mut shop = Shop::open(Engine::open_on(storage.clone(), options()).unwrap(), 5);
+    let partners = Partners::start().await;
+    let deliver = |engine: &Engine<SimStorage>| {
+        let mut configs = partners.configs();
+        configs.iter_mut().for_each(|config| config.recognition = Recognition::Invoice);
+        sinks::start(engine, configs, &tokio::runtime::Handle::current()).unwrap()
+    };
+    (1..=3).for_each(|n| shop.sell(n).unwrap());
+    // The entry of the two invoices spans a settlement and an order, which are none of its records.
+    invoice(&shop.engine, 2);
+    settle(&shop.engine, 1, 90);
+    shop.sell(4).unwrap();
+    invoice(&shop.engine, 3);
+    let handle = deliver(&shop.engine);
+    handle.drain(PATIENCE).await.unwrap();
+    let waiting = record(&shop.engine, 1, "settlement");
+    assert_eq!(waiting.batches, []);
+    let sold = batches(&shop.engine, 4);
+    assert_eq!(sold.iter().map(|batch| batch.sink.as_str()).collect::<Vec<_>>(), ["erp"]);
+    let by_invoices = record(&shop.engine, 2, "invoice").batches.remove(0);
+    let TraceParked { sink, window, seal_lsn, parked_at, .. } = waiting.parked[0].clone();
+    assert_eq!((sink.as_str(), window, seal_lsn), ("books", 1, by_invoices.seal_lsn));
+    assert_eq!(parked_at, by_invoices.sealed_at);
+    assert_eq!(waiting.parked[0].released_at, None);
+    assert_eq!(record(&shop.engine, 2, "invoice").parked, []);
+
+    // Parked before a checkpoint, released behind it.
+    handle.shutdown(PATIENCE).await.unwrap();
+    shop.engine.checkpoint().unwrap();
+    shop.engine.close().unwrap();
+    drop(shop);
+    let engine = Engine::open_on(storage.clone(), options()).unwrap();
+    assert_eq!(record(&engine, 1, "settlement").parked, waiting.parked);
+    let handle = deliver(&engine);
+    invoice(&engine, 1);
+    handle.drain(PATIENCE).await.unwrap();
+    let delivered = [("books", BatchState::Delivered)];
+    until("delivered", || states(&record(&engine, 1, "settlement").batches) == delivered).await;
+    let released = record(&engine, 1, "settlement");
+    let batch = released.batches[0].clone();
+    assert_eq!(batch.attempts, Some(1));
+    let by_invoice = record(&engine, 1, "invoice").batches.remove(0);
+    assert_eq!((&batch.batch_id, batch.seal_lsn), (&by_invoice.batch_id, by_invoice.seal_lsn));
+    let parked = TraceParked {
+        released_window: Some(2),
+        released_seal_lsn: Some(batch.seal_lsn),
+        released_at: Some(batch.sealed_at),
+        ..waiting.parked[0].clone()
+    };
+    assert_eq!(released.parked, [parked]);
+
+    handle.shutdown(PATIENCE).await.unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    // From the log's tail, then from a checkpoint.
+    for checkpoint in [true, false] {
+        let engine = Engine::open_on(storage.clone(), options()).unwrap();
+        let again = record(&engine, 1, "settlement");
+        assert_eq!((again.parked, again.batches), (released.parked.clone(), vec![batch.clone()]));
+        if checkpoint {
+            engine.checkpoint().unwrap();
+        }
+        engine.close().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_sealed_until_the_partner_has_answered_and_refused_if_it_says_so() {
     let mut shop = Shop::open(Engine::open_on(SimStorage::new(), options()).unwrap(), 5);
@@ -86,6 +194,7 @@ async fn a_batch_is_sealed_until_the_partner_has_answered_and_refused_if_it_says
     let told = batches(&shop.engine, 1);
     assert_eq!((told[0].status, told[1].attempts), (Some(422), None));
     assert_eq!(told[1].answered_at, None);
+    until("tried again", || handle.snapshot().iter().any(|sink| sink.retries > 0)).await;
     partners.erp.behave(|b| b.outage = false);
     until("delivered", || batches(&shop.engine, 1)[1].state == BatchState::Delivered).await;
     assert!(batches(&shop.engine, 1)[1].attempts > Some(1));

@@ -10,7 +10,7 @@ use super::{
     answer::{self, Effect},
     partners::Caller,
     problem::Problem,
-    request::Json,
+    request::{Json, Names},
 };
 use crate::{
     engine::{Answer, Key},
@@ -55,6 +55,7 @@ pub(super) struct BatchResult {
 pub(super) async fn reserve(
     extract::State(state): extract::State<State>,
     caller: Caller,
+    names: Names,
     Json(batch): Json<Batch>,
 ) -> Result<Response, Problem> {
     let limit = state.options().batch_max;
@@ -64,7 +65,8 @@ pub(super) async fn reserve(
     let engine = state.engine()?;
     let decide = |cart: BatchReserve| {
         let (key, reserve) = cart.into_parts();
-        engine.reserve(Key::new(caller.name(), &key), &reserve)
+        let key = Key { origin: names.origin_of_many(), ..Key::new(caller.name(), &key) };
+        engine.reserve(key, &reserve)
     };
     let decisions: Vec<_> = batch.reservations.into_iter().map(decide).collect();
     let deadline = answer::deadline(&state);

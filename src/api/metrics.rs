@@ -59,6 +59,7 @@ fn expose_status(status: &Status, text: &mut Exposition) {
         ("holdfast_idempotency_keys", "Keys kept.", status.keys),
         ("holdfast_idempotency_keys_max", "Keys that fit.", status.keys_max),
         ("holdfast_orders", "Orders kept.", status.orders),
+        ("holdfast_orders_max", "Orders that fit.", status.orders_max),
         ("holdfast_positions", "Positions known.", status.positions),
         ("holdfast_parked_events", "Reports that wait for their order.", status.parked_events),
         (

@@ -1,7 +1,7 @@
 //! What handlers take from a request: the body, the idempotency key, ids in the path, parameters of
 //! the query. Each refuses what is wrong with a problem that names it.
 
-use std::{collections::HashSet, str::FromStr, time::Duration};
+use std::{collections::HashSet, convert::Infallible, str::FromStr, time::Duration};
 
 use axum::{
     body::Body,
@@ -156,34 +156,61 @@ async fn drain(mut body: Body, bytes_max: usize) {
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, read).await;
 }
 
-/// The `Idempotency-Key` of a request that has an effect, in the scope of its partner, and the names
-/// under which the request can be found again.
-pub(super) struct Keyed {
-    caller: Caller,
-    key: IdempotencyKey,
+/// The names under which a request can be found again in what it causes.
+pub(super) struct Names {
     request_id: Option<HeaderValue>,
     traceparent: Option<HeaderValue>,
     /// Whether the caller named the request, by either.
     named: bool,
 }
 
-impl Keyed {
-    /// As the engine takes it.
-    pub(super) fn key(&self) -> Key<'_> {
+impl Names {
+    fn of(parts: &Parts, state: &State) -> Self {
+        let request_id = front::request_id(&parts.headers);
+        let traceparent = front::traceparent(&parts.headers);
+        let made = request_id.as_ref().is_some_and(|id| state.made_request_id(id));
+        let named = traceparent.is_some() || (request_id.is_some() && !made);
+        Self { request_id, traceparent, named }
+    }
+
+    fn origin(&self) -> Option<Origin<'_>> {
         let trace = self.traceparent.as_ref().and_then(|trace| trace.to_str().ok());
         let id = self.request_id.as_ref().and_then(|id| id.to_str().ok());
-        let origin = id.and_then(|id| Origin::new(id, trace));
-        Key { origin, ..self.key_of_partner() }
+        id.and_then(|id| Origin::new(id, trace))
     }
 
     /// The same for a reservation, of which there are many: its request is remembered only if the
     /// caller gave it a name to look for.
-    pub(super) fn key_of_many(&self) -> Key<'_> {
-        if self.named { self.key() } else { self.key_of_partner() }
+    pub(super) fn origin_of_many(&self) -> Option<Origin<'_>> {
+        self.origin().filter(|_| self.named)
+    }
+}
+
+impl FromRequestParts<State> for Names {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Infallible> {
+        Ok(Self::of(parts, state))
+    }
+}
+
+/// The `Idempotency-Key` of a request that has an effect, in the scope of its partner, and the names
+/// of the request.
+pub(super) struct Keyed {
+    caller: Caller,
+    key: IdempotencyKey,
+    names: Names,
+}
+
+impl Keyed {
+    /// As the engine takes it.
+    pub(super) fn key(&self) -> Key<'_> {
+        Key { origin: self.names.origin(), ..Key::new(self.caller.name(), &self.key) }
     }
 
-    fn key_of_partner(&self) -> Key<'_> {
-        Key::new(self.caller.name(), &self.key)
+    /// The same for a reservation; see [`Names::origin_of_many`].
+    pub(super) fn key_of_many(&self) -> Key<'_> {
+        Key { origin: self.names.origin_of_many(), ..self.key() }
     }
 }
 
@@ -199,12 +226,8 @@ impl FromRequestParts<State> for Keyed {
         }
         let text = std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}");
         let key = text.parse().map_err(|e: Invalid| Problem::malformed(NAME, e.0))?;
-        let request_id = front::request_id(&parts.headers);
-        let traceparent = front::traceparent(&parts.headers);
-        let made = request_id.as_ref().is_some_and(|id| state.made_request_id(id));
-        let named = traceparent.is_some() || (request_id.is_some() && !made);
         let caller = Caller::of(&parts.extensions);
-        Ok(Self { caller, key, request_id, traceparent, named })
+        Ok(Self { caller, key, names: Names::of(parts, state) })
     }
 }
 

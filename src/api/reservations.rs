@@ -10,7 +10,7 @@ use super::{
     answer::{self, Effect},
     codes,
     problem::Problem,
-    request::{Json, Keyed, OptionalJson, PathParams, QueryParams},
+    request::{Json, Keyed, Names, OptionalJson, PathParams, QueryParams},
 };
 use crate::{
     engine::Filter,
@@ -200,9 +200,11 @@ pub(super) async fn commit(
 pub(super) async fn change_lines(
     extract::State(state): extract::State<State>,
     path: PathParams,
+    names: Names,
     Json(change): Json<ChangeLines>,
 ) -> Result<Response, Problem> {
-    let decision = state.engine()?.change_lines(path.id("id")?, &change);
+    let origin = names.origin_of_many();
+    let decision = state.engine()?.change_lines(path.id("id")?, &change, origin);
     answer::done(&state, decision, Effect::Change).await
 }
 

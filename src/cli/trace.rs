@@ -59,6 +59,14 @@ fn print(out: &mut impl Write, trace: &TraceView) -> std::io::Result<()> {
             writeln!(out, "{}", trace.map_or(String::new(), |trace| format!(", trace {trace}")))?;
         }
         writeln!(out, "{:14}{}", "", record.says)?;
+        for parked in &record.parked {
+            let (sink, window, at) = (&parked.sink, parked.window, parked.parked_at);
+            write!(out, "{:14}{sink}: parked in window {window} at {at}", "")?;
+            match (parked.released_window, parked.released_at) {
+                (Some(window), Some(at)) => writeln!(out, ", released by window {window} at {at}")?,
+                _ => writeln!(out, ", waiting")?,
+            }
+        }
         for batch in &record.batches {
             let id = batch.batch_id.as_deref().unwrap_or("nothing to send");
             let state = format!("{:?}", batch.state).to_lowercase();

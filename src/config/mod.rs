@@ -201,7 +201,7 @@ pub struct Engine {
     pub reservations_prepared: u32,
     /// Idempotency keys.
     pub keys_max: u32,
-    /// Orders, open and retained.
+    /// Orders; none is ever forgotten.
     pub orders_max: u32,
     /// Customers and SKUs under a purchase limit.
     pub customer_limits_max: u32,

@@ -89,9 +89,6 @@ impl Sweep {
 }
 
 fn keep_checkpoints<S: Storage>(core: &Core<S>) {
-    if let Err(error) = core.read_old_seals() {
-        tracing::error!(%error, "old seals can't be read; traces of old orders name no batches");
-    }
     while !core.is_stopping() {
         sleep(core, CHECKPOINT_POLL);
         if !core.checkpoint_is_due() {

@@ -98,8 +98,6 @@ pub(super) struct Core<S: Storage> {
     pub(super) sinks: HashMap<String, SinkState>,
     /// Which batch carried what.
     pub(super) seals: Mutex<Seals>,
-    /// One reading of old seals at a time.
-    pub(super) reading_seals: Mutex<()>,
     /// Who else needs the log, from where on.
     pub(super) holds: Mutex<HashMap<String, Lsn>>,
     /// Everything before it is in a checkpoint.

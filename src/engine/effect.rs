@@ -23,7 +23,10 @@ use crate::{
     wal::Record,
 };
 
-use super::thing::{Done, Effect, Opened, Shift, Thing, Turned, state_of};
+use super::{
+    seals::SealEntry,
+    thing::{Done, Effect, Opened, Shift, Thing, Turned, state_of},
+};
 
 /// Reads records' effects; knows which SKU a position is of.
 pub(super) struct Effects<'a> {
@@ -420,16 +423,32 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
 
     fn seal(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Seal>(self.record)?;
-        let sealed = Effect::Sealed(Box::new(event.sealed(self.record.lsn)));
-        (self.emit)(Thing::Sink(event.sink.as_str()), sealed);
+        let sealed = event.sealed(self.record.lsn);
+        let sink = event.sink.as_str();
+        let released = sealed.parking.released_of_before(event.first_lsn.to_native()).to_vec();
+        let mut entry = SealEntry {
+            covers: sealed.covers_lsn,
+            lsn: sealed.lsn,
+            acknowledged: None,
+            lane: sealed.lane,
+            released,
+        };
+        let numbers = sealed.number..sealed.number + sealed.batches;
+        (self.emit)(Thing::Sink(sink), Effect::Sealed(Box::new(sealed)));
+        for number in numbers {
+            let released = std::mem::take(&mut entry.released);
+            let indexed = SealEntry { released, ..entry.clone() };
+            (self.emit)(Thing::Seal(number, sink), Effect::Indexed(indexed));
+        }
         Ok(())
     }
 
     fn acknowledge(&mut self) -> Result<(), Undecodable> {
         let event = Self::read::<Acknowledge>(self.record)?;
         let (sink, sent) = (event.sink.as_str(), event.attempts > 0 && !event.refused);
-        let effect = Effect::Acknowledged { number: event.number.to_native(), sent };
-        (self.emit)(Thing::Sink(sink), effect);
+        let number = event.number.to_native();
+        (self.emit)(Thing::Sink(sink), Effect::Acknowledged { number, sent });
+        (self.emit)(Thing::Seal(number, sink), Effect::Answered { lsn: self.record.lsn.0 });
         if !event.letter.is_empty() {
             (self.emit)(Thing::Letter(sink, event.letter.as_str()), Effect::Letter(None));
         }

@@ -18,6 +18,7 @@ use super::{
     Error,
     codec::{self, Count, Input, Reservation},
     replay::apply_sink,
+    seals::{Remembered, SealEntry},
     thing::{Done, Effect, Shift, Thing, Turned, letter, made_by},
 };
 
@@ -71,13 +72,18 @@ pub(super) enum Op {
     Operate,
     /// Something becomes of a parked event.
     Unpark,
+    /// What became of a seal's batch is known.
+    Answer,
 }
 
 impl Op {
     /// The one of a number.
     pub(super) fn of(number: u8) -> Option<Self> {
-        use Op::{Acknowledge, Give, Happen, Operate, Seal, Set, Shift, Take, Turn, Unpark};
-        let all = [Set, Turn, Take, Give, Shift, Seal, Acknowledge, Happen, Operate, Unpark];
+        use Op::{
+            Acknowledge, Answer, Give, Happen, Operate, Seal, Set, Shift, Take, Turn, Unpark,
+        };
+        let all =
+            [Set, Turn, Take, Give, Shift, Seal, Acknowledge, Happen, Operate, Unpark, Answer];
         all.get(usize::from(number)).copied()
     }
 
@@ -132,6 +138,7 @@ pub(super) fn put_effect(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
         Effect::Opened(opened) => Reservation::of(opened).put(out),
         Effect::Done(done) => done.put(out),
         Effect::Secret(secret) => put_words(out, &secret),
+        Effect::Indexed(entry) => entry.put(out),
         Effect::SkuLimit(limit) => put_words(out, &[limit.map_or(0, |l| u64::from(l) + 1)]),
         Effect::Defined { sku, location, sku_number } => {
             let (sku, location) = (sku.to_owned(), location.to_owned());
@@ -193,6 +200,10 @@ fn put_change(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
             put_archived(&*unparked, out);
             Op::Unpark
         }
+        Effect::Answered { lsn } => {
+            put_words(out, &[lsn]);
+            Op::Answer
+        }
         _ => unreachable!("what sets a value is written by `put_effect`"),
     }
 }
@@ -225,16 +236,26 @@ pub(super) struct Value {
     bytes: AlignedVec<16>,
     there: bool,
     next: Vec<u8>,
+    /// An order to which something happened: taken out of `bytes` once, and put back when another asks,
+    /// however many events it has.
+    order: Option<OrderValue>,
 }
 
 impl Value {
     /// Begins anew, with nothing.
     pub(super) fn clear(&mut self) {
         self.there = false;
+        self.order = None;
     }
 
     /// What has come of it, if anything has.
-    pub(super) fn get(&self) -> Option<&[u8]> {
+    pub(super) fn get(&mut self) -> Option<&[u8]> {
+        if let Some(order) = self.order.take() {
+            self.next.clear();
+            put_archived(&order, &mut self.next);
+            self.bytes.clear();
+            self.bytes.extend_from_slice(&self.next);
+        }
         self.there.then_some(&*self.bytes)
     }
 
@@ -265,9 +286,13 @@ impl Value {
             Op::Shift => shift(self.get(), effect, &mut next)?,
             Op::Seal => sink(self.get(), sealed(effect), &mut next)?,
             Op::Acknowledge => sink(self.get(), acknowledged(effect), &mut next)?,
-            Op::Happen => happen(self.get(), effect, &mut next)?,
             Op::Operate => sink(self.get(), operated(effect), &mut next)?,
             Op::Unpark => unpark(self.get(), effect, &mut next)?,
+            Op::Happen => {
+                self.next = next;
+                return self.happen(effect);
+            }
+            Op::Answer => answer(self.get(), effect, &mut next)?,
         }
         // Nothing is no value: units of a count that was forgotten go nowhere.
         if !next.is_empty() {
@@ -276,21 +301,24 @@ impl Value {
         self.next = next;
         Ok(())
     }
+
+    fn happen(&mut self, effect: &[u8]) -> Result<(), Error> {
+        if self.order.is_none() {
+            self.order = Some(from_archived::<OrderValue>(there(self.get())?)?);
+        }
+        let Step { fact, known } = from_archived::<Step>(effect)?;
+        if let Some(order) = &mut self.order {
+            order.last = known.lsn;
+            order.life.add(&order.data, &fact, known);
+        }
+        Ok(())
+    }
 }
 
 /// The value that an effect presupposes.
 fn there(value: Option<&[u8]>) -> Result<&[u8], Error> {
     let what = "an effect on a thing that is not there";
     value.ok_or(Error::Inconsistent { lsn: Lsn(0), what })
-}
-
-fn happen(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
-    let mut order = from_archived::<OrderValue>(there(value)?)?;
-    let Step { fact, known } = from_archived::<Step>(effect)?;
-    order.last = known.lsn;
-    order.life.add(&order.data, &fact, known);
-    put_archived(&order, next);
-    Ok(())
 }
 
 fn unpark(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
@@ -351,6 +379,15 @@ fn sink(value: Option<&[u8]>, effect: Option<Effect<'_>>, next: &mut Vec<u8>) ->
     Ok(())
 }
 
+/// A seal that was forgotten stays so.
+fn answer(value: Option<&[u8]>, effect: &[u8], next: &mut Vec<u8>) -> Result<(), Error> {
+    let Some(value) = value else { return Ok(()) };
+    let mut seal = SealEntry::read(value).ok_or_else(undecodable)?;
+    seal.acknowledged = Some(Input(effect).word().ok_or_else(undecodable)?);
+    seal.put(next);
+    Ok(())
+}
+
 impl PositionValue {
     pub(super) fn shift(&mut self, shift: &Shift) {
         self.available += shift.available;
@@ -375,6 +412,8 @@ pub(super) struct Now<F> {
     pub(super) limit_period_ms: u64,
     /// Whether the table has a reservation yet.
     pub(super) known: F,
+    /// Which seals are remembered.
+    pub(super) seals: Remembered,
 }
 
 impl<F: Fn(ReservationId) -> bool> Now<F> {
@@ -393,6 +432,7 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
                 let age_ms = self.now_ms.saturating_sub(count.from_ms);
                 Ok(count.taken == 0 || age_ms >= self.limit_period_ms)
             }
+            Some(&letter::SEAL) => self.is_seal_over(key, value).ok_or_else(undecodable),
             _ => Ok(false),
         }
     }
@@ -405,6 +445,11 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
         Some(until_ms <= self.now_ms && !(self.known)(id))
     }
 
+    fn is_seal_over(&self, key: &[u8], value: &[u8]) -> Option<bool> {
+        let Thing::Seal(number, sink) = Thing::of_key(key)? else { return None };
+        Some(self.seals.has_forgotten(sink, number, &SealEntry::read(value)?))
+    }
+
     fn is_key_over(&self, value: &[u8]) -> Option<bool> {
         let done = Done::read(value, [0; 2])?;
         let made = made_by(done.kind, done.lsn, done.slot);
@@ -415,6 +460,10 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        engine::seals::Seals,
+        model::{event::Line, fact::Fact, life::Known},
+    };
 
     fn key(thing: Thing<'_>) -> Vec<u8> {
         let mut key = Vec::new();
@@ -455,6 +504,75 @@ mod tests {
         assert_eq!(count(&[taken(5, 8), taken(105, 16), given(8)]), Some(next));
     }
 
+    fn sale() -> OrderData {
+        OrderData {
+            shipping: 490,
+            shipping_tax: 78,
+            promised_ship_at_ms: 0,
+            committed_at_ms: 1,
+            order_id: "O-1".into(),
+            customer: String::new(),
+            prices: Vec::new(),
+            allocations: vec![Line { position: 1, quantity: 2, limited: false }],
+            currency: *b"EUR",
+            net: false,
+            priority: 1,
+        }
+    }
+
+    /// However the events on an order are cut into runs, what becomes of it is the same.
+    #[test]
+    fn the_events_of_an_order_are_gathered() {
+        let placed =
+            OrderValue { data: sale(), reservations: vec![(8, 1)], life: Life::default(), last: 8 };
+        let (mut set, key) = (Vec::new(), key(Thing::Order("O-1")));
+        put_archived(&placed, &mut set);
+        let mut expected = placed;
+        let (mut at_once, mut one_by_one) = (Value::default(), Value::default());
+        at_once.apply(&key, (Op::Set, &set), 0).unwrap();
+        one_by_one.apply(&key, (Op::Set, &set), 0).unwrap();
+        for n in 1..=20_u64 {
+            let fact = Fact::Settlement { amount: 10, fee: 1 };
+            let (kind, id) = (fact.kind() as u8, format!("PAY-{n}"));
+            let known = Known { lsn: 8 + 8 * n, content: n, at_ms: n, id, kind, state: 1 };
+            expected.last = known.lsn;
+            expected.life.add(&expected.data, &fact, known.clone());
+            let mut bytes = Vec::new();
+            let op = put_effect(Effect::Happened(Box::new(Step { fact, known })), &mut bytes);
+            let mut aligned = AlignedVec::<16>::new();
+            aligned.extend_from_slice(&bytes);
+            at_once.apply(&key, (op, &aligned), 0).unwrap();
+            one_by_one.apply(&key, (op, &aligned), 0).unwrap();
+            let so_far = from_archived::<OrderValue>(one_by_one.get().unwrap()).unwrap();
+            assert_eq!(so_far, expected);
+        }
+        assert_eq!(at_once.get(), one_by_one.get());
+        assert!(at_once.get().is_some());
+        at_once.clear();
+        assert_eq!(at_once.get(), None, "the next thing begins with nothing");
+    }
+
+    #[test]
+    fn a_seal_is_told_what_became_of_it_and_goes_once_it_is_forgotten() {
+        let entry =
+            SealEntry { covers: 64, lsn: 80, acknowledged: None, lane: 1, released: vec![8] };
+        let (mut sealed, mut answered) = (Vec::new(), Vec::new());
+        let set = put_effect(Effect::Indexed(entry.clone()), &mut sealed);
+        let answer = put_effect(Effect::Answered { lsn: 96 }, &mut answered);
+        let (key, mut value) = (key(Thing::Seal(3, "books")), Value::default());
+        value.apply(&key, (answer, &answered), 100).unwrap();
+        assert_eq!(value.get(), None, "a seal that was forgotten stays so");
+        value.apply(&key, (set, &sealed), 100).unwrap();
+        value.apply(&key, (answer, &answered), 100).unwrap();
+        let told = SealEntry { acknowledged: Some(96), ..entry };
+        assert_eq!(value.get().and_then(SealEntry::read), Some(told));
+        for (oldest, over) in [(80, false), (81, true)] {
+            let seals = Seals::default().remembered(Lsn(oldest));
+            let now = Now { now_ms: 0, limit_period_ms: 0, known: |_| true, seals };
+            assert_eq!(now.is_over(&key, value.get().unwrap()).unwrap(), over);
+        }
+    }
+
     #[test]
     fn an_effect_on_nothing_is_refused_where_something_must_be() {
         let mut bytes = Vec::new();
@@ -466,9 +584,9 @@ mod tests {
 
     #[test]
     fn numbers_of_changes_are_those_that_are_written() {
-        for number in 0..10 {
+        for number in 0..11 {
             assert_eq!(Op::of(number).map(|op| op as u8), Some(number));
         }
-        assert_eq!(Op::of(10), None);
+        assert_eq!(Op::of(11), None);
     }
 }

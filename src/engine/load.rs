@@ -17,6 +17,7 @@ use super::{
     codec::{Count, Reservation},
     fold::{OrderValue, PositionValue, from_archived, limit_of, secret_of, undecodable},
     replay::{Replay, order_id_of},
+    seals::SealEntry,
     thing::{Done, Thing},
 };
 
@@ -48,6 +49,11 @@ pub(super) fn load(replay: &mut Replay<'_>, key: &[u8], value: &[u8]) -> Result<
         }
         Thing::ParkedEvent(_) => {
             replay.tables.parked.insert(from_archived::<ParkedEvent>(value)?);
+            Ok(())
+        }
+        Thing::Seal(number, sink) => {
+            let entry = SealEntry::read(value).ok_or_else(undecodable)?;
+            replay.seals.load(sink, number, &entry);
             Ok(())
         }
         Thing::Secret => {

@@ -230,7 +230,12 @@ mod tests {
 
     fn merge(storage: &SimStorage, before: Option<Lsn>, covers: Lsn, runs: usize) {
         let before = before.map(|covers| checkpoint::at(storage, covers).unwrap());
-        let now = Now { now_ms: 0, limit_period_ms: u64::MAX, known: |_| true };
+        let now = Now {
+            now_ms: 0,
+            limit_period_ms: u64::MAX,
+            known: |_| true,
+            seals: Default::default(),
+        };
         let writer = checkpoint::Writer::create(storage, LIFE, covers).unwrap();
         let mut merge = Merge::new(writer, now, before, runs, storage).unwrap();
         while merge.step().unwrap() {}

@@ -5,6 +5,7 @@ use std::{
     cell::Cell,
     collections::HashMap,
     sync::atomic::{AtomicBool, AtomicU64},
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use crate::{
         sink::SinkState,
         view::ReservationState,
     },
-    wal::{Draft, Log, RoomClass, Storage, checkpoint},
+    wal::{Draft, Log, NoRoom, RoomClass, Storage, Ticket, checkpoint},
 };
 
 use super::{
@@ -32,6 +33,9 @@ use super::{
     replay_keys::KeyQueue,
     seals::Seals,
 };
+
+/// How long a new log's first record waits for its segment.
+const FIRST_TICKET_WAIT: Duration = Duration::from_secs(10);
 
 /// The name under which a sink holds the log, from the moment it is opened.
 pub(crate) fn sink_reader(sink: &str) -> String {
@@ -48,7 +52,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         let replay = Replay {
             tables: &tables,
             sinks: HashMap::new(),
-            seals: Seals::from(covers),
+            seals: Seals::default(),
             secret: None,
             time_ms: 0,
             keys: KeyQueue::start(scope, &tables)?,
@@ -77,7 +81,6 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         defining: Mutex::new(()),
         sinks,
         seals: Mutex::new(replayed.seals),
-        reading_seals: Mutex::new(()),
         holds: Mutex::new(holds),
         checkpoint: AtomicU64::new(covers.0),
         checkpoint_before: AtomicU64::new(0),
@@ -167,10 +170,23 @@ fn begin<S: Storage>(log: &Log<S>) -> Result<[u64; 2], Error> {
     let mut draft = Draft::new();
     event::encode(&genesis, draft.begin(Genesis::KIND, Genesis::VERSION, Clock::new(0).now_ms()));
     draft.seal();
-    let ticket = log.ticket(RoomClass::Upkeep, draft.bytes(), 0).map_err(|_| Error::NoRoom)?;
+    let ticket = first_ticket(log, draft.bytes())?;
     let lsn = ticket.append(&draft);
     log.wait_durable_blocking(lsn)?;
     Ok(genesis.hash_secret)
+}
+
+/// Room for a log's first record. On a busy machine the first segment may take longer to be ready than a
+/// request would wait for one.
+fn first_ticket<S: Storage>(log: &Log<S>, bytes: usize) -> Result<Ticket<'_, S>, Error> {
+    let end = Instant::now() + FIRST_TICKET_WAIT;
+    loop {
+        match log.ticket(RoomClass::Upkeep, bytes, 0) {
+            Ok(ticket) => return Ok(ticket),
+            Err(NoRoom::Busy) if Instant::now() < end => {}
+            Err(_) => return Err(Error::NoRoom),
+        }
+    }
 }
 
 /// After replay: frees slots, sets timers, sets room aside. Returns how many are held.

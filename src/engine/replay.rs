@@ -113,7 +113,6 @@ impl Replay<'_> {
                 }
             }
             (Thing::Sink(name), effect) => {
-                self.seals.replay(lsn, &thing, &effect);
                 if !self.sinks.contains_key(name) {
                     self.sinks.insert(name.to_owned(), SinkState::default());
                 }
@@ -124,6 +123,7 @@ impl Replay<'_> {
             (Thing::Letter(sink, name), Effect::Letter(letter)) => {
                 self.set_letter(sink, name, letter.map(|letter| *letter));
             }
+            (Thing::Seal(number, sink), effect) => self.seals.replay((sink, number), &effect),
             _ => return Err(Error::Inconsistent { lsn, what: "an effect on something else" }),
         }
         Ok(())

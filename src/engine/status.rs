@@ -36,7 +36,7 @@ pub struct Status {
     pub keys: u64,
     /// The most there can be.
     pub keys_max: u64,
-    /// Orders.
+    /// Orders; none is ever forgotten.
     pub orders: u64,
     /// Reports of partners that wait for their order.
     pub parked_events: u64,
@@ -46,6 +46,8 @@ pub struct Status {
     pub parked_events_max: u64,
     /// Age of the oldest of both, in milliseconds; 0 if there is none.
     pub parked_events_oldest_age_ms: u64,
+    /// The most there can be.
+    pub orders_max: u64,
     /// Positions.
     pub positions: u64,
     /// Units that reservations took below zero: always 0.
@@ -94,6 +96,7 @@ impl<S: Storage> Engine<S> {
             parked_events_oldest_age_ms: parked
                 .oldest_at_ms
                 .map_or(0, |at_ms| now_ms.saturating_sub(at_ms)),
+            orders_max: core.options.orders_max.into(),
             positions: tables.positions.len().into(),
             oversold,
             shortfall,

@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+use super::seals::SealEntry;
+
 /// What an effect is about. The order is that of checkpoints; positions come before what names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Thing<'r> {
@@ -37,6 +39,8 @@ pub(super) enum Thing<'r> {
     Letter(&'r str, &'r str),
     /// The parked event of a record.
     ParkedEvent(u64),
+    /// A sink's seal, by its number: what the index of seals keeps of it.
+    Seal(u64, &'r str),
 }
 
 /// What a change of stock does to a position's numbers.
@@ -145,6 +149,10 @@ pub(super) enum Effect<'r> {
     Letter(Option<Box<Letter>>),
     Parked(Box<ParkedEvent>),
     Unparked(Box<Unparked>),
+    Indexed(SealEntry),
+    Answered {
+        lsn: u64,
+    },
 }
 
 impl Done<'_> {
@@ -183,8 +191,9 @@ pub(super) mod letter {
     pub(in super::super) const SINK: u8 = b'H';
     pub(in super::super) const LETTER: u8 = b'I';
     pub(in super::super) const PARKED_EVENT: u8 = b'J';
+    pub(in super::super) const SEAL: u8 = b'K';
     /// How many there are.
-    pub(in super::super) const COUNT: usize = (PARKED_EVENT - SECRET) as usize + 1;
+    pub(in super::super) const COUNT: usize = (SEAL - SECRET) as usize + 1;
 }
 
 impl<'r> Thing<'r> {
@@ -209,6 +218,10 @@ impl<'r> Thing<'r> {
                 out.push(0);
                 out.extend_from_slice(name.as_bytes());
             }
+            Self::Seal(number, sink) => {
+                out.extend_from_slice(&number.to_be_bytes());
+                out.extend_from_slice(sink.as_bytes());
+            }
         }
     }
 
@@ -225,6 +238,7 @@ impl<'r> Thing<'r> {
             Self::Sink(_) => letter::SINK,
             Self::Letter(..) => letter::LETTER,
             Self::ParkedEvent(_) => letter::PARKED_EVENT,
+            Self::Seal(..) => letter::SEAL,
         }
     }
 
@@ -248,6 +262,7 @@ impl<'r> Thing<'r> {
                 Self::Letter(sink, name)
             }
             letter::PARKED_EVENT => Self::ParkedEvent(u64_at(0)?),
+            letter::SEAL => Self::Seal(u64_at(0)?, str::from_utf8(rest.get(8..)?).ok()?),
             _ => return None,
         })
     }
@@ -280,6 +295,9 @@ mod tests {
             Thing::Letter("erp-2", "erp-2-3f9c-000001.1"),
             Thing::ParkedEvent(255),
             Thing::ParkedEvent(256),
+            Thing::Seal(1, "erp"),
+            Thing::Seal(1, "tax"),
+            Thing::Seal(256, "erp"),
         ];
         assert!(things.is_sorted());
         let keys = things.map(key);

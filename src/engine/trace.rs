@@ -4,8 +4,10 @@
 //! It reads the log where the records stand and holds no lock of the ledger. What the log no longer has
 //! is said to be archived, never guessed.
 
+use std::collections::HashMap;
+
 use serde::{
-    Deserialize, Deserializer,
+    Deserializer,
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
@@ -18,12 +20,18 @@ use crate::{
             Release, Reserve, Seal, decode,
         },
         fact::{Fact, FactKind},
-        lineage::{BatchState, TraceBatch, TraceRecord, TraceView},
+        lineage::{BatchState, TraceBatch, TraceParked, TraceRecord, TraceView},
+        posting::{self, Recognition},
     },
     wal::{self, Pinned, Record, Storage},
 };
 
-use super::{Decision, Engine, Refusal, core::Core, say, seals::Sealed};
+use super::{
+    Decision, Engine, Refusal,
+    core::Core,
+    say,
+    seals::{Carrier, Sealed},
+};
 
 /// The most records that are shown of one order.
 pub const TRACE_RECORDS_MAX: usize = 10_000;
@@ -68,11 +76,17 @@ impl<S: Storage> Engine<S> {
         }
     }
 
-    /// Says that a sink's batch was sealed: its number, what it covers, where its seal stands.
-    pub fn sealed(&self, sink: &str, number: u64, covers: Lsn, lsn: Lsn) {
-        let seal = Sealed { number, covers: covers.0, lsn: lsn.0, acknowledged: None };
+    /// Says that a seal was written, and where it stands.
+    pub fn sealed(&self, seal: &Seal, lsn: Lsn) {
+        let Seal { number, covers_lsn: covers, lane, .. } = *seal;
+        let released = seal.parking.released_of_before(seal.first_lsn);
         let oldest = self.core().log.oldest();
-        self.core().seals.lock().sealed(sink, seal, oldest);
+        let mut seals = self.core().seals.lock();
+        for (nth, number) in (number..=number + seal.more.len() as u64).enumerate() {
+            let sealed = Sealed { number, covers, lsn: lsn.0, acknowledged: None, lane };
+            seals.sealed(&seal.sink, sealed, if nth == 0 { released } else { &[] });
+        }
+        seals.forget_before(oldest);
     }
 
     /// The batches of a sink with a record at or after a position, up to a number, as far as the log
@@ -191,39 +205,19 @@ impl<S: Storage> Core<S> {
             request_id: origin.as_ref().map(|origin| origin.request_id.clone()),
             traceparent: origin.and_then(|origin| origin.traceparent),
             says: say::json(&record, self).unwrap_or_default(),
+            parked: Vec::new(),
             batches: Vec::new(),
         }
     }
 
     /// Adds the batches that carried the records; a seal that carried several is read once.
     fn add_batches(&self, found: &[Found<S>], records: &mut [TraceRecord]) {
-        let oldest = records.first().map_or(Lsn(0), |record| record.lsn);
-        if oldest < self.seals.lock().known_from()
-            && let Err(error) = self.read_old_seals()
-        {
-            tracing::error!(%error, "old seals can't be read");
-        }
-        let mut read: Vec<(Sealed, Option<Batch>)> = Vec::new();
+        let mut read = Batches { core: self, read: HashMap::new() };
         for (found, record) in found.iter().zip(records) {
             let Some(carried) = Carried::of(&found.pinned.record()) else { continue };
-            let seals: Vec<(String, Sealed)> = {
-                let seals = self.seals.lock();
-                seals.of(record.lsn).into_iter().map(|(sink, s)| (sink.to_owned(), s)).collect()
-            };
-            for (sink, seal) in seals {
-                let at = read.iter().position(|(known, batch)| {
-                    *known == seal && batch.as_ref().is_none_or(|b| b.view.sink == sink)
-                });
-                let at = at.unwrap_or_else(|| {
-                    read.push((seal, self.read_batch(&seal)));
-                    read.len() - 1
-                });
-                let batch = read[at].1.as_ref();
-                if let Some(batch) = batch.filter(|b| b.carried(record.lsn, carried)) {
-                    let waited_ms =
-                        batch.view.sealed_at.millis().saturating_sub(record.at.millis());
-                    record.batches.push(TraceBatch { waited_ms, ..batch.view.clone() });
-                }
+            let carriers = self.seals.lock().of(record.lsn);
+            for carrier in carriers {
+                read.add(&carrier, (&found.pinned.record(), carried), record);
             }
         }
     }
@@ -292,6 +286,54 @@ fn fact_of(record: &Record<'_>) -> Option<(FactKind, String)> {
     Some((event.fact.kind(), event.id))
 }
 
+/// The batches that were read for one trace, by their seals' positions.
+struct Batches<'a, S: Storage> {
+    core: &'a Core<S>,
+    read: HashMap<u64, Option<Batch>>,
+}
+
+impl<S: Storage> Batches<'_, S> {
+    fn of(&mut self, sealed: &Sealed) -> Option<&Batch> {
+        let core = self.core;
+        let read = self.read.entry(sealed.lsn);
+        read.or_insert_with(|| core.read_batch(sealed)).as_ref()
+    }
+
+    /// Adds to a record what a sink's seals did with it.
+    fn add(
+        &mut self,
+        carrier: &Carrier,
+        (found, carried): (&Record<'_>, Carried),
+        record: &mut TraceRecord,
+    ) {
+        let Some(first) = self.of(&carrier.first) else { return };
+        if !first.parked.contains(&record.lsn.0) {
+            if first.carried(found, carried) {
+                record.batches.push(first.view_for(record));
+            }
+            return;
+        }
+        let mut parked = TraceParked {
+            sink: carrier.sink.clone(),
+            window: carrier.first.number,
+            seal_lsn: first.view.seal_lsn,
+            parked_at: first.view.sealed_at,
+            released_window: None,
+            released_seal_lsn: None,
+            released_at: None,
+        };
+        if let Some(released) = carrier.released
+            && let Some(batch) = self.of(&released)
+        {
+            parked.released_window = Some(released.number);
+            parked.released_seal_lsn = Some(batch.view.seal_lsn);
+            parked.released_at = Some(batch.view.sealed_at);
+            record.batches.push(batch.view_for(record));
+        }
+        record.parked.push(parked);
+    }
+}
+
 /// What a record can be carried as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Carried {
@@ -320,18 +362,19 @@ impl Carried {
 struct Batch {
     view: TraceBatch,
     head: Head,
-    /// First and last record of the window; of a finance batch, of each of its entries.
-    spans: Vec<(u64, u64)>,
+    /// First and last record of the window; nothing if it summed up none.
+    span: Option<(u64, u64)>,
+    recognition: Recognition,
+    /// Records that it left for a later one.
+    parked: Vec<u64>,
 }
 
 impl Batch {
     fn of(lsn: Lsn, seal: &ArchivedSeal) -> Self {
         let head = Head::of(&seal.body);
-        let spans = match head.domain.as_deref() {
-            _ if seal.events.to_native() == 0 => Vec::new(),
-            Some("finance") => entry_spans(&seal.body),
-            _ => vec![(seal.first_lsn.to_native(), seal.last_lsn.to_native())],
-        };
+        let span = (seal.first_lsn.to_native(), seal.last_lsn.to_native());
+        let span = (seal.events.to_native() > 0).then_some(span);
+        let recognition = Recognition::of_number(seal.recognition).unwrap_or_default();
         let view = TraceBatch {
             sink: seal.sink.as_str().to_owned(),
             batch_id: head.batch_id.clone(),
@@ -345,7 +388,8 @@ impl Batch {
             status: None,
             answer: None,
         };
-        Self { view, head, spans }
+        let parked = seal.parking.parked.iter().map(|parked| parked.lsn.to_native()).collect();
+        Self { view, head, span, recognition, parked }
     }
 
     fn answered(&mut self, record: &Record<'_>) {
@@ -362,9 +406,24 @@ impl Batch {
         view.answer = (!fate.answer.is_empty()).then(|| fate.answer.as_str().to_owned());
     }
 
-    fn carried(&self, record: Lsn, carried: Carried) -> bool {
-        let concerns = self.head.domain.as_deref() != Some("inventory") || carried.stock;
-        concerns && self.spans.iter().any(|(first, last)| (*first..=*last).contains(&record.0))
+    /// The batch as one that carried this record.
+    fn view_for(&self, record: &TraceRecord) -> TraceBatch {
+        let waited_ms = self.view.sealed_at.millis().saturating_sub(record.at.millis());
+        TraceBatch { waited_ms, ..self.view.clone() }
+    }
+
+    /// Whether the window summed a record up that it read and did not park.
+    fn carried(&self, record: &Record<'_>, carried: Carried) -> bool {
+        let concerns = || match self.head.domain.as_deref() {
+            Some("inventory") => carried.stock,
+            Some("finance") => {
+                let kind = (record.kind, record.version);
+                posting::of(record.lsn, kind, record.body, self.recognition)
+                    .is_ok_and(|booking| booking.is_some())
+            }
+            _ => true,
+        };
+        self.span.is_some_and(|(first, last)| (first..=last).contains(&record.lsn.0)) && concerns()
     }
 }
 
@@ -406,24 +465,6 @@ impl<'de> Visitor<'de> for Heading<'_> {
     }
 }
 
-/// The spans of a finance batch's entries.
-fn entry_spans(body: &[u8]) -> Vec<(u64, u64)> {
-    #[derive(Deserialize)]
-    struct Entry {
-        first_lsn: u64,
-        last_lsn: u64,
-    }
-    #[derive(Deserialize)]
-    struct Body {
-        entries: Vec<Entry>,
-    }
-    let body = serde_json::from_slice::<Body>(body);
-    body.map_or_else(
-        |_| Vec::new(),
-        |body| body.entries.iter().map(|e| (e.first_lsn, e.last_lsn)).collect(),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,12 +476,5 @@ mod tests {
         assert_eq!(head.domain.as_deref(), Some("inventory"));
         assert_eq!(Head::of(b""), Head::default());
         assert_eq!(Head::of(b"[1]"), Head::default());
-    }
-
-    #[test]
-    fn entries_say_which_records_they_sum_up() {
-        let body = br#"{"x": 1, "entries": [{"kind": "a", "first_lsn": 8, "last_lsn": 16}]}"#;
-        assert_eq!(entry_spans(body), [(8, 16)]);
-        assert!(entry_spans(b"{}").is_empty());
     }
 }

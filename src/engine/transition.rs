@@ -8,9 +8,9 @@ use crate::{
         reservations::{NotBegun, Snapshot, Transition},
     },
     model::{
-        ID_CHARS_MAX, Lsn, ReservationId, Timestamp,
+        ID_CHARS_MAX, Lsn, Origin, ReservationId, Timestamp,
         command::{ChangeLines, Extend, Release, ReleaseLine},
-        event::{self, Line, Of},
+        event::{self, KeyRef, Line, Of},
         view::{ReservationState, ReservationView},
     },
     wal::{Draft, RoomClass, Storage},
@@ -67,7 +67,8 @@ impl<S: Storage> Engine<S> {
         core.count(core.extend(&key, id, extend).unwrap_or_else(Decision::from))
     }
 
-    /// Changes what a held cart holds, as one decision.
+    /// Changes what a held cart holds, as one decision; `origin` is the request that it came with, if
+    /// that is to be found in the record.
     ///
     /// # Errors
     /// When settled: those of [`Engine::reserve`], `unknown_reservation`, `wrong_state`.
@@ -75,9 +76,11 @@ impl<S: Storage> Engine<S> {
         &self,
         id: ReservationId,
         change: &ChangeLines,
+        origin: Option<Origin<'_>>,
     ) -> Decision<ReservationView> {
         let core = self.core();
-        core.count(core.change_lines(id, change).unwrap_or_else(Decision::from))
+        let cause = Cause { key: KeyRef::default(), origin };
+        core.count(core.change_lines(&cause, id, change).unwrap_or_else(Decision::from))
     }
 }
 
@@ -289,6 +292,7 @@ impl<S: Storage> Core<S> {
 
     fn change_lines(
         &self,
+        cause: &Cause<'_>,
         id: ReservationId,
         change: &ChangeLines,
     ) -> Result<Decision<ReservationView>, Refusal> {
@@ -302,7 +306,7 @@ impl<S: Storage> Core<S> {
         let bytes = fixed_bytes::<event::Change>() + 3 * archived_lines(lines_max + cart.lines_max);
         // Kept and new units of one position may be lines of their own.
         let closing = closing_bytes(2 * cart.lines_max);
-        let ticket = self.ticket(RoomClass::New, Draft::bytes_for(bytes), closing)?;
+        let room = self.room(cause, RoomClass::New, Draft::bytes_for(bytes), closing)?;
         let transition = match self.tables.reservations.begin(id, HELD) {
             Ok(transition) => transition,
             Err(why) => return Ok(self.not_begun(why)),
@@ -330,7 +334,7 @@ impl<S: Storage> Core<S> {
             customer_hash: before.customer,
             deadline_ms: before.deadline_ms,
         };
-        let lsn = self.append(ticket, &record, now_ms);
+        let lsn = self.append_in(room, &record, now_ms);
         // Given back first, so that the customer's count never stands above its limit.
         self.tables.give_back(&given, before.customer, id.lsn);
         drop(takes.settle());

@@ -178,6 +178,48 @@ fn what_is_early_waits_for_what_must_come_first() {
     assert_eq!((report.seals, report.entries, report.records, report.parked), (3, 3, 4, 0));
 }
 
+fn digest_of(records: &[&Written]) -> blake3::Hash {
+    let mut digest = blake3::Hasher::new();
+    for written in records {
+        digest.update(&written.lsn.0.to_le_bytes()).update(&written.body);
+    }
+    digest.finalize()
+}
+
+/// Of several records of one entry that had waited, the digest has the earlier first, whichever was
+/// released first; and books that have it otherwise do not hold.
+#[test]
+fn what_was_parked_stands_in_the_digest_last_and_in_log_order() {
+    let [mut one, mut two] = ["O-1", "O-2"].map(|id| (sale(id), Life::default()));
+    let half = || Fact::Settlement { amount: 1_000, fee: 30 };
+    let records = vec![
+        happened(1_000, &one.0, &mut one.1, half()),
+        happened(2_000, &two.0, &mut two.1, half()),
+        // The later one is released first.
+        happened(3_000, &two.0, &mut two.1, invoice()),
+        happened(4_000, &one.0, &mut one.1, invoice()),
+        happened(5_000, &two.0, &mut two.1, half()),
+    ];
+    let mut feed = Feed::new(config(Recognition::Invoice));
+    feed.seal(&records[..2], "");
+    assert_eq!(feed.window.parked().len(), 2);
+    feed.seal(&records[2..], "");
+    assert_eq!(kinds(&feed.seals[1]), ["invoice", "settlement"]);
+    let told = digest_of(&[&records[4], &records[0], &records[1]]);
+    let entry = |seal: &Seal| body_of(&seal.body).unwrap().entries.pop().unwrap();
+    assert_eq!(entry(&feed.seals[1]).digest, told.to_hex().to_string());
+    assert_eq!(verify(&feed.config, &records, &feed.seals).faults, [""; 0]);
+
+    for other in [[4, 1, 0], [0, 1, 4], [0, 4, 1]] {
+        let swapped = digest_of(&other.map(|at| &records[at]));
+        let mut seals = feed.seals.clone();
+        rewrite(&mut seals[1], &told.to_hex(), &swapped.to_hex());
+        seals[1].chain = *swapped.as_bytes();
+        let faults = verify(&feed.config, &records, &seals).faults.join("\n");
+        assert!(faults.contains("entry books-3f9c-000002.2: its digest"), "{other:?}: {faults}");
+    }
+}
+
 #[test]
 fn a_refund_waits_for_a_settlement_that_waits_for_nothing() {
     let (order, mut life) = (sale("O-1"), Life::default());

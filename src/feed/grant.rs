@@ -15,7 +15,7 @@ use super::{
     mend::mend,
     progress::Asked,
     seal,
-    worker::{Worker, covered_by, lane_of},
+    worker::{Worker, covered_by},
 };
 use crate::{
     model::{
@@ -23,7 +23,7 @@ use crate::{
         event::{Operate, Seal},
         letter::Letter,
         sink::{
-            Deed,
+            Deed, Lane,
             wish::{By, Denied, From, Granted, Wish},
         },
     },
@@ -133,7 +133,7 @@ impl<S: Storage> Worker<S> {
         };
         let (number, chain) =
             self.progress.with_state(|state| (state.last_number + 1, state.chain));
-        let lane = lane_of(letter.lane);
+        let lane = Lane::of_seal(letter.lane);
         let covers_lsn = self.progress.with_state(|state| state.lanes[lane.index()].covers_lsn);
         let (part_id, body, config_version) = if letter.mended {
             let id = self.batch_id(number);

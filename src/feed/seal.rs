@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Batch, BatchId, Error, Progress, worker::lane_of};
+use super::{Batch, BatchId, Error, Progress};
 use crate::{
     model::{
         Lsn, Timestamp,
         event::{self, Encode, Event, Seal},
+        sink::Lane,
     },
     wal::{Draft, Log, NoRoom, RoomClass, Storage},
 };
@@ -87,7 +88,7 @@ pub(super) fn read_seal<S: Storage>(
     Ok(Batch {
         id,
         number,
-        lane: lane_of(seal.lane),
+        lane: Lane::of_seal(seal.lane),
         fresh: false,
         config_version: seal.config_version.to_native(),
         seal_lsn: at,

@@ -87,7 +87,7 @@ impl<S: Storage> Worker<S> {
         let mut lanes: Vec<_> = lanes.into_iter().map(make).collect::<Result<_, _>>()?;
         let needs_from = progress.with_state(|state| {
             for batch in &state.pending {
-                let of = lane_of(batch.lane);
+                let of = Lane::of_seal(batch.lane);
                 if let Some(lane) = lanes.iter_mut().find(|lane| lane.lane == of) {
                     lane.again.push_back((batch.number, Lsn(batch.seal_lsn)));
                 }
@@ -252,7 +252,7 @@ impl<S: Storage> Worker<S> {
     pub(super) fn seal(&self, seal: &Seal) -> Result<Option<(Lsn, Sealed)>, Error> {
         let appended = seal::append(self.engine.log(), seal, seal.sealed_at_ms, &self.progress)?;
         let Some(lsn) = appended else { return Ok(None) };
-        self.engine.sealed(&self.config.name, seal.number, Lsn(seal.covers_lsn), lsn);
+        self.engine.sealed(seal, lsn);
         Ok(Some((lsn, seal.sealed(lsn))))
     }
 
@@ -370,18 +370,13 @@ pub(super) fn covered_by(config: &SinkConfig, lane: Lane) -> u8 {
     }
 }
 
-/// The lane of a seal.
-pub(super) fn lane_of(place: u8) -> Lane {
-    if place == Sealed::EVERY_LANE { Lane::default() } else { Lane::of_index(place.into()) }
-}
-
 /// The first batch of a seal, as it goes out anew.
 pub(super) fn batch_of(seal: &Seal, id: BatchId, seal_lsn: Lsn) -> Batch {
     let sealed_at = Timestamp::from_millis(seal.sealed_at_ms);
     Batch {
         id,
         number: seal.number,
-        lane: lane_of(seal.lane),
+        lane: Lane::of_seal(seal.lane),
         fresh: false,
         config_version: seal.config_version,
         seal_lsn,

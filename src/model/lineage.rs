@@ -53,8 +53,33 @@ pub struct TraceRecord {
     /// What it says.
     #[schema(value_type = Object)]
     pub says: serde_json::Value,
+    /// The finance sinks whose windows left it for a later one, since it came before what must come first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<TraceParked>,
     /// The batches that carried it, one for each sink that it concerns and that has sealed it.
     pub batches: Vec<TraceBatch>,
+}
+
+/// A record that came before what must come first: a finance sink parked it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TraceParked {
+    /// The sink.
+    pub sink: String,
+    /// The number of the seal of the window that parked it.
+    pub window: u64,
+    /// The position of that seal.
+    pub seal_lsn: Lsn,
+    /// When that was written.
+    pub parked_at: Timestamp,
+    /// The number of the seal that released it, whose batch carried it; absent while it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_window: Option<u64>,
+    /// The position of that seal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_seal_lsn: Option<Lsn>,
+    /// When that was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_at: Option<Timestamp>,
 }
 
 /// What has become of a batch.

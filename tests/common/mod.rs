@@ -221,7 +221,7 @@ impl<S: Storage> Shop<S> {
     }
 
     pub fn change(&self, of: ReservationId, lines: &[ReserveLine]) -> Said<ReservationView> {
-        self.settle(self.0.change_lines(of, &ChangeLines { lines: lines.to_vec() }))
+        self.settle(self.0.change_lines(of, &ChangeLines { lines: lines.to_vec() }, None))
     }
 
     pub fn place(&self, key: &str, order: &PlaceOrder) -> Said<OrderView> {

@@ -150,7 +150,7 @@ impl Both {
     pub fn change(&mut self, of: usize, lines: &[Line]) {
         let Some(of) = self.some_reservation(of) else { return };
         let change = ChangeLines { lines: reserve_lines(lines) };
-        let said = self.shop().settle(self.shop().0.change_lines(of, &change));
+        let said = self.shop().settle(self.shop().0.change_lines(of, &change, None));
         let r = self.model.reservations[&of].clone();
         let expected = self.model.resolve(lines).and_then(|mut wants| {
             if r.state != State::Held {

@@ -12,7 +12,8 @@ use holdfast::{
     model::{
         Amount, Currency, IdempotencyKey, Location, OrderId, Quantity, Sku, StockCount,
         command::{
-            OrderLine, PlaceOrder, Prices, Priority, Release, Reserve, ReserveLine, SetStock,
+            Invoice, OrderLine, PlaceOrder, Prices, Priority, Release, Reserve, ReserveLine,
+            SetStock, Settle,
         },
     },
     sinks::{
@@ -160,6 +161,35 @@ pub fn order(n: u64, skus: u64) -> PlaceOrder {
 
 pub fn order_id(n: u64) -> OrderId {
     format!("O-{n}").parse().unwrap()
+}
+
+pub fn amount(minor: i128) -> Amount {
+    Amount::new(i64::try_from(minor).unwrap()).unwrap()
+}
+
+pub fn euro() -> Currency {
+    Currency::new("EUR").unwrap()
+}
+
+/// Order number `n` is paid in part, less a thirtieth for who processes it.
+pub fn settle<S: Storage>(engine: &Engine<S>, n: u64, minor: i128) {
+    let (amount, fee) = (amount(minor), amount(minor / 30));
+    let settlement_id = format!("PAY-{n}").parse().unwrap();
+    let event = Settle { settlement_id, currency: euro(), amount, fee };
+    let key = key(&format!("pay-{n}"));
+    let settled = engine.settle_order(Key::new("", &key), &order_id(n), &event);
+    engine.settle_blocking(settled).unwrap();
+}
+
+/// Order number `n` is invoiced, all of it.
+pub fn invoice<S: Storage>(engine: &Engine<S>, n: u64) {
+    let view = engine.settle_blocking(engine.order(&order_id(n))).unwrap().value;
+    let invoice_id = format!("INV-{n}").parse().unwrap();
+    let (amount, tax) = (amount(view.total.into()), amount(view.total_tax.into()));
+    let event = Invoice { invoice_id, currency: euro(), amount, tax };
+    let key = key(&format!("bill-{n}"));
+    let invoiced = engine.invoice(Key::new("", &key), &order_id(n), &event);
+    engine.settle_blocking(invoiced).unwrap();
 }
 
 /// What the customer pays for an order, tax contained.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use holdfast::{
     api::{self, Options, State},
+    engine,
     model::Lsn,
 };
 use serde_json::json;
@@ -152,6 +153,45 @@ async fn a_full_log_refuses_what_is_new_and_lets_through_what_closes() {
     s.get("/v1/orders/O").await.is(200);
     s.get("/readyz").await.is(200);
     assert_eq!(s.available("A").await, 100_000 - granted as i64 + 1);
+}
+
+/// Beyond `orders_max` nothing new is placed, and that is told; what is there goes on.
+#[tokio::test]
+async fn beyond_the_limit_of_orders_is_503_overloaded_and_nothing_is_lost() {
+    let s = Server::with_engine(engine::Options { orders_max: 2, ..engine_options() }).await;
+    s.stock("A", 10).await;
+    let order = |id: &str| {
+        let mut order = payment("A", 100);
+        order["order_id"] = json!(id);
+        order
+    };
+    let held = s.hold("h", "A", 2).await;
+    for id in ["O-1", "O-2"] {
+        let cart = s.hold(id, "A", 1).await;
+        s.post(&format!("/v1/reservations/{cart}/commit"), &format!("c-{id}"), order(id))
+            .await
+            .is(200);
+    }
+    let commit = format!("/v1/reservations/{held}/commit");
+    let refused = s.post(&commit, "c", order("O-3")).await;
+    refused.is_problem(503, "overloaded");
+    let placed = json!({"order_id": "O-4", "currency": "EUR", "lines": [
+        {"sku": "A", "quantity": 1, "unit_price": 100}]});
+    s.post("/v1/orders", "o", placed).await.is_problem(503, "overloaded");
+    // The cart is still held, no unit is lost, and what happens to the others is taken.
+    assert_eq!(s.get(&format!("/v1/reservations/{held}")).await.is(200).json["state"], "held");
+    assert_eq!(s.available("A").await, 6);
+    let all = json!({"cancellation_id": "X", "lines": [{"sku": "A", "quantity": 1}]});
+    s.post("/v1/orders/O-1/cancellations", "x", all).await.is(201);
+    let status = s.get("/v1/status").await.json.clone();
+    assert_eq!((&status["orders"], &status["orders_max"]), (&json!(2), &json!(2)));
+    let metrics = String::from_utf8(s.get("/metrics").await.is(200).body.clone()).unwrap();
+    for line in ["\nholdfast_orders 2\n", "\nholdfast_orders_max 2\n"] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    // Of a cancelled order the id stays its own, over a restart too.
+    let s = s.restarted().await;
+    assert_eq!(s.get("/v1/orders/O-1").await.is(200).json["state"], "cancelled");
 }
 
 #[tokio::test]

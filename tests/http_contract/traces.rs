@@ -62,6 +62,45 @@ async fn a_trace_has_every_record_in_order_with_what_caused_it() {
 }
 
 #[tokio::test]
+async fn a_change_of_lines_and_the_carts_of_a_batch_name_the_request_that_caused_them() {
+    let s = Server::start().await;
+    s.stock("A", 50).await;
+    let cart = |key: &str| json!({"idempotency_key": key, "lines": [{"sku": "A", "quantity": 1}]});
+    let batch = |keys: [&str; 2]| json!({"reservations": keys.map(cart)});
+    let call = s.call("POST /v1/reservations/batch").json(&batch(["1", "2"]));
+    let named = call.header("X-Request-Id", "batch-1").header("traceparent", TRACE).send().await;
+    let unnamed = s.call("POST /v1/reservations/batch").json(&batch(["3", "4"])).send().await;
+    let ids: Vec<_> = [named, unnamed]
+        .iter()
+        .flat_map(|batch| batch.is(200).json["results"].as_array().unwrap().clone())
+        .map(|result| result["id"].as_str().unwrap().to_owned())
+        .collect();
+    let lines = json!({"lines": [{"sku": "A", "quantity": 3}]});
+    let call = s.call(&format!("PUT /v1/reservations/{}/lines", ids[1])).json(&lines);
+    call.header("X-Request-Id", "put-1").header("traceparent", TRACE).send().await.is(200);
+    s.put(&format!("/v1/reservations/{}/lines", ids[2]), lines).await.is(200);
+    let mut order = money("O-5");
+    order["reservations"] = json!(ids);
+    s.post("/v1/orders", "o", order).await.is(201);
+
+    let trace = s.get("/v1/orders/O-5/trace").await.is(200).json.clone();
+    let cause = |kind: &str, id: &str| {
+        let is_it = |record: &&Value| record["kind"] == kind && record["id"] == id;
+        let record = trace["records"].as_array().unwrap().iter().find(is_it).unwrap();
+        (record["request_id"].clone(), record["traceparent"].clone())
+    };
+    let by = |request: &str| (json!(request), json!(TRACE));
+    for id in &ids[..2] {
+        assert_eq!(cause("reserve", id), by("batch-1"));
+    }
+    assert_eq!(cause("change", &ids[1]), by("put-1"));
+    // As for every reservation: what nobody named leaves no trace.
+    let nobody = (Value::Null, Value::Null);
+    assert_eq!(cause("reserve", &ids[3]), nobody);
+    assert_eq!(cause("change", &ids[2]), nobody);
+}
+
+#[tokio::test]
 async fn what_several_carts_became_is_told_of_all_of_them() {
     let s = Server::start().await;
     s.stock("A", 50).await;

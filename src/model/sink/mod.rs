@@ -56,6 +56,11 @@ impl Lane {
         Self::ALL.get(index).copied().unwrap_or(Self::Bulk)
     }
 
+    /// The lane of a seal: one that covers every lane belongs to the only one that its sink has.
+    pub fn of_seal(place: u8) -> Self {
+        if place == Sealed::EVERY_LANE { Self::default() } else { Self::of_index(place.into()) }
+    }
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -97,5 +102,10 @@ impl Parking {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.parked.is_empty() && self.released.is_empty()
+    }
+
+    /// What it released of earlier windows; its own begins at a position.
+    pub fn released_of_before(&self, first_lsn: u64) -> &[u64] {
+        &self.released[..self.released.partition_point(|lsn| *lsn < first_lsn)]
     }
 }
