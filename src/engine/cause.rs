@@ -41,7 +41,7 @@ impl<S: Storage> Core<S> {
     pub(super) fn cause<'a>(
         &self,
         key: Key<'a>,
-        route: &str,
+        route: &impl serde::Serialize,
         body: &impl serde::Serialize,
     ) -> Cause<'a> {
         Cause { key: self.hasher.request(key, route, body), origin: key.origin }

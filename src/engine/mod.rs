@@ -45,6 +45,7 @@ mod core;
 mod counters;
 mod decision;
 mod effect;
+mod fingerprint;
 mod fold;
 mod hash;
 mod life;

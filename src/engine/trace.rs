@@ -289,7 +289,7 @@ fn fact_of(record: &Record<'_>) -> Option<(FactKind, String)> {
         return None;
     }
     let event = say::owned::<Happened>(record).ok()?;
-    Some((event.fact.kind(), event.id))
+    Some((event.fact.kind(), event.id.into()))
 }
 
 /// What a record can be carried as.
