@@ -58,10 +58,18 @@ impl Feed<'_> {
         self.0.push(tag as u8);
     }
 
-    /// The name of a field or of a variant.
-    fn name(&mut self, name: &str) {
-        self.tag(Tag::Word);
-        self.0.push(name.len() as u8);
+    /// A value of eight bytes, with its tag in one piece.
+    fn word(&mut self, tag: Tag, word: u64) {
+        let mut bytes = [tag as u8; 9];
+        bytes[1..].copy_from_slice(&word.to_le_bytes());
+        self.0.extend_from_slice(&bytes);
+    }
+
+    /// The name of a field or of a variant. In line, since the compiler knows it wherever it is fed.
+    #[inline(always)]
+    fn name(&mut self, name: &'static str) {
+        self.0.reserve(2 + name.len());
+        self.0.extend_from_slice(&[Tag::Word as u8, name.len() as u8]);
         self.0.extend_from_slice(name.as_bytes());
     }
 }
@@ -79,12 +87,12 @@ impl ser::Error for Unfed {
 
 type Fed = Result<(), Unfed>;
 
-/// Methods that feed a number as one of the two kinds of numbers.
-macro_rules! numbers {
-    ($($method:ident $type:ty as $wide:ty, $tag:ident);+ $(;)?) => {
-        $(fn $method(self, value: $type) -> Fed {
-            self.tag(Tag::$tag);
-            self.0.extend_from_slice(&<$wide>::from(value).to_le_bytes());
+/// Methods that feed a signed number.
+macro_rules! signed {
+    ($($method:ident $type:ty),+) => {
+        $(#[inline]
+        fn $method(self, value: $type) -> Fed {
+            self.word(Tag::Signed, i64::from(value).cast_unsigned());
             Ok(())
         })+
     };
@@ -101,15 +109,24 @@ impl<'f, 'b> ser::Serializer for &'f mut Feed<'b> {
     type SerializeStruct = Self;
     type SerializeStructVariant = Self;
 
-    numbers! {
-        serialize_i8 i8 as i64, Signed;
-        serialize_i16 i16 as i64, Signed;
-        serialize_i32 i32 as i64, Signed;
-        serialize_i64 i64 as i64, Signed;
-        serialize_u8 u8 as u64, Unsigned;
-        serialize_u16 u16 as u64, Unsigned;
-        serialize_u32 u32 as u64, Unsigned;
-        serialize_u64 u64 as u64, Unsigned;
+    signed! { serialize_i8 i8, serialize_i16 i16, serialize_i32 i32, serialize_i64 i64 }
+
+    fn serialize_u8(self, value: u8) -> Fed {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u16(self, value: u16) -> Fed {
+        self.serialize_u64(value.into())
+    }
+
+    fn serialize_u32(self, value: u32) -> Fed {
+        self.serialize_u64(value.into())
+    }
+
+    #[inline]
+    fn serialize_u64(self, value: u64) -> Fed {
+        self.word(Tag::Unsigned, value);
+        Ok(())
     }
 
     fn serialize_bool(self, value: bool) -> Fed {
@@ -130,14 +147,13 @@ impl<'f, 'b> ser::Serializer for &'f mut Feed<'b> {
     }
 
     fn serialize_str(self, value: &str) -> Fed {
-        self.tag(Tag::Text);
-        self.text(value);
+        self.word(Tag::Text, value.len() as u64);
+        self.0.extend_from_slice(value.as_bytes());
         Ok(())
     }
 
     fn serialize_bytes(self, value: &[u8]) -> Fed {
-        self.tag(Tag::Bytes);
-        self.number(value.len() as u64);
+        self.word(Tag::Bytes, value.len() as u64);
         self.0.extend_from_slice(value);
         Ok(())
     }
@@ -276,6 +292,7 @@ macro_rules! fields {
             type Ok = ();
             type Error = Unfed;
 
+            #[inline]
             fn serialize_field<T>(&mut self, name: &'static str, value: &T) -> Fed
             where
                 T: Serialize + ?Sized,

@@ -307,6 +307,10 @@ impl Life {
             _ => {}
         }
         known.state = self.state(order) as u8;
+        if self.known.is_empty() {
+            // Nearly every order has an invoice, a shipment and a settlement, and no more.
+            self.known.reserve_exact(3);
+        }
         self.known.push(known);
     }
 
