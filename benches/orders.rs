@@ -117,6 +117,21 @@ fn thread_cpu() -> Option<Duration> {
     told.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
+/// When something that one thread does began, and the processor time that it had used by then.
+struct Clock(Instant, Option<Duration>);
+
+impl Clock {
+    fn now() -> Self {
+        Self(Instant::now(), thread_cpu())
+    }
+
+    fn rate(&self, events: u64) -> String {
+        let each = |time: Duration| events as f64 / time.as_secs_f64();
+        let cpu = thread_cpu().zip(self.1).map_or(f64::NAN, |(now, then)| each(now - then));
+        format!("{:.0} events a second, {cpu:.0} a second of processor", each(self.0.elapsed()))
+    }
+}
+
 /// Processor time of all threads so far, ended ones included; `None` where the system does not say.
 fn process_cpu() -> Option<Duration> {
     let told = std::fs::read_to_string("/proc/self/stat").ok()?;
@@ -233,7 +248,7 @@ fn trace(engine: &Engine, args: &Args) {
 fn post(engine: &Engine) {
     let log = engine.log();
     let mut reader = log.reader(log.oldest()).expect("a reader");
-    let (began, mut events, mut postings) = (Instant::now(), 0_u64, 0_usize);
+    let (began, mut events, mut postings) = (Clock::now(), 0_u64, 0_usize);
     while let Some(record) = reader.next().expect("a record") {
         let layout = (record.kind, record.version);
         let booked = posting::of(record.lsn, layout, record.body, Recognition::Commit);
@@ -241,8 +256,7 @@ fn post(engine: &Engine) {
             (events, postings) = (events + 1, postings + booking.postings.len());
         }
     }
-    let rate = events as f64 / began.elapsed().as_secs_f64();
-    println!("booked    {rate:.0} events a second, {postings} postings");
+    println!("booked    {}, {postings} postings", began.rate(events));
 }
 
 /// Reads the log and makes journal entries of it, as a finance sink's feed does.
@@ -251,11 +265,11 @@ fn fold(engine: &Engine) {
     let mut reader = log.reader(log.oldest()).expect("a reader");
     let config = SinkConfig::new("books", Domain::Finance, "http://localhost/");
     let mut journal = Journal::new(&config, log.incarnation()).expect("a journal");
-    let began = Instant::now();
+    let began = Clock::now();
     while let Some(record) = reader.next().expect("a record") {
         journal.record(&record).expect("a record that can be booked");
     }
     let sums = journal.end().expect("entries");
-    let rate = sums.events as f64 / began.elapsed().as_secs_f64();
-    println!("folded    {rate:.0} events a second, {} batches, {} B", sums.batches, sums.bytes);
+    let rate = began.rate(sums.events);
+    println!("folded    {rate}, {} batches, {} B", sums.batches, sums.bytes);
 }

@@ -402,7 +402,7 @@ mod tests {
     /// A field that a later version adds changes nothing for those who don't give it.
     #[test]
     fn a_field_that_is_left_out_is_nothing() {
-        #[derive(Serialize)]
+        #[derive(serde::Serialize)]
         struct Older<'a> {
             shipment_id: &'a str,
             lines: [(); 0],
