@@ -126,8 +126,9 @@ impl Kept {
 
     /// Begins to let something happen to it; `None` while something else is happening.
     pub fn begin_step(&self) -> Option<Step<'_>> {
-        let mut now = self.now.lock();
-        (!std::mem::replace(&mut now.busy, true)).then_some(Step { order: self })
+        let busy = std::mem::replace(&mut self.now.lock().busy, true);
+        // Made only where it is due: a step that is dropped ends one.
+        (!busy).then(|| Step { order: self })
     }
 }
 
