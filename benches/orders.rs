@@ -1,9 +1,11 @@
 //! How many orders a second live their whole life: placed in one step, billed, shipped, paid. Four
 //! records an order, each decided by itself, durable in groups. Then how long the trace of one of them
-//! takes, how many of their records a second become balanced postings, and how long the first checkpoint
+//! takes, how many of their records a second become balanced postings, how many become journal entries
+//! (read, posted, summed up by window, with their digests, rendered), and how long the first checkpoint
 //! of all of them takes.
 //!
-//! `cargo bench --bench orders -- [--orders N] [--threads N] [--skus N] [--ack disk|memory] [--data DIR]`
+//! `cargo bench --bench orders -- [--orders N] [--threads N] [--skus N] [--ack disk|memory]
+//! [--prepared] [--data DIR]`
 
 use std::{
     collections::VecDeque,
@@ -15,8 +17,10 @@ use clap::Parser;
 use hdrhistogram::Histogram;
 use holdfast::{
     Engine, Key, Options,
+    config::{Domain, SinkConfig},
+    feed::journal::Journal,
     model::{
-        Amount, IdempotencyKey, Lsn, OrderId, Reference,
+        Amount, IdempotencyKey, Lsn, OrderId, Reference, Sku,
         command::{Invoice, PlaceOrder, SetStock, Settle, Ship},
         posting::{self, Recognition},
     },
@@ -43,6 +47,9 @@ struct Args {
     /// Level of acknowledgement.
     #[arg(long, default_value = "disk")]
     ack: String,
+    /// Makes the tables' memory at the start, as a server with `engine.reservations_prepared` does.
+    #[arg(long)]
+    prepared: bool,
     /// Where the data goes; a fresh folder in it.
     #[arg(long, default_value = "target")]
     data: PathBuf,
@@ -56,6 +63,32 @@ where
     T::Err: std::fmt::Debug,
 {
     text.parse().expect("a text that is one")
+}
+
+/// A text that ends with two numbers. Without `format!`, which costs more than all else here.
+fn numbered<T: std::str::FromStr>(what: &str, thread: u64, number: u64) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    let mut bytes = [0; 48];
+    let mut at = bytes.len();
+    let mut put = |byte| {
+        at -= 1;
+        bytes[at] = byte;
+    };
+    for number in [number, thread] {
+        let mut rest = number;
+        loop {
+            put(b'0' + (rest % 10) as u8);
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        put(b'-');
+    }
+    what.bytes().rev().for_each(put);
+    text(str::from_utf8(&bytes[at..]).expect("ASCII"))
 }
 
 /// Keeps the number of records that wait for their acknowledgement within its limit.
@@ -79,6 +112,36 @@ impl Waiting<'_> {
     }
 }
 
+/// Processor time of the calling thread so far; `None` where the system does not say.
+fn thread_cpu() -> Option<Duration> {
+    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    told.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
+/// When something that one thread does began, and the processor time that it had used by then.
+struct Clock(Instant, Option<Duration>);
+
+impl Clock {
+    fn now() -> Self {
+        Self(Instant::now(), thread_cpu())
+    }
+
+    fn rate(&self, events: u64) -> String {
+        let each = |time: Duration| events as f64 / time.as_secs_f64();
+        let cpu = thread_cpu().zip(self.1).map_or(f64::NAN, |(now, then)| each(now - then));
+        format!("{:.0} events a second, {cpu:.0} a second of processor", each(self.0.elapsed()))
+    }
+}
+
+/// Processor time of all threads so far, ended ones included; `None` where the system does not say.
+fn process_cpu() -> Option<Duration> {
+    let told = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = told.rsplit_once(") ")?;
+    let ticks = |at| fields.split(' ').nth(at)?.parse::<u64>().ok();
+    // User and system time, in hundredths of a second.
+    Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+}
+
 fn live(engine: &Engine, args: &Args, thread: u64) {
     let max = WAITING_MAX / args.threads as usize;
     let mut waiting = Waiting { engine, lsns: VecDeque::new(), max };
@@ -95,12 +158,13 @@ fn live(engine: &Engine, args: &Args, thread: u64) {
         amount: Amount::new(1999).expect("an amount"),
         fee: Amount::new(45).expect("a fee"),
     };
+    let skus: Vec<Sku> = (0..args.skus).map(|n| text(&format!("SKU-{n:06}"))).collect();
     for n in 0..args.orders / args.threads {
-        let id: OrderId = text(&format!("O-{thread}-{n}"));
-        let sku = text(&format!("SKU-{:06}", (n * 7 + thread) % args.skus));
-        let key = |what: &str| text::<IdempotencyKey>(&format!("{what}{thread}-{n}"));
-        (place.order_id, place.lines[0].sku) = (id.clone(), sku);
-        ship.lines[0].sku = place.lines[0].sku.clone();
+        let id: OrderId = numbered("O", thread, n);
+        let key = |what| numbered::<IdempotencyKey>(what, thread, n);
+        place.order_id = id.clone();
+        place.lines[0].sku.clone_from(&skus[((n * 7 + thread) % args.skus) as usize]);
+        ship.lines[0].sku.clone_from(&place.lines[0].sku);
         waiting.add(engine.place_order(Key::new("bench", &key("o")), &place).lsn());
         waiting.add(engine.invoice(Key::new("bench", &key("i")), &id, &invoice).lsn());
         waiting.add(engine.ship(Key::new("bench", &key("s")), &id, &ship).lsn());
@@ -121,6 +185,8 @@ fn main() {
         reservations_max: orders,
         orders_max: orders,
         keys_max: 4 * orders,
+        // It is also the number of keys, of which each order has four.
+        reservations_prepared: if args.prepared { 4 * orders } else { 0 },
         checkpoint_bytes: 1 << 40,
         ..Options::default()
     };
@@ -131,23 +197,37 @@ fn main() {
         engine.settle_blocking(decision).expect("stock that is set");
     }
     let before = engine.log().stats().bytes;
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        for thread in 0..args.threads {
-            let (engine, args) = (&engine, &args);
-            scope.spawn(move || live(engine, args, thread));
-        }
+    let (began, process_before) = (Instant::now(), process_cpu());
+    let cpu: Option<Duration> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..args.threads)
+            .map(|thread| {
+                let (engine, args) = (&engine, &args);
+                scope.spawn(move || {
+                    let before = thread_cpu();
+                    live(engine, args, thread);
+                    Some(thread_cpu()? - before?)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("a thread that ends")).sum()
     });
     let elapsed: Duration = began.elapsed();
+    let process = process_cpu().zip(process_before).map(|(now, before)| now - before);
     let events = engine.status().counters.order_events;
     assert_eq!(events, 3 * (args.orders / args.threads * args.threads), "each order lived");
     println!("threads {} skus {} ack {}", args.threads, args.skus, args.ack);
     println!("orders {} in {:.2} s", args.orders, elapsed.as_secs_f64());
     println!("rate      {:.0} orders a second", args.orders as f64 / elapsed.as_secs_f64());
+    let each = |time: Option<Duration>| {
+        time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e6 / args.orders as f64)
+    };
+    // Where other processes have the cores as well, this says more than the rate does.
+    println!("cpu us    {:.2} an order, {:.2} with the log's threads", each(cpu), each(process));
     let bytes = engine.log().stats().bytes - before;
     println!("log bytes {:.0} an order", bytes as f64 / args.orders as f64);
     trace(&engine, &args);
     post(&engine);
+    fold(&engine);
     checkpoint(&engine, &args);
 }
 
@@ -170,7 +250,7 @@ fn trace(engine: &Engine, args: &Args) {
 fn post(engine: &Engine) {
     let log = engine.log();
     let mut reader = log.reader(log.oldest()).expect("a reader");
-    let (began, mut events, mut postings) = (Instant::now(), 0_u64, 0_usize);
+    let (began, mut events, mut postings) = (Clock::now(), 0_u64, 0_usize);
     while let Some(record) = reader.next().expect("a record") {
         let layout = (record.kind, record.version);
         let booked = posting::of(record.lsn, layout, record.body, Recognition::Commit);
@@ -178,8 +258,22 @@ fn post(engine: &Engine) {
             (events, postings) = (events + 1, postings + booking.postings.len());
         }
     }
-    let rate = events as f64 / began.elapsed().as_secs_f64();
-    println!("booked    {rate:.0} events a second, {postings} postings");
+    println!("booked    {}, {postings} postings", began.rate(events));
+}
+
+/// Reads the log and makes journal entries of it, as a finance sink's feed does.
+fn fold(engine: &Engine) {
+    let log = engine.log();
+    let mut reader = log.reader(log.oldest()).expect("a reader");
+    let config = SinkConfig::new("books", Domain::Finance, "http://localhost/");
+    let mut journal = Journal::new(&config, log.incarnation()).expect("a journal");
+    let began = Clock::now();
+    while let Some(record) = reader.next().expect("a record") {
+        journal.record(&record).expect("a record that can be booked");
+    }
+    let sums = journal.end().expect("entries");
+    let rate = began.rate(sums.events);
+    println!("folded    {rate}, {} batches, {} B", sums.batches, sums.bytes);
 }
 
 /// Folds all of the log into the first checkpoint.

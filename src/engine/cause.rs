@@ -37,14 +37,26 @@ pub(super) struct Room<'a, S: Storage> {
 }
 
 impl<S: Storage> Core<S> {
+    /// A request's key and fingerprint. The key's place is being fetched while the fingerprint is taken.
+    pub(super) fn key_ref(
+        &self,
+        key: Key<'_>,
+        route: &impl serde::Serialize,
+        body: &impl serde::Serialize,
+    ) -> KeyRef {
+        let hash = self.hasher.key(key);
+        self.tables.keys.warm(hash);
+        KeyRef { hash, fingerprint: self.hasher.request(route, body) }
+    }
+
     /// A request's key and origin, for a record.
     pub(super) fn cause<'a>(
         &self,
         key: Key<'a>,
-        route: &str,
+        route: &impl serde::Serialize,
         body: &impl serde::Serialize,
     ) -> Cause<'a> {
-        Cause { key: self.hasher.request(key, route, body), origin: key.origin }
+        Cause { key: self.key_ref(key, route, body), origin: key.origin }
     }
 
     /// Asks for room for a record and its origin; as [`Core::ticket`].

@@ -371,7 +371,7 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
             lsn: self.record.lsn.0,
             content: event.content.to_native(),
             at_ms: self.record.time_ms,
-            id: event.id.as_str().to_owned(),
+            id: event.id.as_str().into(),
             kind: fact.kind() as u8,
             state: event.state,
         };

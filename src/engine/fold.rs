@@ -511,9 +511,9 @@ mod tests {
             promised_ship_at_ms: 0,
             committed_at_ms: 1,
             order_id: "O-1".into(),
-            customer: String::new(),
-            prices: Vec::new(),
-            allocations: vec![Line { position: 1, quantity: 2, limited: false }],
+            customer: String::new().into(),
+            prices: Vec::new().into(),
+            allocations: vec![Line { position: 1, quantity: 2, limited: false }].into(),
             currency: *b"EUR",
             net: false,
             priority: 1,
@@ -534,7 +534,8 @@ mod tests {
         for n in 1..=20_u64 {
             let fact = Fact::Settlement { amount: 10, fee: 1 };
             let (kind, id) = (fact.kind() as u8, format!("PAY-{n}"));
-            let known = Known { lsn: 8 + 8 * n, content: n, at_ms: n, id, kind, state: 1 };
+            let known =
+                Known { lsn: 8 + 8 * n, content: n, at_ms: n, id: id.into(), kind, state: 1 };
             expected.last = known.lsn;
             expected.life.add(&expected.data, &fact, known.clone());
             let mut bytes = Vec::new();

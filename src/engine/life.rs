@@ -1,8 +1,8 @@
 //! What happens to an order after it was placed: shipments, cancellations, invoices, settlements,
 //! refunds, returns. Each is one record.
 //!
-//! - Of several requests about one order, one decides at a time ([`Step`]); whether its fact may be is
-//!   said by [`Life::check`], so no more is ever shipped or paid back than was sold, whatever comes at
+//! - Of several requests about one order, one decides at a time ([`Kept::begin_step`](crate::ledger::orders::Kept::begin_step)); whether its fact may be is
+//!   said by [`Life::check`](crate::model::life::Life::check), so no more is ever shipped or paid back than was sold, whatever comes at
 //!   once.
 //! - Law 1: units that leave another location than they were sold from are taken there before the
 //!   record, and those they were sold from are given back after it; so are cancelled and restocked
@@ -11,13 +11,15 @@
 //!   answer, other content is refused.
 //! - These records close what is open, so they may use delivery's reserve when the log's budget is spent.
 
+use smallvec::SmallVec;
+
 use crate::{
     ledger::{
-        orders::{BeginStep, Order, Step},
+        orders::{Sale, Standing},
         reservations::Transition,
     },
     model::{
-        Amount, Currency, Lsn, OrderId, Reference,
+        Amount, Currency, Lsn, OrderId, Reference, Timestamp,
         command::{AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, Settle, Ship},
         event::{Event, Happened, Of, OrderData, Park},
         fact::{Cancelled, Fact, FactKind},
@@ -36,7 +38,6 @@ use super::{
     moves::Moves,
     order_view::fact_view,
     plan::beyond,
-    thing::state_of,
     transition::{fixed_bytes, of},
 };
 
@@ -172,7 +173,7 @@ impl<S: Storage> Core<S> {
     }
 }
 
-fn same_currency(order: &Order, currency: Currency) -> Result<(), Refusal> {
+fn same_currency(order: Standing<'_>, currency: Currency) -> Result<(), Refusal> {
     if currency.as_bytes() == order.data.currency {
         return Ok(());
     }
@@ -194,9 +195,9 @@ pub(super) fn contained(amount: Amount, part: Amount, field: &str) -> Result<(),
     Err(Refusal::malformed(field, "must not be more than `amount`"))
 }
 
-/// What a request is called in the hash of its key.
-pub(super) fn route(kind: FactKind, order: &OrderId) -> String {
-    format!("{}/{order}", kind.as_str())
+/// What a request is called in its fingerprint.
+pub(super) fn route(kind: FactKind, order: &OrderId) -> (&'static str, &OrderId) {
+    (kind.as_str(), order)
 }
 
 impl<S: Storage> Core<S> {
@@ -209,7 +210,7 @@ impl<S: Storage> Core<S> {
         id: &Reference,
         (lines, texts): (usize, usize),
         content: &impl serde::Serialize,
-        plan: impl FnOnce(&Order) -> Result<Fact, Refusal>,
+        plan: impl FnOnce(Standing<'_>) -> Result<Fact, Refusal>,
     ) -> Decision<FactView> {
         let key = self.cause(key, &route(kind, order), content);
         let request = Request { key, order, kind, id, lines, texts };
@@ -219,7 +220,7 @@ impl<S: Storage> Core<S> {
     fn happen(
         &self,
         request: &Request<'_>,
-        plan: impl FnOnce(&Order) -> Result<Fact, Refusal>,
+        plan: impl FnOnce(Standing<'_>) -> Result<Fact, Refusal>,
     ) -> Result<Decision<FactView>, Refusal> {
         let claim = match self.claim_key(&request.key)? {
             KeyClaim::Mine(claim) => claim,
@@ -229,89 +230,82 @@ impl<S: Storage> Core<S> {
             KeyClaim::Done(done) => return Ok(self.happened_again(request, Lsn(done.lsn))),
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
-        let seen = self.tables.orders.get(request.order).ok_or(Refusal::UnknownOrder)?;
-        let bytes = record_bytes(request, &seen);
-        let room = self.room(&request.key, RoomClass::Delivery, bytes, 0)?;
-        let step = self.begin_step(request.order)?;
-        let order = step.order();
-        if let Some(known) = order.life.find(request.kind, request.id.as_str()) {
-            return Ok(self.known_already(request, order, known));
-        }
-        let fact = plan(order)?;
-        let sku_of = |position| self.sku_of(position);
-        if let Err(why) = order.life.check(&order.data, &fact, sku_of) {
-            return Ok(Decision::refused_behind(beyond(order, why), order.last));
-        }
+        let order = self.tables.orders.find(request.order).ok_or(Refusal::UnknownOrder)?;
+        let room =
+            self.room(&request.key, RoomClass::Delivery, record_bytes(request, &order), 0)?;
+        let step = self.until(BUSY, || order.begin_step())?;
+        // Nothing can happen to the order from here on: what it is now it is when the record stands.
+        let Planned { fact, worth, state, turns, previous } =
+            match order.read(|now| self.planned(request, now, plan)) {
+                Ok(planned) => planned?,
+                Err(known) => return Ok(known),
+            };
         let now_ms = self.now_ms();
-        let mut life = order.life.clone();
-        life.add(&order.data, &fact, known(request, now_ms));
-        let worth = worth::of(&order.data, &order.life, &life, &fact, sku_of);
-        let worth = worth.map_err(|why| Refusal::malformed("amount", why.0))?;
         let moves = Moves::begin(self, &fact)?;
-        let state = life.state(&order.data);
-        let turns = self.begin_turns(order, state)?;
-        let record = self.record(request, order, (fact, worth), &turns, state);
-        let lsn = self.append_in(room, &record, now_ms);
-        moves.finish(&record, lsn);
-        for turn in turns {
-            turn.finish(state_of(record.state), now_ms + self.options.retention_ms, lsn);
-        }
-        if let Some(known) = life.known.last_mut() {
-            known.lsn = lsn.0;
-        }
-        let order = step.finish(life, lsn);
-        claim.finish(&self.outcome::<Happened>(lsn, 0, 0, now_ms));
-        self.counters.add(Count::OrderEvents);
-        match order.life.known.last().and_then(|known| fact_view(&order, known)) {
-            Some(view) => Ok(Decision::made(view, true, lsn)),
-            None => Err(Refusal::OutcomeUnknown),
-        }
-    }
-
-    fn begin_step(&self, id: &OrderId) -> Result<Step<'_>, Refusal> {
-        self.until("something else is happening to the order; try again", || {
-            match self.tables.orders.begin_step(id) {
-                BeginStep::Begun(step) => Some(Ok(step)),
-                BeginStep::Unknown => Some(Err(Refusal::UnknownOrder)),
-                BeginStep::InFlight => None,
-            }
-        })?
-    }
-
-    /// The order's reservations, about to get the order's new state; none while it stays the same.
-    fn begin_turns(
-        &self,
-        order: &Order,
-        state: ReservationState,
-    ) -> Result<Vec<Transition<'_>>, Refusal> {
-        if state == order.state() {
-            return Ok(Vec::new());
-        }
-        let busy = Refusal::Overloaded { what: "a reservation of the order is busy; try again" };
-        let begin = |id| self.tables.reservations.begin(id, &[ReservationState::Committed]);
-        order.reservations.iter().map(|id| begin(*id).map_err(|_| busy.clone())).collect()
-    }
-
-    fn record(
-        &self,
-        request: &Request<'_>,
-        order: &Order,
-        (fact, worth): (Fact, Worth),
-        turns: &[Transition<'_>],
-        state: ReservationState,
-    ) -> Happened {
-        let turned: Vec<Of> = turns.iter().map(|turn| of(&turn.snapshot())).collect();
-        Happened {
+        let turns = if turns { self.begin_turns(&order)? } else { Turns::new() };
+        let record = Happened {
             key: request.key.key,
-            previous: order.last.0,
+            previous: previous.0,
             content: request.key.fingerprint,
-            order_id: request.order.as_str().to_owned(),
-            id: request.id.as_str().to_owned(),
-            turned,
+            order_id: request.order.as_str().into(),
+            id: request.id.as_str().into(),
+            turned: turns.iter().map(|turn| of(&turn.snapshot())).collect(),
             fact,
             worth,
             state: state as u8,
+        };
+        let lsn = self.append_in(room, &record, now_ms);
+        moves.finish(&record, lsn);
+        for turn in turns {
+            turn.finish(state, now_ms + self.options.retention_ms, lsn);
         }
+        step.finish(&record.fact, known(request, lsn, now_ms));
+        claim.finish(&self.outcome::<Happened>(lsn, 0, 0, now_ms));
+        self.counters.add(Count::OrderEvents);
+        let view = FactView {
+            order_id: request.order.clone(),
+            kind: request.kind,
+            id: request.id.clone(),
+            state,
+            at: Timestamp::from_millis(now_ms),
+            lsn,
+        };
+        Ok(Decision::made(view, true, lsn))
+    }
+
+    /// What the request comes to as the order stands, if it may be. The error: its fact is known
+    /// already, or may not be.
+    fn planned(
+        &self,
+        request: &Request<'_>,
+        order: Standing<'_>,
+        plan: impl FnOnce(Standing<'_>) -> Result<Fact, Refusal>,
+    ) -> Result<Result<Planned, Refusal>, Decision<FactView>> {
+        if let Some(known) = order.life.find(request.kind, request.id.as_str()) {
+            return Err(self.known_already(request, order, known));
+        }
+        let fact = match plan(order) {
+            Ok(fact) => fact,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let sku_of = |position| self.sku_of(position);
+        if let Err(why) = order.life.check(&order.data, &fact, sku_of) {
+            return Err(Decision::refused_behind(beyond(order, why), order.last));
+        }
+        let after = order.life.after(&order.data, &fact);
+        let worth = worth::of(&order.data, order.life, &after, &fact, sku_of);
+        let state = after.state(&order.data);
+        let (turns, previous) = (state != order.state(), order.last);
+        Ok(worth
+            .map(|worth| Planned { fact, worth, state, turns, previous })
+            .map_err(|why| Refusal::malformed("amount", why.0)))
+    }
+
+    /// The order's reservations, about to get the order's new state.
+    fn begin_turns(&self, order: &Sale) -> Result<Turns<'_>, Refusal> {
+        let busy = Refusal::Overloaded { what: "a reservation of the order is busy; try again" };
+        let begin = |id| self.tables.reservations.begin(id, &[ReservationState::Committed]);
+        order.reservations.iter().map(|id| begin(*id).map_err(|_| busy.clone())).collect()
     }
 
     pub(super) fn sku_of(&self, position: u32) -> u32 {
@@ -322,11 +316,11 @@ impl<S: Storage> Core<S> {
     fn known_already(
         &self,
         request: &Request<'_>,
-        order: &Order,
+        order: Standing<'_>,
         known: &Known,
     ) -> Decision<FactView> {
         let lsn = Lsn(known.lsn);
-        match fact_view(order, known).filter(|_| known.content == request.key.fingerprint) {
+        match fact_view(&order.id, known).filter(|_| known.content == request.key.fingerprint) {
             Some(view) => Decision::made(view, false, lsn),
             None => Decision::refused_behind(Refusal::OtherContent { kind: request.kind }, lsn),
         }
@@ -334,36 +328,55 @@ impl<S: Storage> Core<S> {
 
     /// The request came as a report before, and was parked then.
     fn happened_as_parked(&self, request: &Request<'_>, parked: Lsn) -> Decision<FactView> {
-        let Some(order) = self.tables.orders.get(request.order) else {
+        let Some(order) = self.tables.orders.find(request.order) else {
             return Refusal::UnknownOrder.into();
         };
-        match order.life.find(request.kind, request.id.as_str()) {
-            Some(known) => self.known_already(request, &order, known),
+        order.read(|order| match order.life.find(request.kind, request.id.as_str()) {
+            Some(known) => self.known_already(request, order, known),
             None => Decision::reused(parked),
-        }
+        })
     }
 
     /// The first answer to a request again.
     fn happened_again(&self, request: &Request<'_>, lsn: Lsn) -> Decision<FactView> {
-        let Some(order) = self.tables.orders.get(request.order) else {
+        let Some(order) = self.tables.orders.find(request.order) else {
             return Refusal::UnknownOrder.into();
         };
-        let known = order.life.known.iter().find(|known| known.lsn == lsn.0);
-        let Some(view) = known.and_then(|known| fact_view(&order, known)) else {
-            return Refusal::OutcomeUnknown.into();
-        };
-        let now = order.state();
-        let moved_on = (now != view.state).then_some(now);
-        Decision::repeated(view, moved_on, true, order.last)
+        order.read(|order| {
+            let known = order.life.known.iter().find(|known| known.lsn == lsn.0);
+            let Some(view) = known.and_then(|known| fact_view(&order.id, known)) else {
+                return Refusal::OutcomeUnknown.into();
+            };
+            let now = order.state();
+            let moved_on = (now != view.state).then_some(now);
+            Decision::repeated(view, moved_on, true, order.last)
+        })
     }
 }
 
-fn known(request: &Request<'_>, now_ms: u64) -> Known {
+const BUSY: &str = "something else is happening to the order; try again";
+
+/// Reservations whose state changes.
+type Turns<'a> = SmallVec<[Transition<'a>; 1]>;
+
+/// What a request comes to.
+struct Planned {
+    fact: Fact,
+    worth: Worth,
+    /// The order's state after it.
+    state: ReservationState,
+    /// Whether that is another one than before.
+    turns: bool,
+    /// The order's last record.
+    previous: Lsn,
+}
+
+fn known(request: &Request<'_>, lsn: Lsn, now_ms: u64) -> Known {
     Known {
-        lsn: 0,
+        lsn: lsn.0,
         content: request.key.fingerprint,
         at_ms: now_ms,
-        id: request.id.as_str().to_owned(),
+        id: request.id.as_str().into(),
         kind: request.kind as u8,
         state: 0,
     }
@@ -381,7 +394,7 @@ fn share_bytes(order: &OrderData) -> usize {
 }
 
 /// Bytes that the record takes at most: a line of a request may become one for each allocation.
-fn record_bytes(request: &Request<'_>, order: &Order) -> usize {
+fn record_bytes(request: &Request<'_>, order: &Sale) -> usize {
     let lines = request.lines + order.data.allocations.len() + 1;
     let of = size_of::<<Of as rkyv::Archive>::Archived>() * (order.reservations.len() + 1);
     let body = fixed_bytes::<Happened>()

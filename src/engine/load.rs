@@ -1,11 +1,9 @@
 //! Putting a checkpoint's entries into the tables.
 
-use std::sync::Arc;
-
 use crate::{
     ledger::{
         limits::{Restored, Who},
-        orders::Order,
+        orders::Sale,
         positions::Movement,
         reservations::Opening,
     },
@@ -75,15 +73,14 @@ fn load_limit(replay: &Replay<'_>, who: Who, value: &[u8]) -> Result<(), Error> 
 fn load_order(replay: &Replay<'_>, id: &str, order: OrderValue) -> Result<(), Error> {
     let wrong = |_| Error::Checkpoint { reason: "an order's id is none".into() };
     let ids = order.reservations.iter();
-    replay.tables.orders.restore(Order {
+    let sale = Sale {
         id: id.parse().map_err(wrong)?,
         reservations: ids
             .map(|(lsn, slot)| ReservationId { lsn: Lsn(*lsn), slot: *slot })
             .collect(),
-        data: Arc::new(order.data),
-        life: order.life,
-        last: Lsn(order.last),
-    });
+        data: order.data,
+    };
+    replay.tables.orders.restore(sale, order.life, Lsn(order.last));
     Ok(())
 }
 

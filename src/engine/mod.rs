@@ -46,6 +46,7 @@ mod counters;
 mod decision;
 mod effect;
 mod events;
+mod fingerprint;
 mod fold;
 mod hash;
 mod life;

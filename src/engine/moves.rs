@@ -2,6 +2,7 @@
 //! given is given after it, and no count of the stock comes in between.
 
 use parking_lot::MutexGuard;
+use smallvec::SmallVec;
 
 use crate::{
     ledger::{
@@ -25,25 +26,25 @@ pub(super) struct Moves<'a, S: Storage> {
     core: &'a Core<S>,
     /// The positions whose goods move, locked in the order of their numbers, as no count may come in
     /// between.
-    locked: Vec<(u32, MutexGuard<'a, Cold>)>,
+    locked: SmallVec<[(u32, MutexGuard<'a, Cold>); 2]>,
     /// Units taken where they were not sold, pending.
-    taken: Vec<(u32, u32)>,
+    taken: SmallVec<[(u32, u32); 2]>,
 }
 
 impl<'a, S: Storage> Moves<'a, S> {
     pub(super) fn begin(core: &'a Core<S>, fact: &Fact) -> Result<Self, Refusal> {
-        let mut positions: Vec<u32> = match fact {
+        let mut positions: SmallVec<[u32; 4]> = match fact {
             Fact::Shipment { lines, .. } => lines.iter().map(|line| line.position).collect(),
             Fact::Receipt { lines, restock: true, .. } => {
                 lines.iter().map(|line| line.position).collect()
             }
-            _ => Vec::new(),
+            _ => SmallVec::new(),
         };
         positions.sort_unstable();
         positions.dedup();
         let lock = |at: u32| Some((at, core.tables.positions.get(at)?.lock()));
         let locked = positions.into_iter().filter_map(lock).collect();
-        let mut moves = Self { core, locked, taken: Vec::new() };
+        let mut moves = Self { core, locked, taken: SmallVec::new() };
         if let Fact::Shipment { lines, .. } = fact {
             for line in lines.iter().filter(|line| line.position != line.from) {
                 moves.take(line)?;

@@ -5,12 +5,12 @@
 //! busy from before the claim until their new state is set: no two orders share an id or a
 //! reservation.
 
-use std::sync::Arc;
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
     ledger::{
         keys::Outcome,
-        orders::{self, Order},
+        orders::{self, Kept, Standing},
         reservations::{NotBegun, Opening, Snapshot, Transition},
     },
     model::{
@@ -30,9 +30,12 @@ use super::{
     core::{Core, KeyClaim, closing_bytes},
     counters::Count,
     reserve::SlotClaim,
-    take::{Cart, Taker, Takes},
+    take::{Cart, FewLines, Taker, Takes},
     transition::{fixed_bytes, of},
 };
+
+/// What is taken for an order.
+type Lines = SmallVec<[ReserveLine; 1]>;
 
 /// The money side of a request, whichever it came with.
 pub(super) struct Money<'a> {
@@ -95,8 +98,8 @@ impl<'a> Money<'a> {
     }
 }
 
-fn sum_by_sku<S: Storage>(core: &Core<S>, lines: &[Line]) -> Vec<(u32, u32)> {
-    let mut sums: Vec<(u32, u32)> = Vec::new();
+fn sum_by_sku<S: Storage>(core: &Core<S>, lines: &[Line]) -> SmallVec<[(u32, u32); 4]> {
+    let mut sums: SmallVec<[(u32, u32); 4]> = SmallVec::new();
     for line in lines {
         let Some(position) = core.tables.positions.get(line.position) else { continue };
         let sku_number = position.sku_number();
@@ -134,7 +137,7 @@ impl<S: Storage> Engine<S> {
         commit: &Commit,
     ) -> Decision<ReservationView> {
         let core = self.core();
-        let key = core.cause(key, &format!("commit/{id}"), commit);
+        let key = core.cause(key, &("commit", id), commit);
         core.count(core.commit(&key, id, commit).unwrap_or_else(Decision::from))
     }
 
@@ -144,7 +147,7 @@ impl<S: Storage> Engine<S> {
     /// When settled: those of [`Engine::reserve`] and [`Engine::commit`].
     pub fn place_order(&self, key: Key<'_>, place: &PlaceOrder) -> Decision<OrderView> {
         let core = self.core();
-        let key = core.cause(key, "orders", place);
+        let key = core.cause(key, &"orders", place);
         let decision = core.place(&key, place).unwrap_or_else(|refusal| {
             core.unless_known(&key, refusal, |done| core.placed_again(&place.order_id, done))
         });
@@ -157,12 +160,12 @@ impl<S: Storage> Core<S> {
     fn order_data(
         &self,
         money: &Money<'_>,
-        allocations: Vec<Line>,
+        allocations: FewLines,
         now_ms: u64,
     ) -> Result<OrderData, Refusal> {
         let mut sums = sum_by_sku(self, &allocations);
         let net = money.prices == Prices::Net;
-        let mut prices = Vec::with_capacity(money.lines.len());
+        let mut prices = SmallVec::with_capacity(money.lines.len());
         for (index, line) in money.lines.iter().enumerate() {
             let field = |name: &str| format!("lines[{index}].{name}");
             let number = self.tables.positions.sku_number(&line.sku);
@@ -182,7 +185,7 @@ impl<S: Storage> Core<S> {
                 unit_cost: line.unit_cost.map_or(0, Amount::minor),
                 sku_number,
                 quantity,
-                tax_code: line.tax_code.as_ref().map_or("", |t| t.as_str()).to_owned(),
+                tax_code: line.tax_code.as_ref().map_or("", |t| t.as_str()).into(),
             });
         }
         if let Some((sku_number, _)) = sums.first() {
@@ -197,8 +200,8 @@ impl<S: Storage> Core<S> {
             shipping_tax,
             promised_ship_at_ms: money.promised_ship_at.map_or(0, Timestamp::millis),
             committed_at_ms: now_ms,
-            order_id: money.order_id.as_str().to_owned(),
-            customer: money.customer.to_owned(),
+            order_id: money.order_id.as_str().into(),
+            customer: money.customer.into(),
             prices,
             allocations,
             currency: money.currency.as_bytes(),
@@ -257,7 +260,7 @@ impl<S: Storage> Core<S> {
                 return self.committed_before(&seen, &money);
             }
             orders::Begin::Placed(order) => {
-                return Ok(Decision::refused_behind(Refusal::OrderExists, order.last));
+                return Ok(Decision::refused_behind(Refusal::OrderExists, order.last()));
             }
             _ => return Err(Refusal::Overloaded { what: "the table of orders is full" }),
         };
@@ -288,11 +291,11 @@ impl<S: Storage> Core<S> {
     ) -> Result<Decision<ReservationView>, Refusal> {
         let id = seen.id;
         let wrong = || Refusal::WrongState { state: ReservationState::Committed };
-        let Some(order) = self.tables.orders.get(money.order_id) else {
+        let Some(order) = self.tables.orders.find(money.order_id) else {
             return Ok(Decision::refused_behind(Refusal::OrderMismatch, seen.last));
         };
         if !order.reservations.contains(&id) {
-            return Ok(Decision::refused_behind(Refusal::OrderExists, order.last));
+            return Ok(Decision::refused_behind(Refusal::OrderExists, order.last()));
         }
         let data =
             self.order_data(money, order.data.allocations.clone(), order.data.committed_at_ms);
@@ -301,11 +304,11 @@ impl<S: Storage> Core<S> {
             is_same_sale(data, &order.data)
         });
         if !same {
-            return Ok(Decision::refused_behind(wrong(), order.last));
+            return Ok(Decision::refused_behind(wrong(), order.last()));
         }
-        let view = committed_view(id, &self.order_view(&order));
-        let view = ReservationView { state: seen.state, ..view };
-        Ok(Decision::made(view, false, order.last))
+        let view = committed_view(id, &order.read(|order| self.order_view(order)));
+        let (state, last) = (seen.state, view.lsn);
+        Ok(Decision::made(ReservationView { state, ..view }, false, last))
     }
 
     fn committed_again(
@@ -392,10 +395,10 @@ impl<S: Storage> Core<S> {
         money: &Money<'_>,
     ) -> Result<Decision<OrderView>, Refusal> {
         let lines =
-            place.lines.iter().enumerate().map(reserve_line).collect::<Result<Vec<_>, _>>()?;
+            place.lines.iter().enumerate().map(reserve_line).collect::<Result<Lines, _>>()?;
         let cart = Cart::resolve(&self.tables.positions, &lines, self.options.lines_max)?;
         if cart.is_short(&self.tables.positions)
-            && self.tables.orders.get(&place.order_id).is_none()
+            && self.tables.orders.find(&place.order_id).is_none()
         {
             return Err(Refusal::InsufficientStock { lines: cart.short(&self.tables.positions) });
         }
@@ -417,7 +420,7 @@ impl<S: Storage> Core<S> {
         let tail = self.log.appended().0;
         let taker = Taker { customer, now_ms, tail, decided: false, instead_of: (&[], 0) };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
-        let order = self.order_data(money, takes.lines.to_vec(), now_ms)?;
+        let order = self.order_data(money, takes.lines.clone(), now_ms)?;
         let order_hash = self.hasher.text(place.order_id.as_str());
         let record = event::Placed {
             key: key.key,
@@ -442,20 +445,17 @@ impl<S: Storage> Core<S> {
             order_id: Some(&place.order_id),
         };
         let id = slot.open(&opening);
-        let order_id = place.order_id.clone();
-        let order = Order {
-            id: order_id,
-            data: Arc::new(record.order),
-            reservations: vec![id],
-            life: Life::default(),
-            last: lsn,
-        };
-        let order = order_claim.place(order);
+        let order = order_claim.place(record.order, smallvec![id], lsn);
         claim.finish(&self.outcome::<event::Placed>(lsn, number, 0, now_ms));
         self.counters.add(Count::Granted);
         self.counters.add(Count::Committed);
         self.counters.add(Count::OrdersPlaced);
-        Ok(Decision::made(self.order_view(&order), true, lsn))
+        Ok(Decision::made(self.placed_view(&order, lsn), true, lsn))
+    }
+
+    /// The order as its record at `lsn` made it, whatever has happened to it since.
+    fn placed_view(&self, order: &Kept, lsn: Lsn) -> OrderView {
+        self.order_view(Standing::new(order, &Life::default(), lsn))
     }
 
     fn add_committed(&self, lines: &[Line]) {
@@ -488,7 +488,7 @@ impl<S: Storage> Core<S> {
             }
         }
         let before: Vec<Snapshot> = transitions.iter().map(Transition::snapshot).collect();
-        let allocations: Vec<Line> = before.iter().flat_map(|b| b.lines.iter().copied()).collect();
+        let allocations: FewLines = before.iter().flat_map(|b| b.lines.iter().copied()).collect();
         if allocations.len() > lines {
             return Err(Refusal::Overloaded { what: "a reservation was changed meanwhile" });
         }
@@ -520,16 +520,14 @@ impl<S: Storage> Core<S> {
         let state = ReservationState::Committed;
         let reservations = transitions.iter().map(|t| t.snapshot().id).collect();
         let order_id = sale.money.order_id;
-        let id = order_id.clone();
-        let (data, life) = (Arc::new(data), Life::default());
-        let order = sale.order_claim.place(Order { id, data, reservations, life, last: lsn });
+        let order = sale.order_claim.place(data, reservations, lsn);
         for transition in transitions {
             transition.set_order(sale.order_hash, order_id);
             transition.finish(state, 0, lsn);
             self.counters.add(Count::Committed);
         }
         self.counters.add(Count::OrdersPlaced);
-        Decision::made(self.order_view(&order), true, lsn)
+        Decision::made(self.placed_view(&order, lsn), true, lsn)
     }
 
     /// Takes an expired reservation again and sells it, in one record.
@@ -556,7 +554,7 @@ impl<S: Storage> Core<S> {
             instead_of: (&[], 0),
         };
         let takes = Takes::take(&self.tables, &cart, taker, self.options.decision_wait_ms_max)?;
-        let order = self.order_data(sale.money, takes.lines.to_vec(), now_ms)?;
+        let order = self.order_data(sale.money, takes.lines.clone(), now_ms)?;
         let record = event::Placed {
             key: sale.key.key,
             customer_hash: before.customer,
@@ -575,29 +573,29 @@ impl<S: Storage> Core<S> {
     /// An order whose id is placed already: the same content is answered again.
     fn placed_before(
         &self,
-        order: &Order,
+        order: &Kept,
         money: &Money<'_>,
         ids: Option<&[ReservationId]>,
     ) -> Result<Decision<OrderView>, Refusal> {
-        let exists = Decision::refused_behind(Refusal::OrderExists, order.last);
+        let exists = Decision::refused_behind(Refusal::OrderExists, order.last());
         let Some(ids) = ids else { return Ok(exists) };
         let data =
             self.order_data(money, order.data.allocations.clone(), order.data.committed_at_ms);
         let same = data.is_ok_and(|data| is_same_sale(data, &order.data));
-        let same = same && order.reservations == ids;
-        Ok(if same { Decision::made(self.order_view(order), true, order.last) } else { exists })
+        if !same || order.reservations[..] != *ids {
+            return Ok(exists);
+        }
+        let view = order.read(|order| self.order_view(order));
+        let last = view.lsn;
+        Ok(Decision::made(view, true, last))
     }
 
     fn placed_again(&self, id: &OrderId, done: &Outcome) -> Decision<OrderView> {
-        match self.tables.orders.get(id) {
+        match self.tables.orders.find(id) {
             Some(order) => {
-                let now = order.state();
+                let (now, last) = order.read(|order| (order.state(), order.last));
                 let moved_on = (now != ReservationState::Committed).then_some(now);
-                // As it was when it was placed.
-                let Order { id, data, reservations, .. } = (*order).clone();
-                let (life, last) = (Life::default(), Lsn(done.lsn));
-                let first = Order { id, data, reservations, life, last };
-                Decision::repeated(self.order_view(&first), moved_on, true, order.last)
+                Decision::repeated(self.placed_view(&order, Lsn(done.lsn)), moved_on, true, last)
             }
             None => Refusal::UnknownOrder.into(),
         }
@@ -649,8 +647,8 @@ fn reserve_line(
 
 /// The prices of an order's lines, one for each SKU: lines of one SKU at several locations are
 /// priced together, so they must agree on unit price and tax code.
-fn merged_prices(place: &PlaceOrder) -> Result<Vec<PriceLine>, Refusal> {
-    let mut prices: Vec<PriceLine> = Vec::with_capacity(place.lines.len());
+fn merged_prices(place: &PlaceOrder) -> Result<SmallVec<[PriceLine; 1]>, Refusal> {
+    let mut prices: SmallVec<[PriceLine; 1]> = SmallVec::with_capacity(place.lines.len());
     for (index, line) in place.lines.iter().enumerate() {
         let field = |name: &str| format!("lines[{index}].{name}");
         let named = line.quantity.is_some() || line.location.is_some();

@@ -1,9 +1,9 @@
 //! An order as it is told: what was sold, what became of it.
 
 use crate::{
-    ledger::orders::Order,
+    ledger::orders::Standing,
     model::{
-        Amount, Currency, Lsn, Timestamp,
+        Amount, Currency, Lsn, OrderId, Timestamp,
         command::{Prices, Priority},
         fact::FactKind,
         life::{Gone, Known, OpenReturn},
@@ -17,8 +17,8 @@ use super::{core::Core, thing::state_of};
 
 impl<S: Storage> Core<S> {
     /// The order as it stands; its age is said where it is read.
-    pub(super) fn order_view(&self, order: &Order) -> OrderView {
-        let (data, life) = (&order.data, &order.life);
+    pub(super) fn order_view(&self, order: Standing<'_>) -> OrderView {
+        let (data, life) = (&order.data, order.life);
         let totals = totals::order(data).unwrap_or_default();
         let lines = data.prices.iter().filter_map(|p| {
             let Gone { shipped, cancelled } = self.gone(order, p.sku_number);
@@ -37,7 +37,7 @@ impl<S: Storage> Core<S> {
         OrderView {
             order_id: order.id.clone(),
             state: order.state(),
-            reservations: order.reservations.clone(),
+            reservations: order.reservations.to_vec(),
             lines: lines.collect(),
             allocations: self.line_views(&data.allocations),
             currency: Currency::from_bytes(data.currency),
@@ -61,13 +61,13 @@ impl<S: Storage> Core<S> {
                 refunded: life.refunded,
             },
             returns: life.returns.iter().filter_map(|r| self.return_view(r)).collect(),
-            events: life.known.iter().filter_map(|known| fact_view(order, known)).collect(),
+            events: life.known.iter().filter_map(|known| fact_view(&order.id, known)).collect(),
             age_ms: 0,
             lsn: order.last,
         }
     }
     /// Units of a SKU of an order that left or were called off.
-    fn gone(&self, order: &Order, sku_number: u32) -> Gone {
+    fn gone(&self, order: Standing<'_>, sku_number: u32) -> Gone {
         let of = |at: u32| self.tables.positions.get(at).map(|p| p.sku_number());
         let lines = order.data.allocations.iter().zip(&order.life.gone);
         let of_sku = lines.filter(|(line, _)| of(line.position) == Some(sku_number));
@@ -88,9 +88,9 @@ impl<S: Storage> Core<S> {
 }
 
 /// A fact as it is told.
-pub(super) fn fact_view(order: &Order, known: &Known) -> Option<FactView> {
+pub(super) fn fact_view(order_id: &OrderId, known: &Known) -> Option<FactView> {
     Some(FactView {
-        order_id: order.id.clone(),
+        order_id: order_id.clone(),
         kind: FactKind::of_number(known.kind)?,
         id: known.id.parse().ok()?,
         state: state_of(known.state),

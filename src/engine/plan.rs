@@ -2,8 +2,10 @@
 //! are that came back. Reads the order as it is; whether the fact may be is said by
 //! [`crate::model::life::Life::check`].
 
+use smallvec::SmallVec;
+
 use crate::{
-    ledger::orders::Order,
+    ledger::orders::Standing,
     model::{
         Location, Sku,
         command::{ReleaseLine, ShipLine},
@@ -15,18 +17,18 @@ use crate::{
 
 use super::{Refusal, core::Core};
 
-pub(super) fn beyond(order: &Order, why: Wrong) -> Refusal {
+pub(super) fn beyond(order: Standing<'_>, why: Wrong) -> Refusal {
     Refusal::BeyondSold { why, state: order.state() }
 }
 
-fn open_units(order: &Order) -> Vec<u32> {
+fn open_units(order: Standing<'_>) -> SmallVec<[u32; 4]> {
     (0..order.data.allocations.len()).map(|at| order.life.open(&order.data, at)).collect()
 }
 
 impl<S: Storage> Core<S> {
     /// Who took each allocation: keyed hash of the customer, and the record of the reservation. An
     /// order's allocations are the lines of its reservations, one after the other.
-    fn takers(&self, order: &Order) -> Vec<(u64, u64)> {
+    fn takers(&self, order: Standing<'_>) -> Vec<(u64, u64)> {
         let mut takers = Vec::with_capacity(order.data.allocations.len());
         for id in &order.reservations {
             if let Ok(seen) = self.tables.reservations.read(*id) {
@@ -39,12 +41,12 @@ impl<S: Storage> Core<S> {
     /// Where a shipment's units were sold from: at its own location first.
     pub(super) fn shipped(
         &self,
-        order: &Order,
+        order: Standing<'_>,
         lines: &[ShipLine],
-    ) -> Result<Vec<Shipped>, Refusal> {
+    ) -> Result<SmallVec<[Shipped; 2]>, Refusal> {
         self.count_lines(lines.len())?;
         let mut open = open_units(order);
-        let mut shipped = Vec::with_capacity(lines.len());
+        let mut shipped = SmallVec::with_capacity(lines.len());
         for (index, line) in lines.iter().enumerate() {
             let field = || format!("lines[{index}].sku");
             let sku_number = self.sold_sku(order, &line.sku, field)?;
@@ -77,7 +79,7 @@ impl<S: Storage> Core<S> {
     /// Which allocations are called off: the last of each SKU first; all that is open without lines.
     pub(super) fn cancelled(
         &self,
-        order: &Order,
+        order: Standing<'_>,
         lines: Option<&[ReleaseLine]>,
     ) -> Result<Vec<Cancelled>, Refusal> {
         let mut open = open_units(order);
@@ -118,7 +120,7 @@ impl<S: Storage> Core<S> {
 
     pub(super) fn units<'a>(
         &self,
-        order: &Order,
+        order: Standing<'_>,
         lines: impl ExactSizeIterator<Item = (&'a Sku, u32)>,
     ) -> Result<Vec<Units>, Refusal> {
         self.count_lines(lines.len())?;
@@ -132,7 +134,7 @@ impl<S: Storage> Core<S> {
     /// Where goods are that came back: where the line says, or where they left.
     pub(super) fn came_back(
         &self,
-        order: &Order,
+        order: Standing<'_>,
         lines: &[ShipLine],
     ) -> Result<Vec<CameBack>, Refusal> {
         self.count_lines(lines.len())?;
@@ -170,7 +172,7 @@ impl<S: Storage> Core<S> {
     /// A SKU's number, if the order has it.
     fn sold_sku(
         &self,
-        order: &Order,
+        order: Standing<'_>,
         sku: &Sku,
         field: impl Fn() -> String,
     ) -> Result<u32, Refusal> {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use crate::{
     ledger::{
-        orders::Order,
+        orders::Kept,
         positions::{Counts, Position},
         reservations::Snapshot,
     },
@@ -68,12 +68,13 @@ impl<S: Storage> Engine<S> {
     /// When settled: `unknown_order`.
     pub fn order(&self, id: &OrderId) -> Decision<OrderView> {
         let core = self.core();
-        match core.tables.orders.get(id) {
+        match core.tables.orders.find(id) {
             Some(order) => {
                 // In whole seconds, so that who reads twice in a row sees the same order twice.
                 let age_ms = core.now_ms().saturating_sub(order.data.committed_at_ms) / 1000 * 1000;
-                let view = OrderView { age_ms, ..core.order_view(&order) };
-                Decision::made(view, false, order.last)
+                let view = OrderView { age_ms, ..order.read(|order| core.order_view(order)) };
+                let last = view.lsn;
+                Decision::made(view, false, last)
             }
             None => Refusal::UnknownOrder.into(),
         }
@@ -90,15 +91,18 @@ impl<S: Storage> Engine<S> {
         mut each: impl FnMut(OrderView) -> ControlFlow<()>,
     ) -> Result<(), Refusal> {
         let mut orders = self.core().tables.orders.all();
-        if let Some(last) = orders.iter().map(|order| order.last).max() {
+        if let Some(last) = orders.iter().map(|order| order.last()).max() {
             self.log().wait_blocking(last)?;
         }
         orders.sort_by(|a, b| {
-            let of = |order: &Order| order.data.committed_at_ms;
+            let of = |order: &Kept| order.data.committed_at_ms;
             of(a).cmp(&of(b)).then_with(|| a.id.cmp(&b.id))
         });
         for order in orders {
-            if each(self.core().order_view(&order)).is_break() {
+            let view = order.read(|order| self.core().order_view(order));
+            // Something may have happened to it since.
+            self.log().wait_blocking(view.lsn)?;
+            if each(view).is_break() {
                 break;
             }
         }

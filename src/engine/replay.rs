@@ -2,12 +2,12 @@
 //! asks whether it may be; but a reservation that took a position below zero would prove that law 1
 //! was broken, and stops the start.
 
-use std::{cell::Cell, sync::Arc};
+use std::cell::Cell;
 
 use crate::{
     ledger::{
         limits::Who,
-        orders::Order,
+        orders::Sale,
         positions::Movement,
         reservations::{Opening, Reservations},
     },
@@ -87,13 +87,12 @@ impl Replay<'_> {
                     .iter()
                     .map(|(lsn, slot)| ReservationId { lsn: Lsn(*lsn), slot: *slot });
                 let wrong = |_| Error::Inconsistent { lsn: Lsn(lsn), what: "an order's id" };
-                self.tables.orders.restore(Order {
+                let sale = Sale {
                     id: id.parse().map_err(wrong)?,
-                    data: Arc::new(event::to_owned(data)),
+                    data: event::to_owned(data),
                     reservations: ids.collect(),
-                    life: Life::default(),
-                    last: Lsn(lsn),
-                });
+                };
+                self.tables.orders.restore(sale, Life::default(), Lsn(lsn));
             }
             (Thing::Order(id), Effect::Happened(step)) => {
                 let Step { fact, known } = *step;

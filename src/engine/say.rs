@@ -308,9 +308,9 @@ fn placed(lsn: Lsn, event: Placed, names: &Named<'_>) -> Value {
 
 fn happened(event: Happened, names: &Named<'_>) -> Value {
     let mut value = fact(&event.fact, names);
-    value["order_id"] = event.order_id.into();
+    value["order_id"] = event.order_id.as_str().into();
     value["fact"] = event.fact.kind().as_str().into();
-    value["id"] = event.id.into();
+    value["id"] = event.id.as_str().into();
     value["state"] = state_of(event.state).as_str().into();
     value
 }

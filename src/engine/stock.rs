@@ -46,7 +46,7 @@ impl<S: Storage> Engine<S> {
     /// `overloaded`.
     pub fn adjust_stock(&self, key: Key<'_>, adjust: &AdjustStock) -> Decision<PositionView> {
         let core = self.core();
-        let key = core.hasher.request(key, "adjustments", adjust);
+        let key = core.key_ref(key, &"adjustments", adjust);
         core.count(core.adjust(&key, adjust).unwrap_or_else(Decision::from))
     }
 }

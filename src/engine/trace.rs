@@ -283,7 +283,7 @@ fn fact_of(record: &Record<'_>) -> Option<(FactKind, String)> {
         return None;
     }
     let event = say::owned::<Happened>(record).ok()?;
-    Some((event.fact.kind(), event.id))
+    Some((event.fact.kind(), event.id.into()))
 }
 
 /// The batches that were read for one trace, by their seals' positions.

@@ -47,7 +47,7 @@ impl<S: Storage> Engine<S> {
         release: &Release,
     ) -> Decision<ReservationView> {
         let core = self.core();
-        let key = core.cause(key, &format!("release/{id}"), release);
+        let key = core.cause(key, &("release", id), release);
         core.count(core.release(&key, id, release).unwrap_or_else(Decision::from))
     }
 
@@ -63,7 +63,7 @@ impl<S: Storage> Engine<S> {
         extend: &Extend,
     ) -> Decision<ReservationView> {
         let core = self.core();
-        let key = core.cause(key, &format!("extend/{id}"), extend);
+        let key = core.cause(key, &("extend", id), extend);
         core.count(core.extend(&key, id, extend).unwrap_or_else(Decision::from))
     }
 

@@ -116,7 +116,7 @@ fn verify(config: &SinkConfig, records: &[Written], seals: &[Seal]) -> Report {
 
 fn sale(order_id: &str) -> OrderData {
     let mut order = order(&[(0, 2)]);
-    order.prices = vec![priced(1_000, 2, 319, 0, "DE-19")];
+    order.prices = vec![priced(1_000, 2, 319, 0, "DE-19")].into();
     order.order_id = order_id.into();
     order
 }
@@ -364,7 +364,7 @@ proptest! {
                 records.push(happened(8_000 + 1_000 * at as u64, order, life, fact));
             }
             if *seal {
-                let by_hand = if at % 7 == 0 { order.order_id.clone() } else { String::new() };
+                let by_hand = if at % 7 == 0 { order.order_id.to_string() } else { String::new() };
                 feed.seal(&records[open..], &by_hand);
                 open = records.len();
                 feed.restart();

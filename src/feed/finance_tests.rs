@@ -45,7 +45,7 @@ fn rendered(window: &Finance, chain: [u8; 32]) -> Rendered {
 
 fn gross_order() -> OrderData {
     let mut order = order(&[(0, 2)]);
-    order.prices = vec![priced(1_999, 2, 638, 0, "DE-19"), priced(500, 1, 33, 10, "DE-7")];
+    order.prices = vec![priced(1_999, 2, 638, 0, "DE-19"), priced(500, 1, 33, 10, "DE-7")].into();
     (order.shipping, order.shipping_tax) = (490, 78);
     order
 }
@@ -58,7 +58,7 @@ fn a_body_is_as_the_contract_has_it() {
     net.net = true;
     let mut dollars = order(&[(0, 1)]);
     dollars.currency = *b"USD";
-    dollars.prices = vec![priced(100, 1, 0, 0, "")];
+    dollars.prices = vec![priced(100, 1, 0, 0, "")].into();
     let records = [placed(64, gross_order()), placed(128, net), placed(192, dollars)];
     let mut window = Finance::default();
     for record in &records {
@@ -104,7 +104,7 @@ fn a_body_is_as_the_contract_has_it() {
 #[test]
 fn amounts_that_make_no_sense_are_never_booked() {
     let mut order = order(&[(0, 1)]);
-    order.prices = vec![priced(100, 1, 0, 300, "")];
+    order.prices = vec![priced(100, 1, 0, 300, "")].into();
     let record = placed(64, order);
     let mut window = Finance::default();
     let error = window.absorb(&record.record(), rules(&accounts(), ROOMY)).unwrap_err();
@@ -142,7 +142,7 @@ fn some_order() -> impl Strategy<Value = OrderData> {
     let currency = prop_oneof![Just(*b"EUR"), Just(*b"USD"), Just(*b"JPY")];
     (prop::collection::vec(line, 1..6), amount(), amount(), any::<bool>(), currency).prop_map(
         |(prices, shipping, shipping_tax, net, currency)| OrderData {
-            prices,
+            prices: prices.into(),
             shipping,
             shipping_tax: shipping_tax.min(shipping),
             net,

@@ -27,6 +27,7 @@ mod fate;
 mod finance;
 mod grant;
 mod inventory;
+pub mod journal;
 mod lane;
 mod mend;
 mod parked;

@@ -64,15 +64,15 @@ pub fn happened(lsn: u64, order: &OrderData, life: &mut Life, fact: Fact) -> Wri
     life.check(order, &fact, sku_of).unwrap();
     let (before, id) = (life.clone(), format!("F-{}", life.known.len()));
     let kind = fact.kind() as u8;
-    let known = Known { lsn, content: 0, at_ms: 1_000, id: id.clone(), kind, state: 0 };
+    let known = Known { lsn, content: 0, at_ms: 1_000, id: id.as_str().into(), kind, state: 0 };
     life.add(order, &fact, known);
     let event = Happened {
         key: KeyRef::default(),
         previous: 0,
         content: 0,
         order_id: order.order_id.clone(),
-        id,
-        turned: Vec::new(),
+        id: id.into(),
+        turned: Default::default(),
         worth: worth::of(order, &before, life, &fact, sku_of).unwrap(),
         fact,
         state: life.state(order) as u8,
@@ -116,8 +116,8 @@ pub fn order(lines: &[(u32, u32)]) -> OrderData {
         promised_ship_at_ms: 0,
         committed_at_ms: 1_000,
         order_id: "O-1".into(),
-        customer: String::new(),
-        prices: Vec::new(),
+        customer: "".into(),
+        prices: Default::default(),
         allocations: lines.iter().map(line).collect(),
         currency: *b"EUR",
         net: false,

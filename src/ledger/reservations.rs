@@ -57,9 +57,9 @@ fn state_of(word: u64) -> Option<ReservationState> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extra {
     /// What it holds.
-    pub lines: Box<[Line]>,
+    pub lines: Lines,
     /// What it was granted, where that was something else.
-    pub granted: Option<Box<[Line]>>,
+    pub granted: Option<Lines>,
     /// The order that it was made for or became. Kept here, since the record that names it may be
     /// recycled long before the reservation is closed.
     pub order_id: Option<OrderId>,
@@ -312,7 +312,7 @@ impl Reservations {
     fn extra_or_line(&self, entry: &Slot) -> Extra {
         self.extra(entry).map_or_else(
             || Extra {
-                lines: [unpack_line(entry.line.load(Ordering::Relaxed))].into(),
+                lines: Lines::One(unpack_line(entry.line.load(Ordering::Relaxed))),
                 granted: None,
                 order_id: None,
             },
@@ -336,11 +336,7 @@ impl Reservations {
     fn snapshot(&self, number: u32, entry: &Slot, word: u64) -> Snapshot {
         let (lines, granted, order_id) = match self.extra(entry) {
             None => (Lines::One(unpack_line(entry.line.load(Ordering::Relaxed))), None, None),
-            Some(extra) => (
-                Lines::from(&*extra.lines),
-                extra.granted.as_deref().map(Lines::from),
-                extra.order_id.clone(),
-            ),
+            Some(extra) => (extra.lines.clone(), extra.granted.clone(), extra.order_id.clone()),
         };
         Snapshot {
             id: ReservationId { lsn: Lsn(entry.id.load(Ordering::Relaxed)), slot: number },

@@ -23,12 +23,16 @@ use rkyv::{
     with::InlineAsBox,
 };
 
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
 use super::{
     Lsn, ORIGIN_FLAG,
     fact::Fact,
     inbound::ParkedOutcome,
     letter::Letter,
     sink::{Deed, Parking, Sealed},
+    text::AsText,
     worth::Worth,
 };
 
@@ -343,7 +347,8 @@ pub struct Priced {
     /// Units.
     pub quantity: u32,
     /// The tax code; may be empty.
-    pub tax_code: String,
+    #[rkyv(with = AsText)]
+    pub tax_code: CompactString,
 }
 
 /// An order: the money side of [`Placed`].
@@ -359,13 +364,15 @@ pub struct OrderData {
     /// When it was committed.
     pub committed_at_ms: u64,
     /// The order's id.
-    pub order_id: String,
+    #[rkyv(with = AsText)]
+    pub order_id: CompactString,
     /// The customer; may be empty.
-    pub customer: String,
+    #[rkyv(with = AsText)]
+    pub customer: CompactString,
     /// Prices by SKU.
-    pub prices: Vec<Priced>,
+    pub prices: SmallVec<[Priced; 1]>,
     /// Every unit sold, and where it is taken from.
-    pub allocations: Vec<Line>,
+    pub allocations: SmallVec<[Line; 2]>,
     /// The currency of every amount.
     pub currency: [u8; 3],
     /// Whether prices are net (tax comes on top).
@@ -402,11 +409,13 @@ pub struct Happened {
     /// Keyed hash of what was asked for; see [`super::life::Known::content`].
     pub content: u64,
     /// The order.
-    pub order_id: String,
+    #[rkyv(with = AsText)]
+    pub order_id: CompactString,
     /// The fact's own id: the shipment's, the invoice's.
-    pub id: String,
+    #[rkyv(with = AsText)]
+    pub id: CompactString,
     /// The reservations whose state the order's new state becomes: empty while it stays the same.
-    pub turned: Vec<Of>,
+    pub turned: SmallVec<[Of; 1]>,
     /// What happened.
     pub fact: Fact,
     /// What it is worth to the books.

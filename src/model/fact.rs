@@ -5,6 +5,7 @@
 #![allow(missing_docs)] // The archived form of an enum has a field that its derive does not document.
 
 use rkyv::{Archive, Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::event::Line;
 
@@ -76,7 +77,7 @@ pub enum Fact {
     /// Goods left.
     Shipment {
         /// What left where.
-        lines: Vec<Shipped>,
+        lines: SmallVec<[Shipped; 2]>,
         /// Who carries them; may be empty.
         carrier: String,
         /// The carrier's number; may be empty.

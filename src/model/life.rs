@@ -11,11 +11,14 @@
 //! - Money is exact: what is left of an order after a cancellation is computed from what was cancelled
 //!   in all, so that cancelling it bit by bit leaves nothing over and takes nothing too much.
 
+use compact_str::CompactString;
 use rkyv::{Archive, Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 use super::{
     event::OrderData,
     fact::{CameBack, Fact, FactKind, Units},
+    text::AsText,
     totals::{self, Totals},
     view::ReservationState,
 };
@@ -33,7 +36,8 @@ pub struct Known {
     /// When, in milliseconds since the epoch.
     pub at_ms: u64,
     /// Its own id, unique among the order's facts of its kind.
-    pub id: String,
+    #[rkyv(with = AsText)]
+    pub id: CompactString,
     /// The number of its [`FactKind`].
     pub kind: u8,
     /// The number of the state that the order was in after it.
@@ -87,9 +91,9 @@ pub struct Life {
     /// The tax in it.
     pub refunded_tax: i64,
     /// By allocation; empty as long as nothing left and nothing was called off.
-    pub gone: Vec<Gone>,
+    pub gone: SmallVec<[Gone; 2]>,
     /// What left where: position and units.
-    pub left_from: Vec<(u32, u32)>,
+    pub left_from: SmallVec<[(u32, u32); 2]>,
     /// Returns that were authorised.
     pub returns: Vec<OpenReturn>,
     /// Everything that happened, in the order of the log.
@@ -254,7 +258,7 @@ impl Life {
         order: &OrderData,
         lines: impl Iterator<Item = (u32, u32)>,
     ) -> Result<(), Wrong> {
-        let mut asked = vec![0_u64; order.allocations.len()];
+        let mut asked: SmallVec<[u64; 4]> = smallvec![0; order.allocations.len()];
         for (allocation, quantity) in lines {
             let asked = asked.get_mut(allocation as usize).ok_or(Wrong::Units)?;
             *asked += u64::from(quantity);
@@ -263,15 +267,61 @@ impl Life {
         if asked.iter().enumerate().all(fits) { Ok(()) } else { Err(Wrong::Units) }
     }
 
+    /// What a fact that may be comes to: sums and units. What it is known by, and what of it matters to
+    /// returns, is left out, so that this costs no more than a look.
+    pub fn after(&self, order: &OrderData, fact: &Fact) -> Self {
+        let mut after = Self {
+            invoiced: self.invoiced,
+            invoiced_tax: self.invoiced_tax,
+            settled: self.settled,
+            fees: self.fees,
+            refunded: self.refunded,
+            refunded_tax: self.refunded_tax,
+            gone: SmallVec::from_slice(&self.gone),
+            ..Self::default()
+        };
+        after.count(order, fact);
+        after
+    }
+
     /// Adds a fact that may be; `known` says what it is known by, but for the state, which this sets.
     pub fn add(&mut self, order: &OrderData, fact: &Fact, mut known: Known) {
+        self.count(order, fact);
+        match fact {
+            Fact::Shipment { lines, .. } => {
+                for line in lines {
+                    add_units(&mut self.left_from, line.position, line.quantity);
+                }
+            }
+            Fact::Return { lines, restock } => self.returns.push(OpenReturn {
+                id: known.id.as_str().to_owned(),
+                received: vec![0; lines.len()],
+                lines: lines.clone(),
+                restock: *restock,
+            }),
+            Fact::Receipt { return_id, lines, .. } => {
+                if let Some(of) = self.returns.iter_mut().find(|r| r.id == *return_id) {
+                    lines.iter().for_each(|line| of.receive(line.units()));
+                }
+            }
+            _ => {}
+        }
+        known.state = self.state(order) as u8;
+        if self.known.is_empty() {
+            // Nearly every order has an invoice, a shipment and a settlement, and no more.
+            self.known.reserve_exact(3);
+        }
+        self.known.push(known);
+    }
+
+    /// Adds a fact to sums and units.
+    fn count(&mut self, order: &OrderData, fact: &Fact) {
         match fact {
             Fact::Shipment { lines, .. } => {
                 for line in lines {
                     if let Some(gone) = self.gone_mut(order, line.allocation) {
                         gone.shipped += line.quantity;
                     }
-                    add_units(&mut self.left_from, line.position, line.quantity);
                 }
             }
             Fact::Cancellation { lines } => {
@@ -293,21 +343,8 @@ impl Life {
                 self.refunded += amount;
                 self.refunded_tax += tax;
             }
-            Fact::Return { lines, restock } => self.returns.push(OpenReturn {
-                id: known.id.clone(),
-                received: vec![0; lines.len()],
-                lines: lines.clone(),
-                restock: *restock,
-            }),
-            Fact::Receipt { return_id, lines, .. } => {
-                if let Some(of) = self.returns.iter_mut().find(|r| r.id == *return_id) {
-                    lines.iter().for_each(|line| of.receive(line.units()));
-                }
-            }
-            Fact::Note { .. } => {}
+            Fact::Return { .. } | Fact::Receipt { .. } | Fact::Note { .. } => {}
         }
-        known.state = self.state(order) as u8;
-        self.known.push(known);
     }
 
     fn gone_mut(&mut self, order: &OrderData, allocation: u32) -> Option<&mut Gone> {
@@ -336,7 +373,7 @@ impl OpenReturn {
     }
 }
 
-fn add_units(all: &mut Vec<(u32, u32)>, position: u32, quantity: u32) {
+fn add_units(all: &mut SmallVec<[(u32, u32); 2]>, position: u32, quantity: u32) {
     match all.iter_mut().find(|(at, _)| *at == position) {
         Some((_, units)) => *units += quantity,
         None => all.push((position, quantity)),

@@ -37,9 +37,9 @@ fn order() -> OrderData {
         promised_ship_at_ms: 0,
         committed_at_ms: 0,
         order_id: "O-1".into(),
-        customer: String::new(),
-        prices: vec![priced(0, 3, 999, 478), priced(1, 2, 500, 159)],
-        allocations: vec![line(0, 2), line(1, 1), line(2, 2)],
+        customer: "".into(),
+        prices: vec![priced(0, 3, 999, 478), priced(1, 2, 500, 159)].into(),
+        allocations: vec![line(0, 2), line(1, 1), line(2, 2)].into(),
         currency: *b"EUR",
         net: false,
         priority: 1,
@@ -58,7 +58,7 @@ fn do_it(life: &mut Life, order: &OrderData, fact: &Fact, id: &str) -> Result<()
 
 fn ship(allocation: u32, position: u32, quantity: u32) -> Fact {
     let lines = vec![Shipped { allocation, from: allocation, position, quantity }];
-    Fact::Shipment { lines, carrier: String::new(), tracking: String::new() }
+    Fact::Shipment { lines: lines.into(), carrier: String::new(), tracking: String::new() }
 }
 
 fn cancel(allocation: u32, quantity: u32) -> Fact {
@@ -98,7 +98,8 @@ fn an_order_is_fulfilled_when_its_last_unit_has_left_and_cancelled_when_none_did
 fn lines_of_one_fact_are_counted_together() {
     let (order, mut life) = (order(), Life::default());
     let twice = vec![Shipped { allocation: 1, from: 1, position: 1, quantity: 1 }; 2];
-    let fact = Fact::Shipment { lines: twice, carrier: String::new(), tracking: String::new() };
+    let fact =
+        Fact::Shipment { lines: twice.into(), carrier: String::new(), tracking: String::new() };
     assert_eq!(do_it(&mut life, &order, &fact, "a"), Err(Wrong::Units));
     do_it(&mut life, &order, &ship(0, 0, 2), "a").unwrap();
     let two = vec![Units { sku_number: 0, quantity: 1 }, Units { sku_number: 0, quantity: 2 }];

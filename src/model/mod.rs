@@ -16,6 +16,7 @@ pub mod posting;
 mod quantity;
 pub mod signature;
 pub mod sink;
+mod text;
 mod time;
 pub mod totals;
 pub mod view;

@@ -70,7 +70,7 @@ impl Shop {
             lsn: 0,
             content: 0,
             at_ms: 0,
-            id: id.clone(),
+            id: id.as_str().into(),
             kind: fact.kind() as u8,
             state: 0,
         };
@@ -103,7 +103,7 @@ fn happened(fact: Fact, worth: Worth, id: &str, state: ReservationState) -> Happ
         content: 0,
         order_id: "O-1".into(),
         id: id.into(),
-        turned: Vec::new(),
+        turned: Default::default(),
         fact,
         worth,
         state: state as u8,
@@ -128,11 +128,11 @@ fn order_of(prices: Vec<Priced>) -> OrderData {
         promised_ship_at_ms: 0,
         committed_at_ms: 0,
         order_id: "O-1".into(),
-        customer: String::new(),
+        customer: "".into(),
         allocations: allocations
             .map(|(position, quantity)| Line { position, quantity, limited: false })
             .collect(),
-        prices,
+        prices: prices.into(),
         currency: *b"EUR",
         net: false,
         priority: 1,
@@ -204,7 +204,7 @@ fn goods_go_at_cost_and_come_back_to_the_shelf_or_to_the_write_off() {
     let shipped = Shipped { allocation: 0, from: 0, position: 0, quantity: 2 };
     let lines = vec![shipped, Shipped { allocation: 1, from: 1, position: 1, quantity: 1 }];
     let (carrier, tracking) = (String::new(), String::new());
-    assert!(shop.happens(Fact::Shipment { lines, carrier, tracking }));
+    assert!(shop.happens(Fact::Shipment { lines: lines.into(), carrier, tracking }));
     let costs = |shop: &Shop| {
         [Inventory, CostOfGoods, WriteOff].map(|account| shop.sum(Recognition::Invoice, account))
     };
@@ -247,7 +247,7 @@ fn some_fact(shop: &Shop, (what, at, share): (u8, usize, i64)) -> Fact {
     let sku_number = sku_of(position);
     match what {
         0 => Fact::Shipment {
-            lines: vec![Shipped { allocation, from: position, position, quantity }],
+            lines: vec![Shipped { allocation, from: position, position, quantity }].into(),
             carrier: String::new(),
             tracking: String::new(),
         },

@@ -1,6 +1,8 @@
 //! What an order comes to. One place for the arithmetic of money, so that the order that is shown
 //! and the entry that is booked can't differ.
 
+use smallvec::{SmallVec, smallvec};
+
 use super::{Invalid, event::OrderData};
 
 /// The sums of an order, in minor units.
@@ -52,7 +54,20 @@ pub fn shipping(fee: i64, tax: i64, net: bool) -> Result<(i128, i128), Invalid> 
 /// ever taken out, so that what is taken out bit by bit adds up to what is taken out at once.
 pub fn part(amount: i128, units: u32, all: u32) -> i128 {
     // An amount is below 2^84 and units below 2^32, so the product fits.
-    if all == 0 { 0 } else { amount * i128::from(units) / i128::from(all) }
+    match units {
+        0 => 0,
+        _ if units == all => amount,
+        _ if all == 0 => 0,
+        _ => divided(amount * i128::from(units), i128::from(all)).0,
+    }
+}
+
+/// Quotient and remainder. Nearly all amounts fit 64 bits, which processors divide by themselves.
+fn divided(number: i128, by: i128) -> (i128, i128) {
+    match (i64::try_from(number), i64::try_from(by)) {
+        (Ok(number), Ok(by)) => ((number / by).into(), (number % by).into()),
+        _ => (number / by, number % by),
+    }
 }
 
 /// Shares an amount out in proportion to weights, to the last minor unit: each gets its share rounded
@@ -61,24 +76,26 @@ pub fn part(amount: i128, units: u32, all: u32) -> i128 {
 ///
 /// Shared out of a running sum (what all parts so far come to, less what was shared before), repeated
 /// partial amounts add up as well.
-pub fn allocate(amount: i64, weights: &[i64]) -> Vec<i64> {
-    let all: i128 = weights.iter().map(|w| i128::from(*w).max(0)).sum();
-    let mut parts = vec![0_i64; weights.len()];
-    if all == 0 {
-        if let Some(first) = parts.first_mut() {
-            *first = amount;
+pub fn allocate(amount: i64, weights: &[i64]) -> SmallVec<[i64; 4]> {
+    let mut parts: SmallVec<[i64; 4]> = smallvec![0; weights.len()];
+    let mut weighty = weights.iter().enumerate().filter(|(_, weight)| **weight > 0);
+    let (first, second) = (weighty.next(), weighty.next());
+    if second.is_none() {
+        if let Some(only) = parts.get_mut(first.map_or(0, |(at, _)| at)) {
+            *only = amount;
         }
         return parts;
     }
-    let mut rests: Vec<(i128, usize)> = Vec::with_capacity(weights.len());
+    let all: i128 = weights.iter().map(|w| i128::from(*w).max(0)).sum();
+    let mut rests: SmallVec<[(i128, usize); 4]> = SmallVec::new();
     let mut left = i128::from(amount);
     for (at, weight) in weights.iter().enumerate() {
         let product = i128::from(amount) * i128::from(*weight).max(0);
-        let part = product / all;
+        let (part, rest) = divided(product, all);
         // No larger than the amount, so it fits.
         parts[at] = part as i64;
         left -= part;
-        rests.push(((product % all).abs(), at));
+        rests.push((rest.abs(), at));
     }
     rests.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     let step = left.signum() as i64;

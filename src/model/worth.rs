@@ -23,13 +23,16 @@
 //! cancellation has lessened the sales already. Only what exceeds that lessens them, shared out over the
 //! codes of the whole order. That does not depend on when revenue is recognised.
 
+use compact_str::CompactString;
 use rkyv::{Archive, Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 use super::{
     Invalid,
     event::{OrderData, Priced},
     fact::Fact,
     life::Life,
+    text::AsText,
     totals,
     view::ReservationState,
 };
@@ -93,7 +96,8 @@ pub struct Share {
     /// The tax on it.
     pub tax: i64,
     /// The tax code; may be empty.
-    pub tax_code: String,
+    #[rkyv(with = AsText)]
+    pub tax_code: CompactString,
     /// Of what.
     pub part: Part,
     /// Where it holds: bit `n` for [`Recognition`] number `n`.
@@ -107,14 +111,14 @@ pub struct Worth {
     /// What the goods cost that left or came back, in minor units, as far as that is known.
     pub cost: i64,
     /// What is recognised and what is given back.
-    pub shares: Vec<Share>,
+    pub shares: SmallVec<[Share; 1]>,
     /// The currency of every amount.
     pub currency: [u8; 3],
     /// What had happened to the order before: bit `n` for [`super::fact::FactKind`] number `n`.
     pub before: u8,
 }
 
-/// What a fact is worth that turns `before` into `after`.
+/// What a fact is worth that turns `before` into `after` (as [`Life::after`] has it, or the whole life).
 ///
 /// # Errors
 /// If the order's amounts make no sense; they were checked when it was placed.
@@ -196,6 +200,9 @@ impl Sum {
     }
 }
 
+/// A sum for each tax code and the fee.
+type Sums = SmallVec<[Sum; 4]>;
+
 /// A priced line, what it comes to, and where its code stands.
 struct Line<'a> {
     priced: &'a Priced,
@@ -207,21 +214,21 @@ struct Line<'a> {
 /// An order by tax code. Sums stand in the order of the codes, the fee's last.
 struct Books<'a> {
     order: &'a OrderData,
-    codes: Vec<&'a str>,
-    lines: Vec<Line<'a>>,
+    codes: SmallVec<[&'a str; 4]>,
+    lines: SmallVec<[Line<'a>; 4]>,
     fee: Sum,
 }
 
 impl<'a> Books<'a> {
     fn new(order: &'a OrderData) -> Result<Self, Invalid> {
         totals::order(order)?;
-        let (mut codes, mut lines) = (Vec::<&str>::new(), Vec::with_capacity(order.prices.len()));
+        let (mut codes, mut lines) = (SmallVec::<[&str; 4]>::new(), SmallVec::new());
         for priced in &order.prices {
             let (price, units) = (priced.unit_price, priced.quantity);
             let (gross, tax) = totals::line(price, units, priced.discount, priced.tax, order.net)?;
             let code = codes.iter().position(|code| *code == priced.tax_code);
             let code = code.unwrap_or_else(|| {
-                codes.push(&priced.tax_code);
+                codes.push(priced.tax_code.as_str());
                 codes.len() - 1
             });
             lines.push(Line { priced, gross, tax, code });
@@ -230,8 +237,12 @@ impl<'a> Books<'a> {
         Ok(Self { order, codes, lines, fee: Sum::of(fee.0, fee.1) })
     }
 
-    fn sums(&self, with_fee: bool, of: impl Fn(&Line<'_>) -> Sum) -> Vec<Sum> {
-        let mut sums = vec![Sum::default(); self.codes.len() + 1];
+    fn nothing(&self) -> Sums {
+        smallvec![Sum::default(); self.codes.len() + 1]
+    }
+
+    fn sums(&self, with_fee: bool, of: impl Fn(&Line<'_>) -> Sum) -> Sums {
+        let mut sums = self.nothing();
         self.lines.iter().for_each(|line| sums[line.code].add(of(line)));
         if with_fee {
             sums[self.codes.len()] = self.fee;
@@ -240,12 +251,12 @@ impl<'a> Books<'a> {
     }
 
     /// The whole order.
-    fn all(&self) -> Vec<Sum> {
+    fn all(&self) -> Sums {
         self.sums(true, |line| Sum::of(line.gross, line.tax))
     }
 
     /// What was sold and not called off.
-    fn sold(&self, life: &Life, sku_of: &impl Fn(u32) -> u32) -> Vec<Sum> {
+    fn sold(&self, life: &Life, sku_of: &impl Fn(u32) -> u32) -> Sums {
         let with_fee = life.state(self.order) != ReservationState::Cancelled;
         self.sums(with_fee, |line| {
             let (_, cancelled) = self.gone(life, line, sku_of);
@@ -255,7 +266,7 @@ impl<'a> Books<'a> {
 
     /// What left. Of the cents that can't be shared out the goods that are called off have none,
     /// so that in the end what left comes to what was sold and not called off.
-    fn left(&self, life: &Life, sku_of: &impl Fn(u32) -> u32) -> Vec<Sum> {
+    fn left(&self, life: &Life, sku_of: &impl Fn(u32) -> u32) -> Sums {
         let any = life.gone.iter().any(|gone| gone.shipped > 0);
         self.sums(any, |line| {
             let (shipped, cancelled) = self.gone(life, line, sku_of);
@@ -270,10 +281,12 @@ impl<'a> Books<'a> {
         of_sku.fold((0, 0), |sum, (_, gone)| (sum.0 + gone.shipped, sum.1 + gone.cancelled))
     }
 
-    fn recognised(&self, life: &Life, when: Recognition, sku_of: &impl Fn(u32) -> u32) -> Vec<Sum> {
+    fn recognised(&self, life: &Life, when: Recognition, sku_of: &impl Fn(u32) -> u32) -> Sums {
         match when {
             Recognition::Commit => self.sold(life, sku_of),
             Recognition::Shipment => self.left(life, sku_of),
+            // Most orders are billed once: before, there is nothing to share out.
+            Recognition::Invoice if life.invoiced == 0 => self.nothing(),
             Recognition::Invoice => {
                 let sold = self.sold(life, sku_of);
                 let all = total(&sold);
@@ -284,9 +297,9 @@ impl<'a> Books<'a> {
         }
     }
 
-    fn given_back(&self, life: &Life, sku_of: &impl Fn(u32) -> u32) -> Vec<Sum> {
+    fn given_back(&self, life: &Life, sku_of: &impl Fn(u32) -> u32) -> Sums {
         if life.refunded == 0 {
-            return vec![Sum::default(); self.codes.len() + 1];
+            return self.nothing();
         }
         let sold = total(&self.sold(life, sku_of));
         let beyond = (life.settled - sold.net - sold.tax).max(0);
@@ -318,8 +331,8 @@ fn total(sums: &[Sum]) -> Sum {
     })
 }
 
-fn share_out(net: i64, tax: i64, over: &[Sum]) -> Vec<Sum> {
-    let weights = |of: fn(&Sum) -> i64| over.iter().map(of).collect::<Vec<_>>();
+fn share_out(net: i64, tax: i64, over: &[Sum]) -> Sums {
+    let weights = |of: fn(&Sum) -> i64| over.iter().map(of).collect::<SmallVec<[i64; 4]>>();
     let nets = totals::allocate(net, &weights(|sum| sum.net));
     let taxes = totals::allocate(tax, &weights(|sum| sum.tax));
     nets.into_iter().zip(taxes).map(|(net, tax)| Sum { net, tax }).collect()
@@ -359,7 +372,7 @@ impl Worth {
         match same {
             Some(same) => same.when |= when,
             None => {
-                let tax_code = tax_code.to_owned();
+                let tax_code = tax_code.into();
                 self.shares.push(Share { net: sum.net, tax: sum.tax, tax_code, part, when });
             }
         }

@@ -116,7 +116,7 @@ impl Audit {
         let order = self.orders.remove(name);
         let mut order = order.unwrap_or_else(|| panic!("at {lsn}: {name} is not placed yet"));
         assert_eq!(order.last, happened.previous, "at {lsn}: the lineage of {name}");
-        let (kind, own) = (happened.fact.kind(), happened.id);
+        let (kind, own) = (happened.fact.kind(), happened.id.to_string());
         let twice = order.facts.iter().any(|(_, k, id, _)| (*k, id) == (kind, &own));
         assert!(!twice, "at {lsn}: {kind:?} {own} of {name} again");
         match &happened.fact {
@@ -146,7 +146,7 @@ impl Audit {
         order.state = state;
         order.last = lsn.0;
         order.facts.push((lsn.0, kind, own, state));
-        self.orders.insert(happened.order_id, order);
+        self.orders.insert(happened.order_id.into(), order);
     }
 
     fn sku_number(&self, position: u32) -> u32 {
