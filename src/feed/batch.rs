@@ -10,13 +10,29 @@ use crate::model::{Incarnation, Lsn, Timestamp, sink::Lane};
 /// A batch's identity: sink, incarnation of the log, seal number. Written `erp-3f9c-000123`. Log
 /// positions are no part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchId(String);
+pub struct BatchId {
+    text: String,
+    /// How much of the text comes before the number.
+    stem_bytes: usize,
+    number: u64,
+}
 
 impl BatchId {
     /// The name of a sink's batch.
     pub fn new(sink: &str, incarnation: Incarnation, number: u64) -> Self {
         let life = incarnation.to_string();
-        Self(format!("{sink}-{}-{number:06}", &life[..4]))
+        Self::numbered(format!("{sink}-{}-", &life[..4]), number)
+    }
+
+    fn numbered(stem: String, number: u64) -> Self {
+        let stem_bytes = stem.len();
+        Self { text: format!("{stem}{number:06}"), stem_bytes, number }
+    }
+
+    /// The name of the sink's batch that comes so many later: of several that one seal makes, the
+    /// `n`th from 0.
+    pub fn later(&self, n: u64) -> Self {
+        Self::numbered(self.text[..self.stem_bytes].to_owned(), self.number.saturating_add(n))
     }
 
     /// The name of a part of a batch: the batch's and a path.
@@ -26,18 +42,18 @@ impl BatchId {
 
     /// The text of it.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The name of its `n`th line or entry, from 1.
     pub fn part(&self, n: usize) -> String {
-        format!("{}.{n}", self.0)
+        format!("{}.{n}", self.text)
     }
 }
 
 impl fmt::Display for BatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -88,6 +104,8 @@ mod tests {
         let id = BatchId::new("erp", life, 123);
         assert_eq!(id.as_str(), "erp-3f9c-000123");
         assert_eq!(id.part(7), "erp-3f9c-000123.7");
+        assert_eq!(id.later(0), id);
+        assert_eq!(id.later(7), BatchId::new("erp", life, 130));
         assert_eq!(BatchId::new("erp", life, 12_345_678).as_str(), "erp-3f9c-12345678");
     }
 }

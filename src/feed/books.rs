@@ -336,7 +336,7 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
             events: seal.events,
         };
         let accounts = &self.config.accounts;
-        open.window.render(head, stamp, accounts).is_ok_and(|rendered| rendered.body == seal.body)
+        open.window.render(head, stamp, accounts).is_ok_and(|rendered| rendered.body() == seal.body)
     }
 }
 
