@@ -10,29 +10,23 @@ use crate::model::{Incarnation, Lsn, Timestamp, sink::Lane};
 /// A batch's identity: sink, incarnation of the log, seal number. Written `erp-3f9c-000123`. Log
 /// positions are no part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BatchId {
-    text: String,
-    /// How much of the text comes before the number.
-    stem_bytes: usize,
-    number: u64,
-}
+pub struct BatchId(String);
 
 impl BatchId {
     /// The name of a sink's batch.
     pub fn new(sink: &str, incarnation: Incarnation, number: u64) -> Self {
         let life = incarnation.to_string();
-        Self::numbered(format!("{sink}-{}-", &life[..4]), number)
-    }
-
-    fn numbered(stem: String, number: u64) -> Self {
-        let stem_bytes = stem.len();
-        Self { text: format!("{stem}{number:06}"), stem_bytes, number }
+        Self(format!("{sink}-{}-{number:06}", &life[..4]))
     }
 
     /// The name of the sink's batch that comes so many later: of several that one seal makes, the
-    /// `n`th from 0.
+    /// `n`th from 0. A part has none after it.
     pub fn later(&self, n: u64) -> Self {
-        Self::numbered(self.text[..self.stem_bytes].to_owned(), self.number.saturating_add(n))
+        let split = self.0.rsplit_once('-');
+        match split.and_then(|(stem, number)| Some((stem, number.parse::<u64>().ok()?))) {
+            Some((stem, number)) => Self(format!("{stem}-{:06}", number.saturating_add(n))),
+            None => self.clone(),
+        }
     }
 
     /// The name of a part of a batch: the batch's and a path.
@@ -42,18 +36,18 @@ impl BatchId {
 
     /// The text of it.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.0
     }
 
     /// The name of its `n`th line or entry, from 1.
     pub fn part(&self, n: usize) -> String {
-        format!("{}.{n}", self.text)
+        format!("{}.{n}", self.0)
     }
 }
 
 impl fmt::Display for BatchId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0)
     }
 }
 

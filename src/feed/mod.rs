@@ -81,6 +81,20 @@ pub enum Error {
         /// The position's number.
         position: u32,
     },
+    /// A record names a SKU that no record defined.
+    #[error("the record at {lsn} names SKU number {sku_number}, which nothing defines")]
+    UnknownSku {
+        /// The record.
+        lsn: Lsn,
+        /// The SKU's number.
+        sku_number: u32,
+    },
+    /// Something happened to an order that was never placed.
+    #[error("the record at {lsn} belongs to an order that was never placed")]
+    UnknownOrder {
+        /// The record.
+        lsn: Lsn,
+    },
     /// A record can't be booked; nothing of it was posted.
     #[error(transparent)]
     Posting(#[from] posting::Error),
