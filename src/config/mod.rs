@@ -21,6 +21,7 @@
 mod check;
 mod environment;
 mod error;
+mod filter;
 mod freeze;
 mod partner;
 mod sink;
@@ -37,6 +38,7 @@ use crate::model::Location;
 
 pub use check::Source;
 pub use error::Error;
+pub use filter::*;
 pub use freeze::Freeze;
 pub use partner::*;
 pub use sink::*;

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::FilterConfig;
 use crate::model::{
     posting::{Account, Recognition},
     signature::signing_key,
@@ -31,8 +32,12 @@ const MS_MAX: u64 = 86_400_000;
 pub enum Domain {
     /// Net stock movements per position: an ERP.
     Inventory,
+    /// Pick waves, orders and not sums, most urgent first: a warehouse.
+    Fulfilment,
     /// Balanced double-entry journal entries: the books.
     Finance,
+    /// Every business event as a CloudEvent, in log order.
+    Stream,
 }
 
 impl Domain {
@@ -40,14 +45,18 @@ impl Domain {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Inventory => "inventory",
+            Self::Fulfilment => "fulfilment",
             Self::Finance => "finance",
+            Self::Stream => "stream",
         }
     }
 
-    /// The queues of a sink of this domain, most urgent first.
+    /// The queues that its sinks have, most urgent first: where orders go out one by one, one for each
+    /// priority.
     pub fn lanes(self) -> &'static [Lane] {
         match self {
-            Self::Inventory | Self::Finance => &[Lane::Standard],
+            Self::Fulfilment => &Lane::ALL,
+            Self::Inventory | Self::Finance | Self::Stream => &[Lane::Standard],
         }
     }
 }
@@ -151,7 +160,8 @@ pub struct SinkConfig {
     /// Its name: 1 to 32 lower-case letters, digits, `-` and `_`. It is part of every batch's
     /// identity, so that a renamed sink is a new one.
     pub name: String,
-    /// What it gets: `inventory` (net stock movements) or `finance` (journal entries).
+    /// What it gets: `inventory` (net stock movements), `fulfilment` (pick waves), `finance` (journal
+    /// entries) or `stream` (CloudEvents).
     pub domain: Domain,
     /// Where batches are posted to: an `http://` URL.
     pub url: String,
@@ -161,7 +171,8 @@ pub struct SinkConfig {
     /// A window is old enough after so many milliseconds. Default 1,000.
     #[serde(default = "window_ms_max")]
     pub window_ms_max: u64,
-    /// The most lines of a batch (postings of a finance sink). Default 5,000.
+    /// The most lines of a batch (postings of a finance sink, orders and cancellations of a fulfilment
+    /// sink, events of a stream). Default 5,000.
     #[serde(default = "lines_max")]
     pub lines_max: u64,
     /// The most bytes of a batch's body, 98,304 to 258,048. What does not fit into one window waits
@@ -207,6 +218,9 @@ pub struct SinkConfig {
     /// The accounts of a finance sink.
     #[serde(default)]
     pub accounts: Accounts,
+    /// What of the log it gets. Default all.
+    #[serde(default)]
+    pub filter: FilterConfig,
 }
 
 const fn window_events_max() -> u64 {
@@ -258,6 +272,7 @@ impl Default for SinkConfig {
             parked_max: parked_max(),
             letters_max: letters_max(),
             accounts: Accounts::default(),
+            filter: FilterConfig::default(),
         }
     }
 }
@@ -284,6 +299,7 @@ impl fmt::Debug for SinkConfig {
             .field("parked_max", &shown.parked_max)
             .field("letters_max", &shown.letters_max)
             .field("accounts", &shown.accounts)
+            .field("filter", &shown.filter)
             .finish()
     }
 }
@@ -326,7 +342,8 @@ impl SinkConfig {
         if let Some(secret) = &self.signing_secret {
             signing_key(secret).map_err(|e| format!("signing_secret: {e}"))?;
         }
-        self.check_accounts()
+        self.check_accounts()?;
+        self.filter.validate(self.domain)
     }
 
     /// The version of what renders a batch, as its seal records it: a digest of the settings that
@@ -335,7 +352,8 @@ impl SinkConfig {
         let mut hasher = blake3::Hasher::new();
         let names = Account::ALL.map(|account| self.accounts.name(account));
         let head = ["2", &self.name, self.domain.as_str(), self.recognition.as_str()];
-        for part in head.into_iter().chain(names) {
+        let filter = self.filter.parts();
+        for part in head.into_iter().chain(names).chain(filter.iter().map(String::as_str)) {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
@@ -465,6 +483,16 @@ mod tests {
                 SinkConfig { headers: [("webhook-id".to_owned(), "x".into())].into(), ..good() },
             ),
             (
+                "filter.events",
+                SinkConfig {
+                    filter: FilterConfig {
+                        events: vec!["order.*".into()],
+                        ..FilterConfig::default()
+                    },
+                    ..good()
+                },
+            ),
+            (
                 "accounts.tax",
                 SinkConfig {
                     accounts: Accounts { tax: String::new(), ..Accounts::default() },
@@ -518,5 +546,14 @@ mod tests {
         assert_ne!(good().render_version(), other.render_version());
         let other = SinkConfig { recognition: Recognition::Invoice, ..good() };
         assert_ne!(good().render_version(), other.render_version());
+        let filter = |skus: &[&str], locations: &[&str]| FilterConfig {
+            skus: skus.iter().map(|s| (*s).to_owned()).collect(),
+            locations: locations.iter().map(|l| l.parse().unwrap()).collect(),
+            ..FilterConfig::default()
+        };
+        let filters = [filter(&[], &[]), filter(&["A"], &[]), filter(&[], &["A"])];
+        let version = |filter| SinkConfig { filter, ..good() }.render_version();
+        let versions: std::collections::HashSet<_> = filters.into_iter().map(version).collect();
+        assert_eq!(versions.len(), 3);
     }
 }

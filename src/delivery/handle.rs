@@ -83,7 +83,8 @@ impl Handle {
         runtime: &runtime::Handle,
     ) -> Result<(), Error> {
         let sink = config.name.clone();
-        let (out, inbox) = mpsc::channel(1);
+        // Every lane may have one under way, and none may be dropped.
+        let (out, inbox) = mpsc::channel(config.domain.lanes().len());
         let feed = feed::worker::Worker::new(engine.clone(), config.clone(), progress.clone(), out)
             .map_err(|source| Error::Feed { sink: sink.clone(), source })?;
         let thread = thread::Builder::new()

@@ -46,11 +46,7 @@ impl<S: Storage> Core<S> {
             shipping_tax: Amount::clamped(data.shipping_tax),
             total: totals.gross,
             total_tax: totals.tax,
-            priority: match data.priority {
-                0 => Priority::Express,
-                1 => Priority::Standard,
-                _ => Priority::Bulk,
-            },
+            priority: Priority::of_number(data.priority),
             promised_ship_at: (data.promised_ship_at_ms > 0)
                 .then(|| Timestamp::from_millis(data.promised_ship_at_ms)),
             committed_at: Timestamp::from_millis(data.committed_at_ms),

@@ -12,6 +12,7 @@ use crate::{
     },
     model::{
         CustomerId, Location, Lsn, OrderId, ReservationId, Sku, Timestamp,
+        command::Priority,
         event::Line,
         view::{LineView, OrderView, PositionView, ReservationState, ReservationView, StockView},
     },
@@ -144,6 +145,12 @@ impl<S: Storage> Engine<S> {
     /// The SKU and location of a position's number, as records name it.
     pub fn position_name(&self, number: u32) -> Option<(Sku, Location)> {
         self.core().name_of(number)
+    }
+
+    /// The priority of an order, which its later records do not say.
+    pub fn order_priority(&self, id: &OrderId) -> Option<Priority> {
+        let order = self.core().tables.orders.get(id)?;
+        Some(Priority::of_number(order.data.priority))
     }
 
     /// The SKU of a SKU's number, as records name it.

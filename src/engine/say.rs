@@ -2,7 +2,9 @@
 
 use crate::{
     model::{
-        Lsn, ReservationId, Timestamp, event,
+        Lsn, ReservationId, Timestamp,
+        command::{AdjustmentReason, Priority},
+        event,
         event::{
             Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened, Operate,
             Park, Placed, Release, Reserve, Seal, Stock, Unpark, decode as read,
@@ -205,7 +207,7 @@ fn stock(event: Stock, names: &Named<'_>) -> Value {
 fn adjust(event: Adjust, names: &Named<'_>) -> Value {
     let mut value = names.position(event.position);
     value["delta"] = event.delta.into();
-    value["reason"] = event.reason.into();
+    value["reason"] = AdjustmentReason::word(event.reason).into();
     value["reference"] = event.reference.into();
     if event.forced {
         value["forced"] = true.into();
@@ -297,12 +299,9 @@ fn placed(lsn: Lsn, event: Placed, names: &Named<'_>) -> Value {
         "allocations": names.lines(&order.allocations),
         "shipping": order.shipping,
         "shipping_tax": order.shipping_tax,
-        "priority": match order.priority {
-            0 => "express",
-            1 => "standard",
-            _ => "bulk",
-        },
+        "priority": Priority::of_number(order.priority).as_str(),
         "committed_at": time(order.committed_at_ms),
+        "promised_ship_at": (order.promised_ship_at_ms > 0).then(|| time(order.promised_ship_at_ms)),
     })
 }
 

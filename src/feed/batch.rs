@@ -19,6 +19,16 @@ impl BatchId {
         Self(format!("{sink}-{}-{number:06}", &life[..4]))
     }
 
+    /// The name of the sink's batch that comes so many later: of several that one seal makes, the
+    /// `n`th from 0. A part has none after it.
+    pub fn later(&self, n: u64) -> Self {
+        let split = self.0.rsplit_once('-');
+        match split.and_then(|(stem, number)| Some((stem, number.parse::<u64>().ok()?))) {
+            Some((stem, number)) => Self(format!("{stem}-{:06}", number.saturating_add(n))),
+            None => self.clone(),
+        }
+    }
+
     /// The name of a part of a batch: the batch's and a path.
     pub fn named(part: &str) -> Self {
         Self(part.to_owned())
@@ -88,6 +98,8 @@ mod tests {
         let id = BatchId::new("erp", life, 123);
         assert_eq!(id.as_str(), "erp-3f9c-000123");
         assert_eq!(id.part(7), "erp-3f9c-000123.7");
+        assert_eq!(id.later(0), id);
+        assert_eq!(id.later(7), BatchId::new("erp", life, 130));
         assert_eq!(BatchId::new("erp", life, 12_345_678).as_str(), "erp-3f9c-12345678");
     }
 }

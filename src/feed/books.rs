@@ -6,6 +6,8 @@
 //!   its entries balance, are chained by their digests, and are what the records of its window come to:
 //!   kind, currency, log range, counts, digest, every posting. Where the configuration is still the one
 //!   that rendered it, the body is compared byte for byte; else all of it but the accounts' names.
+//! - A sink that gets some currencies alone is held to these. Of a seal that was rendered under another
+//!   configuration the filter is unknown: it is held to the currencies that it has entries of.
 //! - What was parked was early, and what was early was parked; what was released had been parked.
 //! - What the log no longer has can't be recomputed: such seals are counted, and only what they say
 //!   themselves is checked.
@@ -21,13 +23,14 @@ use serde::Deserialize;
 
 use super::{
     BatchId, Error, causal,
+    filter::Filter,
     finance::Finance,
     render::{self, Head, Stamp},
 };
 use crate::{
-    config::SinkConfig,
+    config::{FilterConfig, SinkConfig},
     model::{
-        Incarnation, Lsn, Timestamp,
+        Currency, Incarnation, Lsn, Timestamp,
         event::{self, Event, Happened, Placed, Seal},
         posting::Recognition,
         sink::Parked,
@@ -69,6 +72,8 @@ impl Report {
 /// The window of a seal, as the log has it.
 struct Open {
     seal: Seal,
+    /// What of the log it is of; `None`: of nothing.
+    filter: Option<Filter>,
     recognition: Recognition,
     window: Finance,
     /// What it says is parked and released, and was not seen yet.
@@ -155,6 +160,7 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
         if is_ours
             && record.lsn.0 >= from
             && (self.last.is_some() || record.lsn.0 >= first)
+            && open.admits(record)
             && let Err(fault) = open.take(record, &mut self.parked)
         {
             let id = BatchId::new(&self.config.name, self.incarnation, open.seal.number);
@@ -177,7 +183,9 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
             match self.seals.next() {
                 None => break None,
                 Some(Err(why)) => self.report.fault(why),
-                Some(Ok(seal)) if seal.letter.is_empty() => break Some(Open::new(seal)),
+                Some(Ok(seal)) if seal.letter.is_empty() => {
+                    break Some(Open::new(seal, self.config));
+                }
                 Some(Ok(seal)) => self.sent_again(&seal),
             }
         };
@@ -336,13 +344,14 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
             events: seal.events,
         };
         let accounts = &self.config.accounts;
-        open.window.render(head, stamp, accounts).is_ok_and(|rendered| rendered.body == seal.body)
+        open.window.render(head, stamp, accounts).is_ok_and(|rendered| rendered.body() == seal.body)
     }
 }
 
 impl Open {
-    fn new(seal: Seal) -> Self {
+    fn new(seal: Seal, config: &SinkConfig) -> Self {
         Self {
+            filter: filter_of(&seal, config),
             recognition: Recognition::of_number(seal.recognition).unwrap_or_default(),
             window: Finance::default(),
             parked: seal.parking.parked.iter().map(|parked| parked.lsn).collect(),
@@ -350,6 +359,14 @@ impl Open {
             records: 0,
             seal,
         }
+    }
+
+    /// Whether it is of a record. What can't be read is, so that it is told.
+    fn admits(&self, record: &Record<'_>) -> bool {
+        let lsn = record.lsn.0;
+        self.parked.contains(&lsn)
+            || self.released.contains(&lsn)
+            || self.filter.as_ref().is_some_and(|filter| filter.books(record).unwrap_or(true))
     }
 
     /// Sums up a record of the window, or keeps it for later.
@@ -386,6 +403,22 @@ impl Open {
         parked.insert(lsn, item);
         Ok(())
     }
+}
+
+/// What of the log a seal is of.
+fn filter_of(seal: &Seal, config: &SinkConfig) -> Option<Filter> {
+    let unfiltered = SinkConfig { filter: FilterConfig::default(), ..config.clone() };
+    if seal.config_version == config.render_version() {
+        return Some(Filter::new(&config.filter));
+    }
+    if seal.config_version == unfiltered.render_version() {
+        return Some(Filter::default());
+    }
+    let entries = body_of(&seal.body).map(|body| body.entries).unwrap_or_default();
+    let currencies: Vec<_> =
+        entries.iter().filter_map(|entry| Currency::new(&entry.currency).ok()).collect();
+    let filter = FilterConfig { currencies, ..FilterConfig::default() };
+    (!filter.is_open()).then(|| Filter::new(&filter))
 }
 
 fn is_early(record: &Record<'_>, when: Recognition) -> Result<bool, Error> {

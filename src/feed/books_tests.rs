@@ -84,10 +84,10 @@ impl Feed {
             sealed_at_ms: 5_000,
             events,
             config_version: self.config.render_version(),
-            digest: *blake3::hash(&rendered.body).as_bytes(),
+            digest: *blake3::hash(rendered.body()).as_bytes(),
             chain: rendered.chain,
             sink: self.config.name.clone(),
-            body: rendered.body,
+            body: rendered.body().to_vec(),
             parking: self.window.parking(),
             recognition: self.config.recognition as u8,
             lane: Sealed::EVERY_LANE,
@@ -236,6 +236,50 @@ fn a_refund_waits_for_a_settlement_that_waits_for_nothing() {
     feed.seal(&records[2..], "");
     assert_eq!(kinds(&feed.seals[1]), ["settlement", "refund"]);
     assert_eq!(verify(&feed.config, &records, &feed.seals).faults, [""; 0]);
+}
+
+/// What a sink does not get is not missing, whether the configuration still says so or not.
+#[test]
+fn a_sink_of_one_currency_is_held_to_that_one() {
+    let (euros, mut dollars) = (sale("O-1"), sale("O-2"));
+    dollars.currency = *b"USD";
+    let (mut euro_life, mut dollar_life) = (Life::default(), Life::default());
+    let mut records = vec![
+        placed(64, euros.clone()),
+        placed(1_000, dollars.clone()),
+        happened(2_000, &dollars, &mut dollar_life, refund()),
+        happened(3_000, &euros, &mut euro_life, refund()),
+        happened(4_000, &dollars, &mut dollar_life, settlement()),
+    ];
+    let currencies = vec![Currency::new("EUR").unwrap()];
+    let filter = FilterConfig { currencies, ..FilterConfig::default() };
+    let one = SinkConfig { filter, ..config(Recognition::Commit) };
+    let filter = Filter::new(&one.filter);
+    let ours: Vec<_> =
+        records.iter().filter(|w| filter.books(&w.record()).unwrap()).cloned().collect();
+    assert_eq!(ours.iter().map(|w| w.lsn.0).collect::<Vec<_>>(), [64, 3_000]);
+    let mut feed = Feed::new(one.clone());
+    feed.seal(&ours, "");
+    // The last window has nothing of this currency.
+    feed.covers = 10_000;
+    feed.seal(&[], "");
+    assert_eq!(verify(&one, &records, &feed.seals).faults, [""; 0]);
+    // Nobody knows any more how it was filtered: it is held to what it has.
+    let mut renamed = config(Recognition::Commit);
+    renamed.accounts.tax = "1777".into();
+    assert_eq!(verify(&renamed, &records, &feed.seals).faults, [""; 0]);
+    // Of its own currency nothing may be missing, and where it was to get all of it, nothing at all.
+    records.insert(4, placed(3_008, sale("O-3")));
+    for config in [&one, &renamed] {
+        let told = verify(config, &records, &feed.seals).faults;
+        assert!(told.iter().any(|fault| fault.contains("range and count")), "{told:?}");
+    }
+    records.remove(4);
+    for seal in &mut feed.seals {
+        seal.config_version = config(Recognition::Commit).render_version();
+    }
+    let told = verify(&one, &records, &feed.seals).faults;
+    assert!(told.iter().any(|fault| fault.contains("is missing")), "{told:?}");
 }
 
 /// Of more than may wait the oldest is booked as it is; a person can have one booked.

@@ -266,10 +266,9 @@ impl Finance {
     ) -> Result<Rendered, Error> {
         let (entries, chain) = self.bodies(stamp, accounts);
         if entries.is_empty() {
-            return Ok(Rendered { body: Vec::new(), chain });
+            return Ok(Rendered::nothing(chain));
         }
-        let body = serde_json::to_vec(&Body { head, entries })?;
-        Ok(Rendered { body, chain })
+        Ok(Rendered::one(serde_json::to_vec(&Body { head, entries })?, chain))
     }
 
     /// The entries as they are rendered, and the digest of the last.

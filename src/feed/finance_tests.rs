@@ -72,8 +72,8 @@ fn a_body_is_as_the_contract_has_it() {
         *hasher.finalize().as_bytes()
     };
     let (euro, dollar) = (digest(&records[..2]), digest(&records[2..]));
-    let Rendered { body, chain } = rendered(&window, [9; 32]);
-    let body: Value = serde_json::from_slice(&body).unwrap();
+    let Rendered { bodies, chain } = rendered(&window, [9; 32]);
+    let body: Value = serde_json::from_slice(&bodies[0]).unwrap();
     // Gross: 3998 + 490 + 490 = 4978, of it 638 + 33 + 78 tax. Net: 4978 + 749 tax.
     let posting = |account: &str, tax_code: Value, debit: i64, credit: i64| serde_json::json!({"account": account, "tax_code": tax_code, "debit": debit, "credit": credit});
     let tax = "1776 \"USt\"";
@@ -122,7 +122,7 @@ fn stock_is_nothing_to_the_books_and_a_full_window_takes_no_new_code() {
     other.prices[0].tax_code = "AT-20".into();
     assert_eq!(take(&mut window, &placed(128, other), limits), Absorbed::Full);
     assert_eq!(take(&mut window, &placed(192, gross_order()), limits), Absorbed::Taken);
-    let body: Value = serde_json::from_slice(&rendered(&window, [0; 32]).body).unwrap();
+    let body: Value = serde_json::from_slice(rendered(&window, [0; 32]).body()).unwrap();
     assert_eq!(body["entries"][0]["orders"], 2);
 }
 
@@ -167,11 +167,11 @@ proptest! {
             if take(&mut window, &record, limits) == Absorbed::Full {
                 let done = rendered(&window, chain);
                 (chain, window) = (done.chain, Finance::default());
-                bodies.push(done.body);
+                bodies.push(done.body().to_vec());
                 prop_assert_eq!(take(&mut window, &record, limits), Absorbed::Taken);
             }
         }
-        bodies.push(rendered(&window, chain).body);
+        bodies.push(rendered(&window, chain).body().to_vec());
 
         let mut receivable = 0_i128;
         let mut previous = "0".repeat(64);

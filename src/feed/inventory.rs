@@ -13,13 +13,17 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
 use serde::Serialize;
 
 use super::{
     Error,
+    filter::Filter,
+    lookup::Lookup,
     render::{self, Head, Rendered, Stamp},
 };
 use crate::{
+    config::Movement,
     model::{
         Location, Lsn, Sku,
         command::AdjustmentReason,
@@ -28,21 +32,6 @@ use crate::{
     },
     wal::Record,
 };
-
-/// Gives a position its name.
-pub(super) type Names<'a> = &'a dyn Fn(u32) -> Option<(Sku, Location)>;
-
-/// What a line changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Movement {
-    Sold,
-    Shipped,
-    Cancelled,
-    Returned,
-    Receipt,
-    Adjustment,
-}
 
 type Key = (u32, Movement);
 
@@ -57,7 +46,7 @@ struct Line {
 /// The sums of an open window.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
-    lines: HashMap<Key, Line>,
+    lines: HashMap<Key, Line, RandomState>,
     bytes: u64,
     /// The deltas of the record at hand, kept for its memory.
     deltas: Vec<(Key, i64)>,
@@ -71,6 +60,14 @@ type NewLine = (Key, Line, u64);
 pub(super) struct Limits {
     pub lines: u64,
     pub bytes: u64,
+}
+
+/// What a window keeps to beside the records.
+#[derive(Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub sink: &'a str,
+    pub limits: Limits,
+    pub lookup: &'a dyn Lookup,
 }
 
 /// What became of a record.
@@ -110,14 +107,14 @@ impl Inventory {
     pub fn absorb(
         &mut self,
         record: &Record<'_>,
-        sink: &str,
-        limits: Limits,
-        names: Names<'_>,
+        terms: Terms<'_>,
+        filter: &mut Filter,
     ) -> Result<Absorbed, Error> {
         let mut deltas = std::mem::take(&mut self.deltas);
         deltas.clear();
         let result = read_deltas(record, &mut deltas)
-            .and_then(|()| self.add(record.lsn, &mut deltas, sink, limits, names));
+            .and_then(|()| admit(record.lsn, &mut deltas, filter, terms.lookup))
+            .and_then(|()| self.add(record.lsn, &mut deltas, terms));
         self.deltas = deltas;
         result
     }
@@ -126,15 +123,13 @@ impl Inventory {
         &mut self,
         lsn: Lsn,
         deltas: &mut Vec<(Key, i64)>,
-        sink: &str,
-        limits: Limits,
-        names: Names<'_>,
+        terms: Terms<'_>,
     ) -> Result<Absorbed, Error> {
         merge(deltas);
         if deltas.is_empty() {
             return Ok(Absorbed::Nothing);
         }
-        let Some(new) = self.fit(lsn, deltas, sink, limits, names)? else {
+        let Some(new) = self.fit(lsn, deltas, terms)? else {
             return Ok(Absorbed::Full);
         };
         for (key, line, bytes) in new {
@@ -155,17 +150,16 @@ impl Inventory {
         &self,
         lsn: Lsn,
         deltas: &[(Key, i64)],
-        sink: &str,
-        limits: Limits,
-        names: Names<'_>,
+        terms: Terms<'_>,
     ) -> Result<Option<Vec<NewLine>>, Error> {
+        let Terms { sink, limits, lookup } = terms;
         let mut new = Vec::new();
         let mut bytes = self.bytes;
         for &(key, delta) in deltas {
             let Some(line) = self.lines.get(&key) else {
                 let position = key.0;
                 let (sku, location) =
-                    names(position).ok_or(Error::UnknownPosition { lsn, position })?;
+                    lookup.position(position).ok_or(Error::UnknownPosition { lsn, position })?;
                 let line = Line { sku, location, quantity: 0, events: 0 };
                 let size = line_bytes(sink, &line);
                 bytes += size;
@@ -185,7 +179,7 @@ impl Inventory {
     pub fn render(&self, head: Head<'_>, stamp: Stamp<'_>) -> Result<Rendered, Error> {
         let mut sums: Vec<_> = self.lines.iter().filter(|(_, line)| line.quantity != 0).collect();
         if sums.is_empty() {
-            return Ok(Rendered { body: Vec::new(), chain: stamp.chain });
+            return Ok(Rendered::nothing(stamp.chain));
         }
         sums.sort_unstable_by_key(|(key, line)| (&line.sku, &line.location, key.1));
         let lines = sums
@@ -200,8 +194,7 @@ impl Inventory {
                 events: line.events,
             })
             .collect();
-        let body = serde_json::to_vec(&Body { head, lines })?;
-        Ok(Rendered { body, chain: stamp.chain })
+        Ok(Rendered::one(serde_json::to_vec(&Body { head, lines })?, stamp.chain))
     }
 }
 
@@ -285,6 +278,24 @@ fn read_fact(fact: &ArchivedFact, deltas: &mut Vec<(Key, i64)>) {
 
 fn movement_of(reason: u8) -> Movement {
     if reason == AdjustmentReason::Receipt as u8 { Movement::Receipt } else { Movement::Adjustment }
+}
+
+/// Leaves what the sink's filter lets through.
+fn admit(
+    lsn: Lsn,
+    deltas: &mut Vec<(Key, i64)>,
+    filter: &mut Filter,
+    lookup: &dyn Lookup,
+) -> Result<(), Error> {
+    let mut first = Ok(());
+    deltas.retain(|((position, movement), _)| {
+        filter.movement(*movement)
+            && filter.position(lsn, *position, lookup).unwrap_or_else(|error| {
+                first = Err(error);
+                false
+            })
+    });
+    first
 }
 
 /// One delta for each key, none of zero: a record counts once on a line.

@@ -7,23 +7,28 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
+    config::FilterConfig,
     feed::{
         BatchId,
-        test_records::{Written, adjust, order, placed, stock},
+        test_records::{Names, Written, adjust, order, placed, stock},
     },
     model::{Incarnation, Timestamp},
 };
 
 const ROOMY: Limits = Limits { lines: 5_000, bytes: 240 * 1024 };
 
-fn names(number: u32) -> Option<(Sku, Location)> {
-    let location = if number.is_multiple_of(2) { "BER" } else { "say \"M\\UC\"" };
-    (number < 1_000)
-        .then(|| (format!("SKU-{}", number / 2).parse().unwrap(), location.parse().unwrap()))
+fn absorb(
+    window: &mut Inventory,
+    record: &Record<'_>,
+    limits: Limits,
+    filter: &FilterConfig,
+) -> Result<Absorbed, Error> {
+    let terms = Terms { sink: "erp", limits, lookup: &Names::default() };
+    window.absorb(record, terms, &mut Filter::new(filter))
 }
 
 fn take(window: &mut Inventory, written: &Written, limits: Limits) -> Absorbed {
-    window.absorb(&written.record(), "erp", limits, &names).unwrap()
+    absorb(window, &written.record(), limits, &FilterConfig::default()).unwrap()
 }
 
 fn rendered(window: &Inventory, events: u64) -> Vec<u8> {
@@ -39,7 +44,11 @@ fn rendered(window: &Inventory, events: u64) -> Vec<u8> {
         sealed_at,
         events,
     };
-    window.render(head, Stamp { id: &id, sink: "erp", sealed_at, chain: [0; 32] }).unwrap().body
+    window
+        .render(head, Stamp { id: &id, sink: "erp", sealed_at, chain: [0; 32] })
+        .unwrap()
+        .body()
+        .to_vec()
 }
 
 #[test]
@@ -102,6 +111,44 @@ fn a_full_window_takes_known_keys_and_nothing_of_an_order_that_needs_more() {
 }
 
 #[test]
+fn a_filter_lets_lines_through_by_name_place_and_movement() {
+    let sold = |filter: FilterConfig| {
+        let mut window = Inventory::default();
+        for record in [placed(64, order(&[(0, 1), (1, 2), (2, 4)])), adjust(128, 2, 8, 0)] {
+            absorb(&mut window, &record.record(), ROOMY, &filter).unwrap();
+        }
+        let body = rendered(&window, 0);
+        if body.is_empty() {
+            return Vec::new();
+        }
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let lines = body["lines"].as_array().unwrap();
+        lines.iter().map(|line| line["quantity"].as_i64().unwrap()).collect()
+    };
+    let all = FilterConfig::default;
+    let skus = |skus: &[&str]| FilterConfig {
+        skus: skus.iter().map(|sku| (*sku).to_owned()).collect(),
+        ..all()
+    };
+    assert_eq!(sold(all()), [1, 2, 4, 8]);
+    assert_eq!(sold(skus(&["SKU-0"])), [1, 2]);
+    assert_eq!(sold(skus(&["X", "SKU-*"])), [1, 2, 4, 8]);
+    assert_eq!(sold(skus(&["SKU-0*", "SKU-9"])), [1, 2]);
+    let berlin = || FilterConfig { locations: vec!["BER".parse().unwrap()], ..all() };
+    assert_eq!(sold(berlin()), [1, 4, 8]);
+    assert_eq!(sold(FilterConfig { skus: vec!["SKU-0".into()], ..berlin() }), [1]);
+    assert_eq!(sold(FilterConfig { movements: vec![Movement::Receipt], ..all() }), [8]);
+    assert_eq!(sold(skus(&["CAP"])), [0; 0]);
+    // What is filtered out is nothing, and an undefined position an error all the same.
+    let record = placed(64, order(&[(0, 1)]));
+    let mut window = Inventory::default();
+    let absorbed = absorb(&mut window, &record.record(), ROOMY, &skus(&["CAP"])).unwrap();
+    assert_eq!(absorbed, Absorbed::Nothing);
+    let unknown = placed(64, order(&[(1_000, 1)]));
+    assert!(absorb(&mut window, &unknown.record(), ROOMY, &skus(&["CAP"])).is_err());
+}
+
+#[test]
 fn a_sum_never_wraps() {
     let mut window = Inventory::default();
     assert_eq!(take(&mut window, &adjust(64, 0, i64::MAX, 1), ROOMY), Absorbed::Taken);
@@ -113,11 +160,13 @@ fn a_sum_never_wraps() {
 fn an_undefined_position_and_a_damaged_record_are_errors() {
     let mut window = Inventory::default();
     let unknown = placed(64, order(&[(1_000, 1)]));
-    let error = window.absorb(&unknown.record(), "erp", ROOMY, &names).unwrap_err();
+    let error =
+        absorb(&mut window, &unknown.record(), ROOMY, &FilterConfig::default()).unwrap_err();
     assert!(error.to_string().contains("position 1000"), "{error}");
     let good = placed(64, order(&[(0, 1)]));
     let cut = Record { body: &good.body[..16], ..good.record() };
-    assert!(matches!(window.absorb(&cut, "erp", ROOMY, &names), Err(Error::Undecodable(_))));
+    let result = absorb(&mut window, &cut, ROOMY, &FilterConfig::default());
+    assert!(matches!(result, Err(Error::Undecodable(_))));
     assert!(rendered(&window, 0).is_empty());
 }
 
@@ -189,7 +238,7 @@ proptest! {
         let expected: BTreeMap<_, _> = dull_sums(records.iter())
             .into_iter()
             .map(|((position, movement), sum)| {
-                let (sku, location) = names(position).unwrap();
+                let (sku, location) = Names::default().position(position).unwrap();
                 ((sku.to_string(), location.to_string(), movement.to_owned()), sum)
             })
             .collect();

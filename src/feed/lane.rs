@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::{Error, inventory::Absorbed, window::Window};
+use super::{Batch, Error, inventory::Absorbed, window::Window};
 use crate::{
     config::SinkConfig,
     engine::Engine,
-    model::{Location, Lsn, Sku, sink::Lane},
+    model::{Lsn, sink::Lane},
     wal::{Reader, Storage},
 };
 
@@ -32,6 +32,9 @@ pub(super) struct LaneFeed<S: Storage> {
     pub position: Lsn,
     /// Sealed batches that go out again before anything new: number and the position of the seal.
     pub again: VecDeque<(u64, Lsn)>,
+    /// Batches of the last seal that were not handed over yet: one of several bodies makes several, and
+    /// each waits for room. At most what one seal holds.
+    pub next: VecDeque<Batch>,
     reader: Reader<S>,
 }
 
@@ -39,12 +42,17 @@ impl<S: Storage> LaneFeed<S> {
     /// A lane that begins with an empty window at `start`.
     pub fn new(engine: &Engine<S>, lane: Lane, window: Window, start: Lsn) -> Result<Self, Error> {
         let reader = reader_at(engine, start)?;
-        Ok(Self { lane, window, position: start, again: VecDeque::new(), reader })
+        let (again, next) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { lane, window, position: start, again, next, reader })
+    }
+
+    /// Whether everything that it sealed was handed over.
+    pub fn has_handed_over(&self) -> bool {
+        self.again.is_empty() && self.next.is_empty()
     }
 
     /// Reads what is durable into the window.
     pub fn read(&mut self, engine: &Engine<S>, config: &SinkConfig) -> Result<Read, Error> {
-        let names = |number| -> Option<(Sku, Location)> { engine.position_name(number) };
         for _ in 0..READ_MAX {
             let at = self.position;
             let Some(record) = self.reader.next().map_err(|source| Error::Log { at, source })?
@@ -52,7 +60,7 @@ impl<S: Storage> LaneFeed<S> {
                 self.position = self.reader.position();
                 return Ok(Read::All);
             };
-            if self.window.absorb(&record, config, &names)? == Absorbed::Full {
+            if self.window.absorb(&record, config, engine)? == Absorbed::Full {
                 self.position = record.lsn;
                 self.reader = reader_at(engine, self.position)?;
                 return Ok(Read::Full);

@@ -24,16 +24,21 @@ mod batch;
 pub mod books;
 mod causal;
 mod fate;
+mod filter;
 mod finance;
+pub mod folding;
+mod fulfilment;
 mod grant;
 mod inventory;
 pub mod journal;
 mod lane;
+mod lookup;
 mod mend;
 mod parked;
 mod progress;
 mod render;
 mod seal;
+mod stream;
 #[cfg(test)]
 mod test_records;
 mod view;
@@ -76,6 +81,20 @@ pub enum Error {
         lsn: Lsn,
         /// The position's number.
         position: u32,
+    },
+    /// A record names a SKU that no record defined.
+    #[error("the record at {lsn} names SKU number {sku_number}, which nothing defines")]
+    UnknownSku {
+        /// The record.
+        lsn: Lsn,
+        /// The SKU's number.
+        sku_number: u32,
+    },
+    /// Something happened to an order that was never placed.
+    #[error("the record at {lsn} belongs to an order that was never placed")]
+    UnknownOrder {
+        /// The record.
+        lsn: Lsn,
     },
     /// A record can't be booked; nothing of it was posted.
     #[error(transparent)]

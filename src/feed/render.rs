@@ -23,6 +23,7 @@ pub(super) struct Head<'a> {
 /// What a window needs to know of the batch that it becomes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stamp<'a> {
+    /// Its name; of a window that becomes several batches, the first one's. See [`BatchId::later`].
     pub id: &'a BatchId,
     pub sink: &'a str,
     pub sealed_at: Timestamp,
@@ -33,10 +34,29 @@ pub(super) struct Stamp<'a> {
 /// A rendered window.
 #[derive(Debug)]
 pub(super) struct Rendered {
-    /// The bytes to send; empty where every sum is zero, and then there is nothing to send.
-    pub body: Vec<u8>,
+    /// The bytes to send, a body for each batch, none of them empty: none where every sum is zero, and
+    /// then there is nothing to send; several only of a fulfilment sink. Batches are numbered in this
+    /// order, without a gap, the first as the stamp says.
+    pub bodies: Vec<Vec<u8>>,
     /// Digest of the last entry; as it was where there is none.
     pub chain: [u8; 32],
+}
+
+impl Rendered {
+    /// Nothing to send.
+    pub fn nothing(chain: [u8; 32]) -> Self {
+        Self { bodies: Vec::new(), chain }
+    }
+
+    /// One batch.
+    pub fn one(body: Vec<u8>, chain: [u8; 32]) -> Self {
+        Self { bodies: vec![body], chain }
+    }
+
+    /// The body where there is at most one; empty where there is none.
+    pub fn body(&self) -> &[u8] {
+        self.bodies.first().map_or(&[], Vec::as_slice)
+    }
 }
 
 /// The most bytes of a batch without its lines or entries.

@@ -1,10 +1,14 @@
 //! Records as the log gives them, for this module's tests.
 
+use std::collections::HashMap;
+
 use rkyv::util::AlignedVec;
 
+use super::lookup::Lookup;
 use crate::{
     model::{
-        Lsn,
+        Incarnation, Location, Lsn, Sku,
+        command::Priority,
         event::{self, Adjust, Event, Happened, KeyRef, Line, OrderData, Placed, Priced, Stock},
         fact::Fact,
         life::{Known, Life},
@@ -12,6 +16,37 @@ use crate::{
     },
     wal::Record,
 };
+
+/// Names of 1,000 positions: SKU-0 at BER and MUC, SKU-1 at BER and MUC, and so on; the priorities of
+/// the orders that it is told of.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    pub priorities: HashMap<String, Priority>,
+}
+
+pub const LIFE: Incarnation = Incarnation(0x3f9c << 48);
+/// A name that JSON must escape.
+pub const MUC: &str = "say \"M\\UC\"";
+
+impl Lookup for Names {
+    fn position(&self, number: u32) -> Option<(Sku, Location)> {
+        let location = if number.is_multiple_of(2) { "BER" } else { MUC };
+        (number < 1_000)
+            .then(|| (format!("SKU-{}", number / 2).parse().unwrap(), location.parse().unwrap()))
+    }
+
+    fn sku(&self, number: u32) -> Option<Sku> {
+        (number < 500).then(|| format!("SKU-{number}").parse().unwrap())
+    }
+
+    fn priority(&self, order_id: &str) -> Option<Priority> {
+        self.priorities.get(order_id).copied()
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        LIFE
+    }
+}
 
 /// A record's body and header.
 #[derive(Debug, Clone)]

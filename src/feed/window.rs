@@ -4,16 +4,20 @@ use std::time::Instant;
 
 use super::{
     Error,
+    filter::Filter,
     finance::{Finance, Rules},
-    inventory::{Absorbed, Inventory, Limits, Names},
+    fulfilment::Fulfilment,
+    inventory::{Absorbed, Inventory, Limits, Terms},
+    lookup::Lookup,
     render::{Head, Rendered, Stamp},
+    stream::Stream,
 };
 use crate::{
     config::{Domain, SinkConfig},
     model::{
         Lsn,
         posting::Recognition,
-        sink::{Parked, ParkedView, Parking},
+        sink::{Lane, Parked, ParkedView, Parking},
     },
     wal::Record,
 };
@@ -35,7 +39,9 @@ pub(super) struct Span {
 #[derive(Debug)]
 enum Content {
     Inventory(Inventory),
+    Fulfilment(Fulfilment),
     Finance(Finance),
+    Stream(Stream),
 }
 
 fn limits(config: &SinkConfig) -> Limits {
@@ -57,11 +63,21 @@ impl Content {
         Self::Inventory(Inventory::default())
     }
 
-    fn new(domain: Domain, parked: Vec<Parked>) -> Result<Self, Error> {
+    fn new(domain: Domain, lane: Lane, parked: Vec<Parked>) -> Result<Self, Error> {
         Ok(match domain {
             Domain::Inventory => Self::Inventory(Inventory::default()),
+            Domain::Fulfilment => Self::Fulfilment(Fulfilment::new(lane)),
             Domain::Finance => Self::Finance(Finance::new(parked)?),
+            Domain::Stream => Self::Stream(Stream::default()),
         })
+    }
+
+    /// What waits in it for other records, if it is of a domain where something does.
+    fn finance(&self) -> Option<&Finance> {
+        match self {
+            Self::Finance(sums) => Some(sums),
+            Self::Inventory(_) | Self::Fulfilment(_) | Self::Stream(_) => None,
+        }
     }
 }
 
@@ -74,17 +90,21 @@ pub(super) struct ParkedSummary {
     pub version: u64,
 }
 
-/// An open window.
+/// An open window of one lane of a sink.
 #[derive(Debug)]
 pub(super) struct Window {
     content: Content,
+    lane: Lane,
+    filter: Filter,
     span: Option<Span>,
 }
 
 impl Window {
-    /// The first window of a sink that has these records parked.
-    pub fn new(domain: Domain, parked: Vec<Parked>) -> Result<Self, Error> {
-        Ok(Self { content: Content::new(domain, parked)?, span: None })
+    /// The first window of a lane of a sink that has these records parked. A sink has one for each of
+    /// its domain's [lanes](Domain::lanes); each is shown every record and takes what is its own.
+    pub fn new(config: &SinkConfig, lane: Lane, parked: Vec<Parked>) -> Result<Self, Error> {
+        let content = Content::new(config.domain, lane, parked)?;
+        Ok(Self { content, lane, filter: Filter::new(&config.filter), span: None })
     }
 
     /// The window after this one, which is sealed.
@@ -92,44 +112,35 @@ impl Window {
         self.span = None;
         self.content = match std::mem::replace(&mut self.content, Content::nothing()) {
             Content::Inventory(_) => Content::nothing(),
+            Content::Fulfilment(_) => Content::Fulfilment(Fulfilment::new(self.lane)),
             Content::Finance(sums) => Content::Finance(sums.next()),
+            Content::Stream(_) => Content::Stream(Stream::default()),
         };
     }
 
     /// What its seal says of parked records.
     pub fn parking(&self) -> Parking {
-        match &self.content {
-            Content::Inventory(_) => Parking::default(),
-            Content::Finance(sums) => sums.parking(),
-        }
+        self.content.finance().map(Finance::parking).unwrap_or_default()
     }
 
     /// What is parked, in short.
     pub fn parked(&self) -> ParkedSummary {
-        match &self.content {
-            Content::Inventory(_) => ParkedSummary::default(),
-            Content::Finance(sums) => ParkedSummary {
-                count: sums.parked().len() as u64,
-                oldest_ms: sums.parked().oldest_ms(),
-                version: sums.parked().version(),
-            },
-        }
+        let summary = |sums: &Finance| ParkedSummary {
+            count: sums.parked().len() as u64,
+            oldest_ms: sums.parked().oldest_ms(),
+            version: sums.parked().version(),
+        };
+        self.content.finance().map(summary).unwrap_or_default()
     }
 
     /// What is parked, one by one.
     pub fn parked_views(&self, when: Recognition) -> Vec<ParkedView> {
-        match &self.content {
-            Content::Inventory(_) => Vec::new(),
-            Content::Finance(sums) => sums.parked().views(when),
-        }
+        self.content.finance().map(|sums| sums.parked().views(when)).unwrap_or_default()
     }
 
     /// Records that were booked before what must come first, since more may not be parked.
     pub fn overflows(&self) -> u64 {
-        match &self.content {
-            Content::Inventory(_) => 0,
-            Content::Finance(sums) => sums.overflows(),
-        }
+        self.content.finance().map_or(0, Finance::overflows)
     }
 
     /// Releases what is parked of an order, by hand; whether all of it fitted. The window stands at
@@ -157,11 +168,18 @@ impl Window {
         &mut self,
         record: &Record<'_>,
         config: &SinkConfig,
-        names: Names<'_>,
+        lookup: &dyn Lookup,
     ) -> Result<Absorbed, Error> {
+        let (filter, terms) =
+            (&mut self.filter, Terms { sink: &config.name, limits: limits(config), lookup });
         let absorbed = match &mut self.content {
-            Content::Inventory(sums) => sums.absorb(record, &config.name, limits(config), names)?,
-            Content::Finance(sums) => sums.absorb(record, rules(config))?,
+            Content::Inventory(sums) => sums.absorb(record, terms, filter)?,
+            Content::Fulfilment(waves) => waves.absorb(record, terms, filter)?,
+            Content::Finance(sums) if filter.books(record)? => {
+                sums.absorb(record, rules(config))?
+            }
+            Content::Finance(_) => Absorbed::Nothing,
+            Content::Stream(events) => events.absorb(record, terms, filter)?,
         };
         if matches!(absorbed, Absorbed::Taken | Absorbed::Changed { .. }) {
             self.extend((record.lsn, record.time_ms), absorbed.events());
@@ -191,7 +209,7 @@ impl Window {
         })
     }
 
-    /// The batch's body.
+    /// The batches' bodies.
     pub fn render(
         &self,
         span: Span,
@@ -202,7 +220,7 @@ impl Window {
             batch_id: stamp.id.as_str(),
             sink: stamp.sink,
             domain: config.domain.as_str(),
-            priority: "standard",
+            priority: self.lane.as_str(),
             first_lsn: span.first_lsn,
             last_lsn: span.last_lsn,
             sealed_at: stamp.sealed_at,
@@ -210,7 +228,9 @@ impl Window {
         };
         match &self.content {
             Content::Inventory(sums) => sums.render(head, stamp),
+            Content::Fulfilment(waves) => waves.render(head, stamp),
             Content::Finance(sums) => sums.render(head, stamp, &config.accounts),
+            Content::Stream(events) => Ok(events.render(stamp)),
         }
     }
 }

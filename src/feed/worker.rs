@@ -76,7 +76,7 @@ impl<S: Storage> Worker<S> {
         for &lane in config.domain.lanes() {
             let start = start_of(&engine, &progress, lane)?;
             let parked = progress.with_state(|state| state.parked.clone());
-            let window = Window::new(config.domain, parked)?;
+            let window = Window::new(&config, lane, parked)?;
             progress.parking(&window, config.recognition);
             lanes.push((lane, window, start));
         }
@@ -142,12 +142,17 @@ impl<S: Storage> Worker<S> {
             self.send_again(number, lsn)?;
             return Ok(Step::Done);
         }
+        if room && let Some(batch) = self.lanes[at].next.pop_front() {
+            self.progress.sent(&batch);
+            self.hand_over(batch);
+            return Ok(Step::Done);
+        }
         let read = match self.release(at)? {
             Some(full) => full,
             None => self.lanes[at].read(&self.engine, &self.config)?,
         };
         self.tell(at);
-        let first = self.lanes[at].again.is_empty() && self.replaying.is_empty();
+        let first = self.lanes[at].has_handed_over() && self.replaying.is_empty();
         if room && first && self.must_close(at, read) {
             self.close(at)?;
             return Ok(Step::Done);
@@ -207,10 +212,13 @@ impl<S: Storage> Worker<S> {
         let stamp = Stamp { id: &id, sink: &self.config.name, sealed_at, chain };
         let lane = &self.lanes[at];
         let span = lane.window.span();
-        let Rendered { body, chain } = match span {
+        let Rendered { bodies, chain } = match span {
             Some(span) => lane.window.render(span, stamp, &self.config)?,
-            None => Rendered { body: Vec::new(), chain },
+            None => Rendered::nothing(chain),
         };
+        let mut bodies = bodies.into_iter();
+        let body = bodies.next().unwrap_or_default();
+        let more: Vec<_> = bodies.collect();
         let seal = Seal {
             number,
             first_lsn: span.map_or(self.covered(at), |span| span.first_lsn).0,
@@ -219,14 +227,14 @@ impl<S: Storage> Worker<S> {
             sealed_at_ms: sealed_at.millis(),
             events: span.map_or(0, |span| span.events),
             config_version: self.config.render_version(),
-            digest: Seal::digest_of(&body, []),
+            digest: Seal::digest_of(&body, more.iter().map(Vec::as_slice)),
             chain,
             sink: self.config.name.clone(),
             body,
             parking: lane.window.parking(),
             recognition: self.config.recognition as u8,
             lane: covered_by(&self.config, lane.lane),
-            more: Vec::new(),
+            more,
             letter: String::new(),
             part_id: String::new(),
         };
@@ -241,6 +249,14 @@ impl<S: Storage> Worker<S> {
         self.tell(at);
         let batch =
             Batch { fresh: true, oldest: first, newest: last, ..batch_of(&seal, id, seal_lsn) };
+        let later = (1..).zip(seal.more).map(|(n, body)| Batch {
+            id: batch.id.later(n),
+            number: number + n,
+            events: 0,
+            body: body.into(),
+            ..batch.clone()
+        });
+        self.lanes[at].next.extend(later);
         self.progress.sent(&batch);
         if self.wait_durable(seal_lsn)? {
             self.hand_over(batch);
@@ -270,7 +286,7 @@ impl<S: Storage> Worker<S> {
 
     /// Hands over the next batch of a replay, once nothing else is under way.
     fn send_replayed(&mut self) -> Result<(), Error> {
-        let free = self.progress.is_idle() && self.lanes.iter().all(|lane| lane.again.is_empty());
+        let free = self.progress.is_idle() && self.lanes.iter().all(LaneFeed::has_handed_over);
         match self.replaying.front().copied() {
             Some((number, lsn)) if free => {
                 self.replaying.pop_front();

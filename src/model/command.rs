@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::{
     Amount, Currency, CustomerId, IdempotencyKey, Location, Lsn, OrderId, Quantity, Reference,
-    ReservationId, Sku, StockCount, Timestamp,
+    ReservationId, Sku, StockCount, Timestamp, sink::Lane,
 };
 
 /// Sets a position, `PUT /v1/stock/{sku}/{location}`.
@@ -113,6 +113,16 @@ pub enum AdjustmentReason {
     Transfer = 3,
     /// An earlier number was wrong.
     Correction = 4,
+}
+
+impl AdjustmentReason {
+    /// The word for a number, as records have it; `unknown` for what this version does not know.
+    pub fn word(number: u8) -> &'static str {
+        ["receipt", "shrinkage", "count", "transfer", "correction"]
+            .get(usize::from(number))
+            .copied()
+            .unwrap_or("unknown")
+    }
 }
 
 /// Moves a position's stock, `POST /v1/stock/adjustments`.
@@ -272,6 +282,35 @@ pub enum Priority {
     Standard,
     /// When there is time.
     Bulk,
+}
+
+impl Priority {
+    /// The priority of a number, as records have it; what is beyond is the last.
+    pub fn of_number(number: u8) -> Self {
+        match number {
+            0 => Self::Express,
+            1 => Self::Standard,
+            _ => Self::Bulk,
+        }
+    }
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Express => "express",
+            Self::Standard => "standard",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    /// The queue that an order of it goes out in.
+    pub fn lane(self) -> Lane {
+        match self {
+            Self::Express => Lane::Critical,
+            Self::Standard => Lane::Standard,
+            Self::Bulk => Lane::Bulk,
+        }
+    }
 }
 
 /// What a SKU of an order costs. `tax` and `discount` are of the whole line.

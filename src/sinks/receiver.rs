@@ -2,8 +2,9 @@
 //! build one from the HTTP contract.
 //!
 //! - It takes each batch once: a repeated one is answered 409 `already_processed`.
-//! - It keeps sums, and checks what it gets: numbers that rise, entries that balance and are chained
-//!   by their digests, a repeated batch that has the same bytes. What is wrong is counted in
+//! - It keeps sums, and checks what it gets: numbers that rise in each lane, entries that balance and are
+//!   chained by their digests, waves that call off no more than they had asked for, events that come once, a
+//!   repeated batch that has the same bytes. What is wrong is counted in
 //!   [`Totals::violations`].
 //! - It can be made slow, rate-limited, unavailable, forgetful of its answers, or be stopped and
 //!   started again with what it knew.

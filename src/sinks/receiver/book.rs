@@ -37,6 +37,12 @@ pub struct Totals {
     pub orders: u64,
     /// Sums by currency, account and tax code (empty: none).
     pub accounts: BTreeMap<(String, String, String), Sum>,
+    /// Orders to be picked.
+    pub picks: u64,
+    /// Units to be picked by SKU and location: what waves ask for less what they call off.
+    pub to_pick: BTreeMap<(String, String), i64>,
+    /// Events of a stream by type.
+    pub stream: BTreeMap<String, u64>,
     /// What broke a promise of the contract, the first hundred.
     pub violations: Vec<String>,
 }
@@ -71,19 +77,56 @@ pub(super) struct Book {
     totals: Totals,
     /// Digest of each batch's bytes, by id.
     known: HashMap<String, [u8; 32]>,
-    last_number: u64,
+    /// By priority.
+    last_numbers: HashMap<String, u64>,
     chain: Option<String>,
+    /// The position of the last event of a stream.
+    last_sequence: String,
+}
+
+enum Body {
+    Batch(Batch),
+    Stream(Vec<CloudEvent>),
+}
+
+#[derive(Deserialize)]
+struct CloudEvent {
+    specversion: String,
+    id: String,
+    r#type: String,
+    sequence: String,
 }
 
 #[derive(Deserialize)]
 struct Batch {
     batch_id: String,
     #[serde(default)]
+    priority: String,
+    #[serde(default)]
     events: u64,
+    #[serde(default)]
+    location: String,
+    #[serde(default)]
+    orders: Vec<Pick>,
+    #[serde(default)]
+    cancellations: Vec<Pick>,
     #[serde(default)]
     lines: Vec<Line>,
     #[serde(default)]
     entries: Vec<Entry>,
+}
+
+/// An order to be picked, or what is called off of one.
+#[derive(Deserialize)]
+struct Pick {
+    line_id: String,
+    lines: Vec<PickLine>,
+}
+
+#[derive(Deserialize)]
+struct PickLine {
+    sku: String,
+    quantity: i64,
 }
 
 #[derive(Deserialize)]
@@ -130,20 +173,64 @@ impl Book {
         if self.known.len() >= BATCHES_MAX {
             return Verdict::Full;
         }
-        let batch: Batch = match serde_json::from_slice(body) {
-            Ok(batch) => batch,
+        let read = match body.first() {
+            Some(b'[') => serde_json::from_slice(body).map(Body::Stream),
+            _ => serde_json::from_slice(body).map(Body::Batch),
+        };
+        let read = match read {
+            Ok(read) => read,
             Err(error) => {
                 self.check(false, || format!("{id}: {error}"));
                 return Verdict::Wrong(error.to_string());
             }
         };
         self.known.insert(id.to_owned(), digest);
-        self.check_order(id, &batch.batch_id);
         self.totals.batches += 1;
+        match read {
+            Body::Batch(batch) => self.take_batch(id, batch),
+            Body::Stream(events) => self.take_stream(id, events),
+        }
+        Verdict::Taken
+    }
+
+    fn take_batch(&mut self, id: &str, batch: Batch) {
+        self.check(id == batch.batch_id, || format!("{id}: the body says {}", batch.batch_id));
+        self.check_order(id, batch.priority);
         self.totals.events += batch.events;
         batch.lines.into_iter().enumerate().for_each(|(i, line)| self.take_line(id, i, line));
         batch.entries.into_iter().enumerate().for_each(|(i, entry)| self.take_entry(id, i, entry));
-        Verdict::Taken
+        self.totals.picks += batch.orders.len() as u64;
+        let orders = batch.orders.into_iter().map(|order| (1, order));
+        let picks = orders.chain(batch.cancellations.into_iter().map(|order| (-1, order)));
+        for (i, (sign, pick)) in picks.enumerate() {
+            self.take_pick(id, i, &batch.location, sign, pick);
+        }
+    }
+
+    fn take_stream(&mut self, id: &str, events: Vec<CloudEvent>) {
+        self.check_order(id, String::new());
+        self.totals.events += events.len() as u64;
+        for event in events {
+            self.check(event.specversion == "1.0", || format!("{}: not of 1.0", event.id));
+            let follows = event.sequence > self.last_sequence;
+            self.check(follows, || format!("{}: came again or too late", event.id));
+            self.last_sequence = event.sequence;
+            self.totals.lines += 1;
+            *self.totals.stream.entry(event.r#type).or_default() += 1;
+        }
+    }
+
+    fn take_pick(&mut self, id: &str, index: usize, location: &str, sign: i64, pick: Pick) {
+        let fits = pick.line_id == format!("{id}.{}", index + 1);
+        self.check(fits, || format!("{id}: order {} is named {}", index + 1, pick.line_id));
+        self.totals.lines += 1;
+        for line in pick.lines {
+            let key = (line.sku, location.to_owned());
+            let left = self.totals.to_pick.entry(key).or_default();
+            *left += sign * line.quantity;
+            let fits = *left >= 0 && line.quantity > 0;
+            self.check(fits, || format!("{}: calls off what is not asked for", pick.line_id));
+        }
     }
 
     fn check(&mut self, right: bool, what: impl FnOnce() -> String) {
@@ -152,12 +239,10 @@ impl Book {
         }
     }
 
-    fn check_order(&mut self, key: &str, batch_id: &str) {
-        self.check(key == batch_id, || format!("{key}: the body says {batch_id}"));
+    fn check_order(&mut self, key: &str, priority: String) {
         let number = key.rsplit('-').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-        let last = self.last_number;
+        let last = self.last_numbers.insert(priority, number).unwrap_or(0);
         self.check(number > last, || format!("{key}: came after number {last}"));
-        self.last_number = number;
     }
 
     fn take_line(&mut self, id: &str, index: usize, line: Line) {
@@ -220,6 +305,37 @@ mod tests {
         assert_eq!(totals.violations, Vec::<String>::new());
     }
 
+    fn wave(id: &str, priority: &str, asked: i64, called_off: i64) -> String {
+        format!(
+            r#"{{"batch_id":"{id}","priority":"{priority}","events":2,"location":"BER",
+            "orders":[{{"line_id":"{id}.1","lines":[{{"sku":"A","quantity":{asked}}}]}}],
+            "cancellations":[{{"line_id":"{id}.2","lines":[{{"sku":"A","quantity":{called_off}}}]}}]}}"#
+        )
+    }
+
+    fn event(sequence: &str) -> String {
+        format!(r#"[{{"specversion":"1.0","id":"x","type":"t","sequence":"{sequence}"}}]"#)
+    }
+
+    #[test]
+    fn waves_and_events_are_counted_without_a_word() {
+        let mut book = Book::default();
+        // The bulk lane's wave is older and comes later.
+        for (id, priority) in [("w-1-000002", "critical"), ("w-1-000001", "bulk")] {
+            assert_eq!(book.take(id, wave(id, priority, 5, 2).as_bytes()), Verdict::Taken);
+        }
+        let totals = book.totals();
+        assert_eq!((totals.picks, totals.lines, totals.events), (2, 4, 4));
+        assert_eq!(totals.to_pick[&("A".to_owned(), "BER".to_owned())], 6);
+        assert_eq!(totals.violations, Vec::<String>::new());
+        let mut book = Book::default();
+        for (id, sequence) in [("s-1-000001", "064"), ("s-1-000002", "128")] {
+            assert_eq!(book.take(id, event(sequence).as_bytes()), Verdict::Taken);
+        }
+        assert_eq!((book.totals().stream["t"], book.totals().events), (2, 2));
+        assert_eq!(book.totals().violations, Vec::<String>::new());
+    }
+
     #[test]
     fn what_is_wrong_is_told() {
         let told = |batches: &[(&str, String)]| {
@@ -237,6 +353,9 @@ mod tests {
             (vec![("f-1-000009", entry("f-1-000009", "aa", ZEROS, 100)), one()], "came after"),
             (vec![("f-1-000001", entry("f-1-000002", "aa", ZEROS, 100))], "the body says"),
             (vec![("f-1-000001", "{".to_owned())], "EOF"),
+            (vec![("w-1-000001", wave("w-1-000001", "bulk", 1, 2))], "calls off"),
+            (vec![("w-1-000001", wave("w-1-000002", "bulk", 1, 1))], "is named w-1-000002.1"),
+            (vec![("s-1-000001", event("064")), ("s-1-000002", event("064"))], "came again"),
         ];
         for (batches, expected) in cases {
             let violations = told(&batches);
