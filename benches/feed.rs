@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use holdfast::{
     config::{Domain, SinkConfig},
-    feed::folding::{Folding, Names},
+    feed::folding::{Folding, Names, Sums},
     model::{
         Lsn,
         event::{
@@ -153,10 +153,10 @@ impl Sale {
             shipping_tax: 78,
             promised_ship_at_ms: 1_764_000_000_000 + n % 7,
             committed_at_ms: 1_764_000_000_000,
-            order_id,
+            order_id: order_id.into(),
             customer: "customer-0042".into(),
             prices: lines.iter().map(priced).collect(),
-            allocations: lines,
+            allocations: lines.into(),
             currency: *b"EUR",
             net: false,
             priority: 1,
@@ -193,7 +193,8 @@ impl Sale {
         let sku_of = |position| position;
         let (before, id) = (life.clone(), format!("fact-{}", life.known.len()));
         let kind = fact.kind() as u8;
-        let known = Known { lsn: 1, content: 0, at_ms: 1_000, id: id.clone(), kind, state: 0 };
+        let known =
+            Known { lsn: 1, content: 0, at_ms: 1_000, id: id.clone().into(), kind, state: 0 };
         life.add(order, &fact, known);
         let worth =
             worth::of(order, &before, life, &fact, sku_of).expect("the sale's money adds up");
@@ -202,8 +203,8 @@ impl Sale {
             previous: 0,
             content: 0,
             order_id: order.order_id.clone(),
-            id,
-            turned: Vec::new(),
+            id: id.into(),
+            turned: Vec::new().into(),
             worth,
             fact,
             state: life.state(order) as u8,
@@ -243,7 +244,7 @@ fn measure(domain: Domain, sale: &Sale, args: &Args) {
         sale.each(round, |record| folding.fold(record).expect("a record that can be folded"));
         round += 1;
     }
-    let (bytes, windows) = folding.turn().expect("a body");
+    let Sums { windows, bytes, .. } = folding.turn().expect("a body");
     let elapsed = begin.elapsed().as_secs_f64();
     let records = round * sale.heads.len() as u64;
     println!(

@@ -18,7 +18,7 @@ use hdrhistogram::Histogram;
 use holdfast::{
     Engine, Key, Options,
     config::{Domain, SinkConfig},
-    feed::journal::Journal,
+    feed::folding::{Folding, Names},
     model::{
         Amount, IdempotencyKey, Lsn, OrderId, Reference, Sku,
         command::{Invoice, PlaceOrder, SetStock, Settle, Ship},
@@ -266,14 +266,14 @@ fn fold(engine: &Engine) {
     let log = engine.log();
     let mut reader = log.reader(log.oldest()).expect("a reader");
     let config = SinkConfig::new("books", Domain::Finance, "http://localhost/");
-    let mut journal = Journal::new(&config, log.incarnation()).expect("a journal");
+    let mut folding = Folding::new(config, Names::default()).expect("a window");
     let began = Clock::now();
     while let Some(record) = reader.next().expect("a record") {
-        journal.record(&record).expect("a record that can be booked");
+        folding.fold(&record).expect("a record that can be booked");
     }
-    let sums = journal.end().expect("entries");
+    let sums = folding.turn().expect("entries");
     let rate = began.rate(sums.events);
-    println!("folded    {rate}, {} batches, {} B", sums.batches, sums.bytes);
+    println!("folded    {rate}, {} batches, {} B", sums.windows, sums.bytes);
 }
 
 /// Folds all of the log into the first checkpoint.

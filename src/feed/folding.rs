@@ -48,8 +48,18 @@ pub struct Folding {
     config: SinkConfig,
     window: Window,
     names: Names,
-    number: u64,
-    bytes: u64,
+    sums: Sums,
+}
+
+/// What was rendered so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Records summed up.
+    pub events: u64,
+    /// Windows.
+    pub windows: u64,
+    /// Bytes of all bodies.
+    pub bytes: u64,
 }
 
 impl Folding {
@@ -59,7 +69,7 @@ impl Folding {
     /// None, so far.
     pub fn new(config: SinkConfig, names: Names) -> Result<Self, Error> {
         let window = Window::new(&config, Lane::Standard, Vec::new())?;
-        Ok(Self { config, window, names, number: 0, bytes: 0 })
+        Ok(Self { config, window, names, sums: Sums::default() })
     }
 
     /// Adds a record, rendering the window first if it is full or has all the records that it may.
@@ -77,21 +87,22 @@ impl Folding {
         Ok(())
     }
 
-    /// Renders what is open: the bytes of all bodies so far, and how many windows there were.
+    /// Renders what is open, and says what was rendered so far.
     ///
     /// # Errors
     /// If it can't be rendered.
-    pub fn turn(&mut self) -> Result<(u64, u64), Error> {
+    pub fn turn(&mut self) -> Result<Sums, Error> {
         if let Some(span) = self.window.span() {
-            self.bytes += self.render(span)?;
-            self.number += 1;
+            self.sums.bytes += self.render(span)?;
+            self.sums.windows += 1;
+            self.sums.events += span.events;
             self.window.turn();
         }
-        Ok((self.bytes, self.number))
+        Ok(self.sums)
     }
 
     fn render(&self, span: Span) -> Result<u64, Error> {
-        let id = BatchId::new(&self.config.name, LIFE, self.number + 1);
+        let id = BatchId::new(&self.config.name, LIFE, self.sums.windows + 1);
         let sealed_at = Timestamp::from_millis(span.last_time_ms);
         let stamp = Stamp { id: &id, sink: &self.config.name, sealed_at, chain: [0; 32] };
         let rendered = self.window.render(span, stamp, &self.config)?;

@@ -68,10 +68,10 @@ impl Shop {
 
     fn place(&mut self, lines: &[(u32, u32)], priority: Priority, promised_ms: u64) -> Written {
         let mut data = order(lines);
-        data.order_id = format!("O-{}", self.orders.len() + 1);
+        data.order_id = format!("O-{}", self.orders.len() + 1).into();
         data.priority = priority as u8;
         data.promised_ship_at_ms = promised_ms;
-        self.names.priorities.insert(data.order_id.clone(), priority);
+        self.names.priorities.insert(data.order_id.to_string(), priority);
         self.orders.push((data.clone(), Life::default()));
         placed(self.lsn(), data)
     }
@@ -102,7 +102,7 @@ impl Shop {
         let position = if elsewhere { from ^ 1 } else { from };
         let line = Shipped { allocation, from, position, quantity };
         let (carrier, tracking) = (String::new(), String::new());
-        self.happen(at, Fact::Shipment { lines: vec![line], carrier, tracking })
+        self.happen(at, Fact::Shipment { lines: vec![line].into(), carrier, tracking })
     }
 }
 
@@ -463,7 +463,7 @@ fn to_pick(lane: Lane, shop: &Shop, records: &[(Written, Deed)], ends: &[usize])
         let data = &shop.orders[order].0;
         let position = data.allocations[allocation].position;
         let (sku, location) = shop.names.position(position).unwrap();
-        let key = (data.order_id.clone(), sku.to_string(), location.to_string());
+        let key = (data.order_id.to_string(), sku.to_string(), location.to_string());
         *picks.entry(key).or_default() += quantity;
     };
     let lane_of = |order: usize| Priority::of_number(shop.orders[order].0.priority).lane();

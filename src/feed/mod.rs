@@ -30,7 +30,6 @@ pub mod folding;
 mod fulfilment;
 mod grant;
 mod inventory;
-pub mod journal;
 mod lane;
 mod lookup;
 mod mend;

@@ -130,7 +130,7 @@ fn one_of_each() -> Vec<Written> {
     let (sku_number, position, quantity) = (0, 0, 1);
     let (carrier, tracking) = ("DHL".to_owned(), "42".to_owned());
     for fact in [
-        Fact::Shipment { lines: vec![shipped], carrier, tracking },
+        Fact::Shipment { lines: vec![shipped].into(), carrier, tracking },
         Fact::Cancellation { lines: vec![cancelled] },
         Fact::Invoice { amount: 0, tax: 0 },
         Fact::Settlement { amount: 0, fee: 0 },
