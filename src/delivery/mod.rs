@@ -15,10 +15,21 @@
 //! Delivery knows no protocol: what speaks to a partner is a [`Partner`], made in
 //! [`sinks`](crate::sinks). It writes no log: fates go to the sink's feed, which does.
 
+mod bisect;
+mod breaker;
+mod budget;
+mod concurrency;
 mod handle;
+mod items;
+mod letters;
 mod pace;
 mod partner;
+mod parts;
+mod rate;
+mod recovery;
 mod retry;
+#[cfg(test)]
+mod testing;
 mod worker;
 
 pub use handle::{Handle, start};

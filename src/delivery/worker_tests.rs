@@ -77,6 +77,7 @@ impl Rig {
             newest: Timestamp::default(),
             events: 1,
             body: "{}".into(),
+            split: None,
         };
         self.out.send(batch).await.unwrap();
     }

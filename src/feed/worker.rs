@@ -401,6 +401,7 @@ pub(super) fn batch_of(seal: &Seal, id: BatchId, seal_lsn: Lsn) -> Batch {
         newest: sealed_at,
         events: seal.events,
         body: seal.body.clone().into(),
+        split: None,
     }
 }
 
