@@ -346,9 +346,11 @@ impl SinkConfig {
         self.check_retry()?;
         self.policy.validate()?;
         if self.domain == Domain::Finance && self.policy.ordering == Ordering::None {
-            return Err("policy.ordering: a finance sink's must be strict; what an order does must \
+            return Err(
+                "policy.ordering: a finance sink's must be strict; what an order does must \
                         reach the books in its order"
-                .into());
+                    .into(),
+            );
         }
         if let Some(secret) = &self.signing_secret {
             signing_key(secret).map_err(|e| format!("signing_secret: {e}"))?;
@@ -497,10 +499,7 @@ mod tests {
             ),
             (
                 "policy.concurrency_max",
-                SinkConfig {
-                    policy: Policy { concurrency_max: 0, ..Policy::default() },
-                    ..good()
-                },
+                SinkConfig { policy: Policy { concurrency_max: 0, ..Policy::default() }, ..good() },
             ),
             ("signing_secret", SinkConfig { signing_secret: secret("whsec_AAAA"), ..good() }),
             ("signing_secret", SinkConfig { signing_secret: secret("secret"), ..good() }),

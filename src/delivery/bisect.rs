@@ -154,6 +154,16 @@ impl Plan {
         self.refused && !self.taken
     }
 
+    /// Whether the partner took some of it.
+    pub fn is_taken(&self) -> bool {
+        self.taken
+    }
+
+    /// A person wants what is still to be sent set aside.
+    pub fn skip(&mut self, reason: &str) {
+        self.give_up_rest(0, reason);
+    }
+
     /// Before the first attempt: sets the part aside if it must not be sent, since that may have been done
     /// in an earlier life.
     pub fn begin(&mut self) -> Next {

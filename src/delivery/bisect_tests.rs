@@ -74,7 +74,11 @@ impl Receiver {
                 line_id: format!("erp-0000-000001.{}", *n + 1),
                 reason: "bad".to_owned(),
             };
-            return Answer::Refused(if self.names_bad { bad.iter().map(named).collect() } else { Vec::new() });
+            return Answer::Refused(if self.names_bad {
+                bad.iter().map(named).collect()
+            } else {
+                Vec::new()
+            });
         }
         self.apply(&part.id, &lines);
         if fault == Fault::Lost { Answer::Failed(Effect::Unknown) } else { Answer::Taken }
@@ -182,7 +186,8 @@ fn audit(receiver: &Receiver, letters: &[Letter], lines: u32) {
 fn exactly_the_bad_lines_are_set_aside_whichever_they_are() {
     for lines in 1..=9u32 {
         let batch = batch_of_lines(1, lines as usize);
-        for (bad, dedupe) in (0..1u32 << lines).flat_map(|bad| DEDUPES.map(|dedupe| (bad, dedupe))) {
+        for (bad, dedupe) in (0..1u32 << lines).flat_map(|bad| DEDUPES.map(|dedupe| (bad, dedupe)))
+        {
             for names_bad in [false, true] {
                 let mut receiver = receiver(dedupe, bad, lines, names_bad);
                 let letters = deliver(&mut receiver, &batch, |_| Fault::Not, &[]);
@@ -205,7 +210,10 @@ fn a_line_is_known_by_its_own_id_and_keeps_it() {
     let mut receiver = receiver(Dedupe::Batch, 0b10_0000, 8, false);
     let letters = deliver(&mut receiver, &batch, |_| Fault::Not, &[]);
     let [letter] = letters.as_slice() else { panic!("{letters:?}") };
-    assert_eq!((letter.id.as_str(), letter.part_id.as_str()), ("erp-0000-000001.6", "erp-0000-000001.b.a.b"));
+    assert_eq!(
+        (letter.id.as_str(), letter.part_id.as_str()),
+        ("erp-0000-000001.6", "erp-0000-000001.b.a.b")
+    );
     assert_eq!((letter.attempts, letter.status, letter.reason.as_str()), (4, 422, "bad"));
     let known: Vec<_> = receiver.known.iter().map(String::as_str).collect();
     assert_eq!(known, ["erp-0000-000001.a", "erp-0000-000001.b.a.a", "erp-0000-000001.b.b"]);
@@ -230,7 +238,10 @@ fn what_may_have_had_its_effect_is_not_halved_at_a_partner_that_knows_batches_on
         let letters = deliver(&mut receiver, &batch, first, &[]);
         let [letter] = letters.as_slice() else { panic!("{letters:?}") };
         assert!(letter.uncertain && letter.id == letter.part_id, "{letter:?}");
-        assert_eq!((letter.part_id.as_str(), &letter.body[..]), (batch.id.as_str(), &batch.body[..]));
+        assert_eq!(
+            (letter.part_id.as_str(), &letter.body[..]),
+            (batch.id.as_str(), &batch.body[..])
+        );
         assert_eq!(receiver.parts, if dedupe == Dedupe::None { 1 } else { 2 });
     }
     let mut receiver = receiver(Dedupe::Line, 0b0010, 4, false);
@@ -247,7 +258,8 @@ fn a_partner_that_refuses_everything_is_not_asked_for_ever() {
         while next != Next::Done {
             plan.sent();
             let first = places(&plan.part().body)[0];
-            let one = Rejected { line_id: format!("erp-0000-000001.{}", first + 1), reason: "no".into() };
+            let one =
+                Rejected { line_id: format!("erp-0000-000001.{}", first + 1), reason: "no".into() };
             let nonsense = Rejected { line_id: "nothing of ours".into(), reason: "no".into() };
             let named = if names_bad { vec![one, nonsense] } else { vec![nonsense] };
             next = plan.refused(422, &named, "no");
@@ -265,11 +277,15 @@ fn a_partner_that_refuses_everything_is_not_asked_for_ever() {
 fn lines_that_are_named_with_a_success_are_set_aside_and_go_out_again_under_an_id_of_their_own() {
     let mut plan = Plan::new(batch_of_lines(1, 3), Dedupe::Batch, 9);
     plan.sent();
-    let named = |n| Rejected { line_id: format!("erp-0000-000001.{n}"), reason: "unknown SKU".into() };
+    let named =
+        |n| Rejected { line_id: format!("erp-0000-000001.{n}"), reason: "unknown SKU".into() };
     assert_eq!(plan.taken(200, &[named(2), named(77)]), Next::Done);
     let letters = plan.letters(9);
     let [letter] = letters.as_slice() else { panic!("{letters:?}") };
-    assert_eq!((letter.id.as_str(), letter.part_id.as_str()), ("erp-0000-000001.2", "erp-0000-000001.x2"));
+    assert_eq!(
+        (letter.id.as_str(), letter.part_id.as_str()),
+        ("erp-0000-000001.2", "erp-0000-000001.x2")
+    );
     assert!(!plan.is_refused_whole() && !letter.uncertain);
     assert!(plan.answer().1.contains("unknown SKU"));
 

@@ -26,8 +26,8 @@ pub(super) enum State {
     Closed,
     /// None until then.
     Open(Instant),
-    /// One, whose end decides; whether it is under way.
-    HalfOpen(bool),
+    /// One, the probe, which is under way.
+    HalfOpen,
 }
 
 /// Whether an attempt may be made.
@@ -67,7 +67,7 @@ impl Breaker {
     pub fn gate(&self, now: Instant) -> Gate {
         match self.state {
             State::Open(until) if until > now => Gate::Until(until),
-            State::HalfOpen(true) => Gate::Probing,
+            State::HalfOpen => Gate::Probing,
             _ => Gate::Open,
         }
     }
@@ -76,7 +76,7 @@ impl Breaker {
     pub fn start(&mut self) -> bool {
         let probe = self.state != State::Closed;
         if probe {
-            self.state = State::HalfOpen(true);
+            self.state = State::HalfOpen;
         }
         probe
     }
@@ -161,7 +161,7 @@ mod tests {
         let later = now + ms(1_000);
         assert_eq!(breaker.gate(later), Gate::Open);
         assert!(breaker.start());
-        assert_eq!((breaker.state(), breaker.gate(later)), (State::HalfOpen(true), Gate::Probing));
+        assert_eq!((breaker.state(), breaker.gate(later)), (State::HalfOpen, Gate::Probing));
         breaker.worked(false);
         breaker.failed(false, None, later, MOST);
         assert_eq!(breaker.gate(later), Gate::Probing, "stragglers decide nothing");

@@ -128,7 +128,10 @@ mod tests {
         let content = Content::parse(&batch.body);
         let letters = letters(&batch, content.as_ref(), &[aside(1)], 7);
         let [letter] = letters.as_slice() else { panic!("{letters:?}") };
-        assert_eq!((letter.id.as_str(), letter.part_id.as_str()), ("erp-0000-000001.2", "erp-0000-000001.x2"));
+        assert_eq!(
+            (letter.id.as_str(), letter.part_id.as_str()),
+            ("erp-0000-000001.2", "erp-0000-000001.x2")
+        );
         let body = String::from_utf8(letter.body.clone()).unwrap();
         assert!(body.contains(r#""batch_id":"erp-0000-000001.x2""#), "{body}");
         assert!(body.contains("000001.2\"") && !body.contains("000001.1\""), "{body}");

@@ -21,16 +21,17 @@ mod budget;
 mod concurrency;
 mod handle;
 mod items;
+mod job;
+mod lanes;
 mod letters;
-mod pace;
 mod partner;
 mod parts;
 mod rate;
 mod recovery;
 mod retry;
+mod task;
 #[cfg(test)]
 mod testing;
-mod worker;
 
 pub use handle::{Handle, start};
 pub use partner::{Effect, Outcome, Part, Partner, Sending};

@@ -218,8 +218,9 @@ mod tests {
 
     #[test]
     fn white_space_between_the_fields_does_no_harm() {
-        let content =
-            parse("{ \"batch_id\" : \"x\" , \"lines\" : [ {\"line_id\": \"1\"} , {\"line_id\": \"2\"} ] }");
+        let content = parse(
+            "{ \"batch_id\" : \"x\" , \"lines\" : [ {\"line_id\": \"1\"} , {\"line_id\": \"2\"} ] }",
+        );
         let part = content.unwrap().render("x.b", &Items::one(1));
         assert_eq!(part, r#"{"batch_id":"x.b","lines":[{"line_id": "2"}]}"#);
     }
@@ -244,10 +245,7 @@ mod tests {
         let stream = r#"[{"specversion":"1.0","id":"s.1"},{"id":"s.2","data":{"id":"no"}}]"#;
         let content = parse(stream).unwrap();
         assert_eq!(content.render("any", &Items::all(2)), stream);
-        assert_eq!(
-            content.render("any", &Items::one(1)),
-            r#"[{"id":"s.2","data":{"id":"no"}}]"#
-        );
+        assert_eq!(content.render("any", &Items::one(1)), r#"[{"id":"s.2","data":{"id":"no"}}]"#);
     }
 
     #[test]

@@ -15,7 +15,6 @@ use crate::{config::Policy, feed::Batch, model::Timestamp};
 /// The pacing of one lane.
 #[derive(Debug)]
 pub(super) struct Recovery {
-    lag: Duration,
     factor: f64,
     pause_max: Duration,
     not_before: Option<Instant>,
@@ -24,16 +23,10 @@ pub(super) struct Recovery {
 impl Recovery {
     pub fn new(policy: &Policy) -> Self {
         Self {
-            lag: Duration::from_millis(policy.recovery_lag_ms),
             factor: policy.recovery_factor.max(1.0),
             pause_max: Duration::from_millis(policy.recovery_pause_ms_max),
             not_before: None,
         }
-    }
-
-    /// Whether a batch belongs to a backlog; `sealed_at` is the time of its seal.
-    pub fn is_backlog(&self, batch: &Batch, sealed_at: Timestamp) -> bool {
-        since(batch.newest, sealed_at) > self.lag
     }
 
     /// A batch is begun.
@@ -46,6 +39,11 @@ impl Recovery {
     pub fn waits(&self, now: Instant) -> Option<Instant> {
         self.not_before.filter(|at| *at > now)
     }
+}
+
+/// Whether a batch belongs to a backlog; `sealed_at` is the time of its seal.
+pub(super) fn is_backlog(policy: &Policy, batch: &Batch, sealed_at: Timestamp) -> bool {
+    since(batch.newest, sealed_at) > Duration::from_millis(policy.recovery_lag_ms)
 }
 
 fn since(earlier: Timestamp, later: Timestamp) -> Duration {
@@ -68,7 +66,7 @@ mod tests {
         let at = |s| now + Duration::from_secs(s);
         for (span, pause) in [(10, 5), (60, 30), (3_600, 30)] {
             let batch = of(1_000, 1_000 + span);
-            assert!(recovery.is_backlog(&batch, Timestamp::from_millis(9_000_000)));
+            assert!(is_backlog(&Policy::default(), &batch, Timestamp::from_millis(9_000_000)));
             recovery.begin(&batch, true, now);
             assert_eq!(recovery.waits(now), Some(at(pause)));
             assert_eq!(recovery.waits(at(pause)), None);
@@ -79,9 +77,12 @@ mod tests {
     fn what_ends_near_the_log_s_end_is_no_backlog_however_wide_it_is() {
         let (mut recovery, now) = (Recovery::new(&Policy::default()), Instant::now());
         let batch = of(1_000, 9_000);
-        assert!(!recovery.is_backlog(&batch, Timestamp::from_millis(9_060_000)));
-        assert!(recovery.is_backlog(&batch, Timestamp::from_millis(9_060_001)));
-        assert!(!recovery.is_backlog(&batch, Timestamp::from_millis(0)), "a clock put back");
+        assert!(!is_backlog(&Policy::default(), &batch, Timestamp::from_millis(9_060_000)));
+        assert!(is_backlog(&Policy::default(), &batch, Timestamp::from_millis(9_060_001)));
+        assert!(
+            !is_backlog(&Policy::default(), &batch, Timestamp::from_millis(0)),
+            "a clock put back"
+        );
         recovery.begin(&batch, true, now);
         recovery.begin(&batch, false, now);
         assert_eq!(recovery.waits(now), None);

@@ -112,6 +112,7 @@ impl<S: Storage> Worker<S> {
     fn drive(&mut self) -> Result<(), Error> {
         self.go_on_replaying()?;
         loop {
+            self.write_splits()?;
             self.write_fates()?;
             self.grant_wishes()?;
             if self.progress.is_stopping() {
@@ -278,7 +279,8 @@ impl<S: Storage> Worker<S> {
 
     /// Hands over a batch that was sealed before.
     fn send_again(&mut self, number: u64, lsn: Lsn) -> Result<(), Error> {
-        let batch = seal::read_seal(self.engine.log(), &self.config.name, number, lsn)?;
+        let mut batch = seal::read_seal(self.engine.log(), &self.config.name, number, lsn)?;
+        batch.split = self.progress.with_state(|state| state.split_of(number));
         self.progress.sent(&batch);
         self.hand_over(batch);
         Ok(())
