@@ -37,7 +37,8 @@ pub struct Policy {
     /// The first such wait is random, up to so many milliseconds; the bound doubles with each failed
     /// probe. Default 1,000.
     pub breaker_open_ms: u64,
-    /// The longest of these waits, in milliseconds. Default 60,000.
+    /// The longest of these waits, in milliseconds; none is longer than the sink's `retry_max_ms`.
+    /// Default 30,000.
     pub breaker_open_ms_max: u64,
     /// Repeated attempts a second, as a share of the first attempts: 0 to 10. Default 0.2.
     pub retry_budget_ratio: f64,
@@ -65,7 +66,7 @@ impl Default for Policy {
             concurrency_max: 8,
             breaker_failures: 5,
             breaker_open_ms: 1_000,
-            breaker_open_ms_max: 60_000,
+            breaker_open_ms_max: 30_000,
             retry_budget_ratio: 0.2,
             retries_per_s_min: 10,
             recovery_lag_ms: 60_000,

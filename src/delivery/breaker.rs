@@ -52,8 +52,10 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    pub fn new(policy: &Policy) -> Self {
-        let fresh = Backoff::new(policy.breaker_open_ms, policy.breaker_open_ms_max);
+    /// No wait is longer than `wait_ms_max`, beside what the partner asks for.
+    pub fn new(policy: &Policy, wait_ms_max: u64) -> Self {
+        let longest = policy.breaker_open_ms_max.min(wait_ms_max);
+        let fresh = Backoff::new(policy.breaker_open_ms.min(longest), longest);
         let backoff = fresh.clone();
         let failures_max = policy.breaker_failures;
         Self { state: State::Closed, failures: 0, failures_max, fresh, backoff }
@@ -125,7 +127,9 @@ mod tests {
     const MOST: u64 = u64::MAX;
 
     fn breaker() -> Breaker {
-        Breaker::new(&Policy { breaker_failures: 3, ..Policy::default() })
+        let policy =
+            Policy { breaker_failures: 3, breaker_open_ms_max: 60_000, ..Policy::default() };
+        Breaker::new(&policy, 60_000)
     }
 
     fn ms(ms: u64) -> Duration {
@@ -198,6 +202,16 @@ mod tests {
         breaker.failed(true, Some(ms(20_000)), now, 0);
         let Gate::Until(until) = breaker.gate(now) else { panic!() };
         assert!(until >= now + ms(20_000));
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_the_longest_back_off() {
+        let (mut breaker, now) = (Breaker::new(&Policy::default(), 50), Instant::now());
+        for _ in 0..5 {
+            let probe = breaker.start();
+            breaker.failed(probe, None, now, MOST);
+        }
+        assert_eq!(breaker.gate(now), Gate::Until(now + ms(50)));
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Task {
         Self {
             asks,
             lanes: Lanes::new(policy),
-            breaker: Breaker::new(policy),
+            breaker: Breaker::new(policy, with.config.retry_max_ms),
             concurrency: Concurrency::new(policy.concurrency_max),
             budget: Budget::new(policy),
             rate: Rate::new(with.config.rate_per_s),

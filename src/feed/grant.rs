@@ -18,6 +18,7 @@ use super::{
     worker::{Worker, covered_by},
 };
 use crate::{
+    config::Dedupe,
     model::{
         Lsn,
         event::{Operate, Seal},
@@ -191,6 +192,9 @@ impl<S: Storage> Worker<S> {
             return Ok(Verdict::Stopping);
         }
         self.progress.sealed(sealed);
+        if !letter.uncertain || self.config.dedupe == Dedupe::None {
+            self.insisted.insert(number);
+        }
         if let Some(lane) = self.lanes.iter_mut().find(|l| l.lane == lane) {
             lane.again.push_back((number, lsn));
         }

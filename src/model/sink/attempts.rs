@@ -68,6 +68,20 @@ pub enum Wait {
 }
 
 impl Waits {
+    /// All of them, with their names.
+    pub fn by_reason(&self) -> [(&'static str, u64); 8] {
+        [
+            ("back_off", self.back_off),
+            ("breaker", self.breaker),
+            ("budget", self.budget),
+            ("concurrency", self.concurrency),
+            ("paused", self.paused),
+            ("rate", self.rate),
+            ("recovery", self.recovery),
+            ("retry_after", self.retry_after),
+        ]
+    }
+
     /// Counts one.
     pub fn count(&mut self, wait: Wait) {
         let number = match wait {
