@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         assert_eq!(Policy::default().validate(), Ok(()));
-        let wrong: [(&str, fn(&mut Policy)); 14] = [
+        type Spoil = fn(&mut Policy);
+        let wrong: [(&str, Spoil); 14] = [
             ("concurrency_max", |p| p.concurrency_max = 0),
             ("concurrency_max", |p| p.concurrency_max = 257),
             ("breaker_failures", |p| p.breaker_failures = 0),
