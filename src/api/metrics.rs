@@ -9,7 +9,7 @@ use axum::{
 use super::State;
 use crate::{
     engine::{Counters, Engine, Status},
-    model::sink::SinkView,
+    model::sink::{Attempts, SinkView},
     telemetry::{self, Exposition, Kind},
     wal::Stats,
 };
@@ -138,10 +138,13 @@ const SINK_GAUGES: [Reading; 8] = [
     }),
 ];
 
-const SINK_COUNTERS: [Reading; 4] = [
+const SINK_COUNTERS: [Reading; 5] = [
     ("holdfast_sink_batches_delivered", "Batches taken.", |s| s.batches_delivered as f64),
     ("holdfast_sink_events_delivered", "Records in them.", |s| s.events_delivered as f64),
     ("holdfast_sink_retries", "Attempts after the first.", |s| s.retries as f64),
+    ("holdfast_sink_breaker_opens", "How often the breaker opened.", |s| {
+        s.attempts.breaker_opens as f64
+    }),
     ("holdfast_sink_parked_overflows", "Booked early for lack of room to wait.", |s| {
         s.parked_overflows as f64
     }),
@@ -162,6 +165,26 @@ fn expose_sinks(sinks: &[SinkView], text: &mut Exposition) {
         }
     }
     expose_lanes(sinks, text);
+    expose_attempts(sinks, text);
+}
+
+fn expose_attempts(sinks: &[SinkView], text: &mut Exposition) {
+    text.family("holdfast_sink_attempts", Kind::Counter, None, "Attempts by how they ended.");
+    for sink in sinks {
+        let Attempts { done, refused, denied, failed, .. } = sink.attempts;
+        let ends = [("done", done), ("refused", refused), ("denied", denied), ("failed", failed)];
+        for (outcome, count) in ends {
+            let labels = [("sink", sink.name.as_str()), ("outcome", outcome)];
+            text.sample("holdfast_sink_attempts_total", &labels, count);
+        }
+    }
+    text.family("holdfast_sink_waits", Kind::Counter, None, "Waits to be sent, by reason.");
+    for sink in sinks {
+        for (reason, count) in sink.attempts.waits.by_reason() {
+            let labels = [("sink", sink.name.as_str()), ("reason", reason)];
+            text.sample("holdfast_sink_waits_total", &labels, count);
+        }
+    }
 }
 
 fn labels(sink: &SinkView) -> [(&str, &str); 2] {

@@ -24,6 +24,7 @@ mod error;
 mod filter;
 mod freeze;
 mod partner;
+mod policy;
 mod sink;
 mod size;
 
@@ -41,6 +42,7 @@ pub use error::Error;
 pub use filter::*;
 pub use freeze::Freeze;
 pub use partner::*;
+pub use policy::{Ordering, Policy};
 pub use sink::*;
 pub use size::{ByteSize, NotASize};
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::FilterConfig;
+use super::{FilterConfig, Ordering, Policy};
 use crate::model::{
     posting::{Account, Recognition},
     signature::signing_key,
@@ -221,6 +221,9 @@ pub struct SinkConfig {
     /// What of the log it gets. Default all.
     #[serde(default)]
     pub filter: FilterConfig,
+    /// How batches are delivered.
+    #[serde(default)]
+    pub policy: Policy,
 }
 
 const fn window_events_max() -> u64 {
@@ -273,6 +276,7 @@ impl Default for SinkConfig {
             letters_max: letters_max(),
             accounts: Accounts::default(),
             filter: FilterConfig::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -300,6 +304,7 @@ impl fmt::Debug for SinkConfig {
             .field("letters_max", &shown.letters_max)
             .field("accounts", &shown.accounts)
             .field("filter", &shown.filter)
+            .field("policy", &shown.policy)
             .finish()
     }
 }
@@ -339,6 +344,14 @@ impl SinkConfig {
         self.check_headers()?;
         self.check_window()?;
         self.check_retry()?;
+        self.policy.validate()?;
+        if self.domain == Domain::Finance && self.policy.ordering == Ordering::None {
+            return Err(
+                "policy.ordering: a finance sink's must be strict; what an order does must \
+                        reach the books in its order"
+                    .into(),
+            );
+        }
         if let Some(secret) = &self.signing_secret {
             signing_key(secret).map_err(|e| format!("signing_secret: {e}"))?;
         }
@@ -476,6 +489,18 @@ mod tests {
             ("rate_per_s", SinkConfig { rate_per_s: Some(f64::NAN), ..good() }),
             ("rate_per_s", SinkConfig { rate_per_s: Some(0.0), ..good() }),
             ("retry_max_ms", SinkConfig { retry_max_ms: 99, ..good() }),
+            (
+                "policy.ordering",
+                SinkConfig {
+                    domain: Domain::Finance,
+                    policy: Policy { ordering: Ordering::None, ..Policy::default() },
+                    ..good()
+                },
+            ),
+            (
+                "policy.concurrency_max",
+                SinkConfig { policy: Policy { concurrency_max: 0, ..Policy::default() }, ..good() },
+            ),
             ("signing_secret", SinkConfig { signing_secret: secret("whsec_AAAA"), ..good() }),
             ("signing_secret", SinkConfig { signing_secret: secret("secret"), ..good() }),
             (

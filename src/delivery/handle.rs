@@ -9,7 +9,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Error, Partner, worker};
+use super::{Error, Partner, lanes::Lanes, retry, task};
 use crate::{
     config::{Freeze, SinkConfig},
     engine::Engine,
@@ -35,7 +35,7 @@ pub struct Handle {
     tasks: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
     freezes: Vec<Freeze>,
-    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     durable: Box<dyn Fn() -> Lsn + Send + Sync>,
 }
 
@@ -60,7 +60,7 @@ pub fn start<S: Storage>(
         tasks: Vec::new(),
         stop: watch::Sender::new(false),
         freezes: Vec::new(),
-        now: Box::new(move || clock.now()),
+        now: Arc::new(move || clock.now()),
         durable: Box::new(move || log.log().durable()),
     };
     let mut states = engine.sink_states();
@@ -83,8 +83,8 @@ impl Handle {
         runtime: &runtime::Handle,
     ) -> Result<(), Error> {
         let sink = config.name.clone();
-        // Every lane may have one under way, and none may be dropped.
-        let (out, inbox) = mpsc::channel(config.domain.lanes().len());
+        // Whatever may be under way has room, and none may be dropped.
+        let (out, inbox) = mpsc::channel(Lanes::jobs_max(&config.policy));
         let feed = feed::worker::Worker::new(engine.clone(), config.clone(), progress.clone(), out)
             .map_err(|source| Error::Feed { sink: sink.clone(), source })?;
         let thread = thread::Builder::new()
@@ -92,7 +92,15 @@ impl Handle {
             .spawn(move || feed.run())
             .map_err(|source| Error::Thread { sink, source })?;
         let stop = self.stop.subscribe();
-        let delivery = worker::Worker { config, partner, progress: progress.clone(), inbox, stop };
+        let delivery = task::Delivery {
+            config,
+            partner: partner.into(),
+            progress: progress.clone(),
+            inbox,
+            stop,
+            now: self.now.clone(),
+            dice: Box::new(retry::dice),
+        };
         self.sinks.push(progress);
         self.threads.push(thread);
         self.tasks.push(runtime.spawn(delivery.run()));
@@ -196,7 +204,7 @@ impl Handle {
     /// Attempts that had to be given up: their batches are sent again.
     pub async fn shutdown(mut self, timeout: Duration) -> Result<(), Error> {
         self.stop.send_replace(true);
-        let in_time = worker::join(std::mem::take(&mut self.tasks), timeout).await;
+        let in_time = task::join(std::mem::take(&mut self.tasks), timeout).await;
         self.stop_feeds();
         let threads = std::mem::take(&mut self.threads);
         // Each ends within one pause, or the time that its last append waits for room.

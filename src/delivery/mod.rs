@@ -2,24 +2,47 @@
 //!
 //! # What it promises
 //!
-//! - One batch after the other, in the order of the seals; order survives retries.
+//! - Batches of a lane go out in the order of their seals, which survives retries, unless the sink's policy
+//!   asks for no order. The most urgent lane goes first: a critical batch waits for what is under way.
 //! - A batch is tried until the partner has it or refuses its content. Attempts are unlimited, their
-//!   rate is not: waits grow with full jitter, `Retry-After` is obeyed, `rate_per_s` counts every
-//!   attempt.
+//!   rate is not: waits grow with full jitter, `Retry-After` is obeyed by all lanes, repeats have a budget,
+//!   `rate_per_s` counts every attempt, the number under way adapts to the partner, and after failures in a
+//!   row a circuit breaker leaves it alone.
+//! - A backlog is brought a little faster than it arrived.
 //! - A partner that refuses us (credentials, address) pauses the sink and is asked again slowly; no
-//!   content is set aside for it.
-//! - A refused batch is set aside by its acknowledgement record; its seal stays in the log, and the
-//!   sink goes on.
+//!   content is set aside for it. One that refuses everything of many batches in a row is left alone until
+//!   an operator resumes the sink.
+//! - Refused content is halved down to the bad lines, as far as the partner's way to recognise repeats
+//!   allows; these are set aside as letters and the rest is delivered. How far that has come is durable
+//!   before a half leaves.
 //! - Every wait ends when the sink is stopped.
+//!
+//! # Where it is
+//!
+//! `task` is the loop of a sink; what may go when is decided by small state machines that know no network
+//! and are given the time: `lanes`, `recovery`, `breaker`, `concurrency`, `budget`, `rate`, `retry`. What is
+//! still to be sent of a batch is a `bisect::Plan`, over a body taken apart by `parts`.
 //!
 //! Delivery knows no protocol: what speaks to a partner is a [`Partner`], made in
 //! [`sinks`](crate::sinks). It writes no log: fates go to the sink's feed, which does.
 
+mod bisect;
+mod breaker;
+mod budget;
+mod concurrency;
 mod handle;
-mod pace;
+mod items;
+mod job;
+mod lanes;
+mod letters;
 mod partner;
+mod parts;
+mod rate;
+mod recovery;
 mod retry;
-mod worker;
+mod task;
+#[cfg(test)]
+mod testing;
 
 pub use handle::{Handle, start};
 pub use partner::{Effect, Outcome, Part, Partner, Sending};

@@ -15,7 +15,7 @@ use crate::{
         },
         fact::Fact,
         inbound::{ParkedEvent, Unparked},
-        letter::{ArchivedLetter, Letter},
+        letter::{ArchivedLetter, Letter, Split},
         life::{Known, Step},
         sink::{ArchivedDeed, Deed},
         view::ReservationState,
@@ -463,6 +463,15 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
         let sink = event.sink.as_str();
         match &event.deed {
             ArchivedDeed::Mend { letter } => self.letter(sink, letter),
+            ArchivedDeed::Split { split } => {
+                for letter in split.letters.iter() {
+                    self.letter(sink, letter);
+                }
+                let split = event::to_owned::<Split>(split);
+                let split = Split { letters: Vec::new(), ..split };
+                let deed = (Deed::Split { split }, String::new());
+                (self.emit)(Thing::Sink(sink), Effect::Operated(Box::new(deed)));
+            }
             ArchivedDeed::Discard { letter } => {
                 (self.emit)(Thing::Letter(sink, letter.as_str()), Effect::Letter(None));
             }

@@ -417,6 +417,12 @@ fn operate(event: Operate) -> Value {
         Deed::Mend { letter: mended } => letter(mended),
         Deed::Discard { letter } => json!({"letter": letter}),
         Deed::Configure { version, .. } => json!({"version": version}),
+        Deed::Split { split } => json!({
+            "number": split.number,
+            "attempts": split.attempts,
+            "pending": split.pending.iter().map(|part| part.path.as_str()).collect::<Vec<_>>(),
+            "letters": split.letters.iter().map(letter).collect::<Vec<_>>(),
+        }),
         Deed::Pause | Deed::Resume => Value::Null,
     };
     json!({

@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::model::{Incarnation, Lsn, Timestamp, sink::Lane};
+use crate::model::{Incarnation, Lsn, Timestamp, letter::Split, sink::Lane};
 
 /// A batch's identity: sink, incarnation of the log, seal number. Written `erp-3f9c-000123`. Log
 /// positions are no part of it.
@@ -76,6 +76,8 @@ pub struct Batch {
     pub events: u64,
     /// The bytes that are sent.
     pub body: Bytes,
+    /// How far its bisection had come in an earlier life; then it is not sent whole.
+    pub split: Option<Split>,
 }
 
 /// A line that the partner refused: of a finance batch an entry, of a stream an event.

@@ -13,11 +13,12 @@ use serde_json::Value;
 use super::{
     Error,
     mend::mend,
-    progress::Asked,
+    progress::{Asked, Halved},
     seal,
     worker::{Worker, covered_by},
 };
 use crate::{
+    config::Dedupe,
     model::{
         Lsn,
         event::{Operate, Seal},
@@ -87,19 +88,44 @@ impl<S: Storage> Worker<S> {
             }
             Err(error) => return Err(error),
         };
-        tracing::info!(
-            sink = self.config.name,
-            deed = operate.deed.as_str(),
-            by = by.who,
-            reason = by.reason,
-            forced = by.forced,
-            "an operator's deed is written down"
-        );
+        if matches!(operate.deed, Deed::Split { .. }) {
+            tracing::debug!(
+                sink = self.config.name,
+                "how far a bisection has come is written down"
+            );
+        } else {
+            self.log_deed(&operate);
+        }
         if !self.wait_durable(lsn)? {
             return Ok(Verdict::Stopping);
         }
         self.progress.operated(&operate.deed, &by.reason, lsn);
         Ok(Verdict::Granted(Granted { count }))
+    }
+
+    fn log_deed(&self, operate: &Operate) {
+        tracing::info!(
+            sink = self.config.name,
+            deed = operate.deed.as_str(),
+            by = operate.by,
+            reason = operate.reason,
+            forced = operate.forced,
+            "an operator's deed is written down"
+        );
+    }
+
+    /// Writes down how far bisections have come; their next parts leave after that.
+    pub(super) fn write_splits(&mut self) -> Result<(), Error> {
+        while let Some(Halved { split, answer }) = self.progress.next_split() {
+            let recorded = match self.operate(Deed::Split { split }, &By::default(), 1)? {
+                Verdict::Granted(_) => true,
+                Verdict::Denied(_) => false,
+                Verdict::Stopping => return Ok(()),
+            };
+            // The delivery may have ended: the batch goes on after the next start.
+            let _ = answer.send(recorded);
+        }
+        Ok(())
     }
 
     /// A letter that is not on its way.
@@ -166,6 +192,9 @@ impl<S: Storage> Worker<S> {
             return Ok(Verdict::Stopping);
         }
         self.progress.sealed(sealed);
+        if !letter.uncertain || self.config.dedupe == Dedupe::None {
+            self.insisted.insert(number);
+        }
         if let Some(lane) = self.lanes.iter_mut().find(|l| l.lane == lane) {
             lane.again.push_back((number, lsn));
         }

@@ -17,10 +17,10 @@ use crate::{
     config::Domain,
     model::{
         Lsn, Timestamp,
-        letter::Letter,
+        letter::{Letter, Split},
         posting::Recognition,
         sink::{
-            Deed, Lane, ParkedView, Release, Sealed, SinkState,
+            Attempts, Deed, Lane, ParkedView, Release, Sealed, SinkState,
             wish::{By, Denied, Granted, Wish},
         },
     },
@@ -49,6 +49,8 @@ pub struct Pace {
     pub breaker: &'static str,
     /// Batches that may be under way at once.
     pub concurrency: usize,
+    /// What it did since the start.
+    pub attempts: Attempts,
 }
 
 /// What the delivery is asked for.
@@ -66,6 +68,13 @@ pub(super) struct Asked {
     pub wish: Wish,
     pub by: By,
     pub answer: oneshot::Sender<Result<Granted, Denied>>,
+}
+
+/// How far a bisection has come; answered when that is durable.
+#[derive(Debug)]
+pub(super) struct Halved {
+    pub split: Split,
+    pub answer: oneshot::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -99,6 +108,7 @@ pub(super) struct Inner {
     /// Batches of a lane that may be under way at once.
     room: usize,
     fates: VecDeque<Fate>,
+    splits: VecDeque<Halved>,
     pub condition: Condition,
     pub pace: Pace,
     pub retries: u64,
@@ -135,8 +145,9 @@ impl Progress {
             lanes,
             room: 1,
             fates: VecDeque::new(),
+            splits: VecDeque::new(),
             condition: Condition::Running,
-            pace: Pace { breaker: "closed", concurrency: 1 },
+            pace: Pace { breaker: "closed", concurrency: 1, attempts: Attempts::default() },
             retries: 0,
             parked: ParkedSummary::default(),
             parked_views: Arc::default(),
@@ -176,7 +187,8 @@ impl Progress {
     /// Waits until something changes, at most `pause`.
     pub(super) fn pause(&self, pause: Duration) {
         let mut inner = self.inner.lock();
-        if !inner.stopping && inner.fates.is_empty() && inner.wishes.is_empty() {
+        let nothing = inner.fates.is_empty() && inner.splits.is_empty() && inner.wishes.is_empty();
+        if !inner.stopping && nothing {
             self.changed.wait_for(&mut inner, pause);
         }
     }
@@ -350,6 +362,12 @@ impl Progress {
         match deed {
             Deed::Mend { letter } => inner.state.set_letter(&letter.id, Some(letter.clone())),
             Deed::Discard { letter } => inner.state.set_letter(letter, None),
+            Deed::Split { split } => {
+                for letter in &split.letters {
+                    inner.state.set_letter(&letter.id, Some(letter.clone()));
+                }
+                inner.state.operated(deed, reason);
+            }
             deed => inner.state.operated(deed, reason),
         }
         let paused = inner.state.paused.is_some();
@@ -376,6 +394,24 @@ impl Progress {
         // Bounded by the batches in flight: each has one fate.
         self.inner.lock().fates.push_back(fate);
         self.changed.notify_all();
+    }
+
+    /// How far the bisection of a batch has come. Answered with true when that is durable, and with false
+    /// if the log can't take it; not at all if the feed has ended.
+    pub fn report_split(&self, split: Split) -> oneshot::Receiver<bool> {
+        let (answer, told) = oneshot::channel();
+        let mut inner = self.inner.lock();
+        // Bounded by the batches in flight: each waits for its own. A broken feed answers nothing.
+        if !matches!(inner.condition, Condition::Broken(_)) {
+            inner.splits.push_back(Halved { split, answer });
+        }
+        drop(inner);
+        self.changed.notify_all();
+        told
+    }
+
+    pub(super) fn next_split(&self) -> Option<Halved> {
+        self.inner.lock().splits.pop_front()
     }
 
     /// A fate that is not written down yet.
@@ -433,6 +469,7 @@ impl Progress {
         if matches!(inner.condition, Condition::Broken(_)) {
             // Nobody is there to grant them.
             inner.wishes.clear();
+            inner.splits.clear();
         }
         drop(inner);
         self.changed.notify_all();

@@ -97,5 +97,6 @@ pub(super) fn read_seal<S: Storage>(
         newest: sealed_at,
         events: if nth == 0 { seal.events.to_native() } else { 0 },
         body: Bytes::copy_from_slice(body),
+        split: None,
     })
 }

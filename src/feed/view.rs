@@ -50,6 +50,7 @@ impl Progress {
             batches_delivered: inner.state.batches,
             events_delivered: inner.state.events,
             retries: inner.retries,
+            attempts: inner.pace.attempts,
             dead_letters: inner.state.letters.len() as u64,
             replaying: inner.state.replay.map_or(0, |r| 1 + r.to_number - r.next_number),
             parked: parked.count,

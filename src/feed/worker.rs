@@ -5,7 +5,7 @@
 //! from being read; the most urgent goes first. The loop never waits longer than `PAUSE` at a time, so
 //! it can be stopped at once, sees fates soon, and needs no second thing to wake it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -18,7 +18,7 @@ use super::{
     window::Window,
 };
 use crate::{
-    config::SinkConfig,
+    config::{Dedupe, SinkConfig},
     engine::Engine,
     model::{
         Lsn, Timestamp,
@@ -54,6 +54,9 @@ pub struct Worker<S: Storage> {
     pub(super) lanes: Vec<LaneFeed<S>>,
     /// What an operator wants sent again, one after the other, before anything new.
     pub(super) replaying: Batches,
+    /// Batches that go out again on an operator's word, as if no attempt had been made: what comes of
+    /// a repeat is on his head, or none had an effect.
+    pub(super) insisted: BTreeSet<u64>,
     skip_bytes: u64,
 }
 
@@ -97,7 +100,16 @@ impl<S: Storage> Worker<S> {
         engine.hold_log(&Engine::<S>::sink_reader(&config.name), needs_from);
         let skip_bytes = SKIP_BYTES.min(engine.log().stats().budget_bytes / 16);
         let replaying = Batches::new();
-        Ok(Self { engine, config, progress, out, lanes, replaying, skip_bytes })
+        Ok(Self {
+            engine,
+            config,
+            progress,
+            out,
+            lanes,
+            replaying,
+            insisted: BTreeSet::new(),
+            skip_bytes,
+        })
     }
 
     /// Works until it is stopped or can't go on; then the sink is `broken`.
@@ -112,6 +124,7 @@ impl<S: Storage> Worker<S> {
     fn drive(&mut self) -> Result<(), Error> {
         self.go_on_replaying()?;
         loop {
+            self.write_splits()?;
             self.write_fates()?;
             self.grant_wishes()?;
             if self.progress.is_stopping() {
@@ -278,7 +291,9 @@ impl<S: Storage> Worker<S> {
 
     /// Hands over a batch that was sealed before.
     fn send_again(&mut self, number: u64, lsn: Lsn) -> Result<(), Error> {
-        let batch = seal::read_seal(self.engine.log(), &self.config.name, number, lsn)?;
+        let mut batch = seal::read_seal(self.engine.log(), &self.config.name, number, lsn)?;
+        batch.fresh = self.insisted.remove(&number);
+        batch.split = self.progress.with_state(|state| state.split_of(number));
         self.progress.sent(&batch);
         self.hand_over(batch);
         Ok(())
@@ -290,6 +305,9 @@ impl<S: Storage> Worker<S> {
         match self.replaying.front().copied() {
             Some((number, lsn)) if free => {
                 self.replaying.pop_front();
+                if self.config.dedupe == Dedupe::None {
+                    self.insisted.insert(number);
+                }
                 self.send_again(number, lsn)
             }
             _ => Ok(()),
@@ -401,6 +419,7 @@ pub(super) fn batch_of(seal: &Seal, id: BatchId, seal_lsn: Lsn) -> Batch {
         newest: sealed_at,
         events: seal.events,
         body: seal.body.clone().into(),
+        split: None,
     }
 }
 

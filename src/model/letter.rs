@@ -39,3 +39,42 @@ pub struct Letter {
     /// The body that was refused: the head of its batch, with this content alone.
     pub body: Vec<u8>,
 }
+
+/// How far the bisection of a refused batch has come.
+///
+/// It is durable before the next part leaves: after a crash the bisection goes on with what stands here
+/// and the batch is not sent whole again, so that a partner that knows a batch by its id alone is never
+/// given a line under two of them. The newest one of a batch counts; its letters add up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct Split {
+    /// The batch's number.
+    pub number: u64,
+    /// The position of its seal.
+    pub seal_lsn: u64,
+    /// Attempts made for the batch and its parts so far.
+    pub attempts: u64,
+    /// Parts that were sent so far, the batch itself contained.
+    pub parts: u64,
+    /// Whether the partner has taken some part.
+    pub taken: bool,
+    /// What is still to be sent, next first. An attempt of the first may have been made, of the others
+    /// none was.
+    pub pending: Vec<PendingPart>,
+    /// What was set aside since the last such record of this batch.
+    pub letters: Vec<Letter>,
+}
+
+/// A part of a batch that is still to be sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct PendingPart {
+    /// Its path: `.a.b`; empty for the batch itself.
+    pub path: String,
+    /// The places of its items in the batch from 0, as ranges: begin and the place after the end.
+    pub items: Vec<(u32, u32)>,
+    /// Attempts that were made for what is in it.
+    pub attempts: u64,
+    /// Whether one of them may have had its effect.
+    pub uncertain: bool,
+}

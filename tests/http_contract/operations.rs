@@ -6,7 +6,7 @@ use holdfast::{
     api::{Options, Sinks, openapi, served},
     model::{
         Lsn,
-        sink::{LaneView, ParkedView, Release, SinkView},
+        sink::{Attempts, LaneView, ParkedView, Release, SinkView},
     },
 };
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ impl Sinks for Erp {
             batches_delivered: 5,
             events_delivered: 60,
             retries: 7,
+            attempts: Attempts::default(),
             dead_letters: 8,
             parked: 2,
             oldest_parked_age_ms: 900,

@@ -2,7 +2,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::model::letter::Letter;
+use crate::model::letter::{Letter, Split};
 
 /// What an operator did to a sink.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
@@ -34,6 +34,12 @@ pub enum Deed {
         /// Its name.
         letter: String,
     },
+    /// How far the bisection of a refused batch has come: the delivery's own, before its next part
+    /// leaves.
+    Split {
+        /// See there.
+        split: Split,
+    },
     /// From here on batches are rendered by other settings.
     Configure {
         /// Their version.
@@ -53,6 +59,7 @@ impl Deed {
             Self::Skip { .. } => "skip",
             Self::Mend { .. } => "mend",
             Self::Discard { .. } => "discard",
+            Self::Split { .. } => "split",
             Self::Configure { .. } => "configure",
         }
     }

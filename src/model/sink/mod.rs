@@ -4,6 +4,7 @@
 //! [`super::event::Acknowledge`] and [`super::event::Operate`] records, in checkpoints and at recovery
 //! alike.
 
+mod attempts;
 #[allow(missing_docs, reason = "the archived form's hidden fields have no words of their own")]
 mod deed;
 mod state;
@@ -12,6 +13,7 @@ pub mod wish;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+pub use attempts::{Attempts, Wait, Waits};
 pub use deed::{ArchivedDeed, Deed};
 pub use state::{LaneState, Pending, Replay, Sealed, SinkState};
 pub use view::*;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use rkyv::{Archive, Deserialize, Serialize, with::Skip};
 
 use super::{Deed, Lane, Parked, Parking};
-use crate::model::letter::Letter;
+use crate::model::letter::{Letter, Split};
 
 /// How far a lane is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
@@ -92,6 +92,8 @@ pub struct SinkState {
     pub paused: Option<String>,
     /// What is sent again.
     pub replay: Option<Replay>,
+    /// Bisections under way, by number; their letters are among `letters`.
+    pub splits: Vec<Split>,
     /// The settings that rendered batches which may go out again, by version, oldest first; the last
     /// are those in force.
     pub configurations: Vec<(u64, String)>,
@@ -132,6 +134,7 @@ impl SinkState {
 
     /// A batch's fate is known; `sent`: the partner was given something.
     pub fn acknowledged(&mut self, number: u64, sent: bool) {
+        self.splits.retain(|split| split.number != number);
         if let Some(replay) = &mut self.replay
             && (replay.next_number..=replay.to_number).contains(&number)
         {
@@ -183,6 +186,10 @@ impl SinkState {
             Deed::Replay { from_number, to_number } => {
                 self.replay = Some(Replay { next_number: *from_number, to_number: *to_number });
             }
+            Deed::Split { split } => {
+                self.splits.retain(|before| before.number != split.number);
+                self.splits.push(Split { letters: Vec::new(), ..split.clone() });
+            }
             Deed::Configure { version, text } => self.configure(*version, text),
             Deed::Skip { .. } | Deed::Mend { .. } | Deed::Discard { .. } => {}
         }
@@ -199,6 +206,11 @@ impl SinkState {
     /// Whether a letter is on its way to the partner again.
     pub fn is_sent_again(&self, letter: &str) -> bool {
         self.pending.iter().any(|batch| batch.letter == letter)
+    }
+
+    /// How far the bisection of a batch has come.
+    pub fn split_of(&self, number: u64) -> Option<Split> {
+        self.splits.iter().find(|split| split.number == number).cloned()
     }
 
     /// The oldest position that the sink still needs in the log.
@@ -238,6 +250,19 @@ mod tests {
             reason: "no such article".into(),
             body: b"{}".to_vec(),
         }
+    }
+
+    #[test]
+    fn the_newest_split_of_a_batch_counts_until_its_fate_is_known() {
+        let split = |attempts| Split { number: 1, attempts, ..Split::default() };
+        let mut state = SinkState::default();
+        state.sealed(sealed(800, 1, 700, 10));
+        for attempts in [1, 4] {
+            state.operated(&Deed::Split { split: split(attempts) }, "");
+        }
+        assert_eq!((state.split_of(1), state.split_of(2)), (Some(split(4)), None));
+        state.acknowledged(1, true);
+        assert_eq!(state.splits, []);
     }
 
     #[test]

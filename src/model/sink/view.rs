@@ -2,6 +2,7 @@
 
 use utoipa::ToSchema;
 
+use super::Attempts;
 use crate::model::{Lsn, Timestamp};
 
 /// A sink as an operator sees it, `GET /v1/sinks`.
@@ -34,6 +35,9 @@ pub struct SinkView {
     pub events_delivered: u64,
     /// Attempts beyond the first of each batch, since the start.
     pub retries: u64,
+    /// Attempts and waits, since the start.
+    #[serde(default)]
+    pub attempts: Attempts,
     /// What the partner refused for its content and nobody has dealt with yet.
     pub dead_letters: u64,
     /// Batches that are still to be sent again on an operator's wish.
