@@ -79,7 +79,8 @@ impl HttpPartner {
             _ => "",
         };
         let secure = base.scheme() == "https" || token_url.starts_with("https:");
-        let wire = Wire::new(secure, connector.ca_file.as_deref())?;
+        let timeout = Duration::from_millis(config.timeout_ms);
+        let wire = Wire::new(secure, connector.ca_file.as_deref(), timeout)?;
         let signer = config.signing_secret.as_deref().map(Signer::new).transpose();
         let request = Declared::new(&connector.request())?;
         let tail = Overlay::default().over("generic", config.domain)?.rules;
@@ -99,7 +100,7 @@ impl HttpPartner {
             || lookup.as_ref().is_some_and(|lookup| lookup.request.needs_lines());
         Ok(Self {
             dedupe: connector.dedupe.unwrap_or(config.dedupe),
-            timeout: Duration::from_millis(config.timeout_ms),
+            timeout,
             credentials: Credentials::new(&connector.auth, &wire)?,
             signer: signer.map_err(|e| format!("signing_secret: {e}"))?,
             secrets: Secrets::of(config, &connector),
@@ -132,7 +133,7 @@ impl HttpPartner {
         {
             lookup.settled(&part.id);
         }
-        self.secrets.struck_from(outcome, ANSWER_CHARS_MAX)
+        self.secrets.struck_from(outcome, self.credentials.token(), ANSWER_CHARS_MAX)
     }
 
     async fn deliver(&self, part: &Part, sent: &AtomicBool) -> Result<Outcome, Fault> {
@@ -184,7 +185,10 @@ impl HttpPartner {
         };
         match completed {
             Outcome::Done { .. } => Ok(entered),
-            Outcome::Denied { .. } => Ok(completed),
+            // No pause: only as a failure of unknown effect it is remembered that something was entered.
+            Outcome::Denied { status, .. } => {
+                Err(failed(format!("the partner refuses us ({status})")))
+            }
             Outcome::Failed { reason, retry_after, .. } => {
                 let reason = format!("entered, but not completed: {reason}");
                 Err(Fault::Failed { reason, retry_after, effect: Effect::Unknown })

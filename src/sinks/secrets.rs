@@ -37,26 +37,33 @@ impl Secrets {
     }
 
     /// What came of an attempt, with secrets struck and the answer cut.
-    pub fn struck_from(&self, outcome: Outcome, chars_max: usize) -> Outcome {
+    pub fn struck_from(
+        &self,
+        outcome: Outcome,
+        token: Option<String>,
+        chars_max: usize,
+    ) -> Outcome {
+        let struck = |text: &str| self.struck(text, token.as_deref());
         match outcome {
             Outcome::Done { status, mut rejected } => {
-                rejected.iter_mut().for_each(|line| line.reason = self.struck(&line.reason));
+                rejected.iter_mut().for_each(|line| line.reason = struck(&line.reason));
                 Outcome::Done { status, rejected }
             }
             Outcome::Refused { status, mut rejected, answer } => {
-                rejected.iter_mut().for_each(|line| line.reason = self.struck(&line.reason));
-                let answer = self.struck(&answer).chars().take(chars_max).collect();
+                rejected.iter_mut().for_each(|line| line.reason = struck(&line.reason));
+                let answer = struck(&answer).chars().take(chars_max).collect();
                 Outcome::Refused { status, rejected, answer }
             }
             Outcome::Failed { reason, retry_after, effect } => {
-                Outcome::Failed { reason: self.struck(&reason), retry_after, effect }
+                Outcome::Failed { reason: struck(&reason), retry_after, effect }
             }
             denied @ Outcome::Denied { .. } => denied,
         }
     }
 
-    fn struck(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, secret| match text.contains(secret) {
+    fn struck(&self, text: &str, token: Option<&str>) -> String {
+        let secrets = self.0.iter().map(String::as_str).chain(token);
+        secrets.fold(text.to_owned(), |text, secret| match text.contains(secret) {
             true => text.replace(secret, STRUCK),
             false => text,
         })

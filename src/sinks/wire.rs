@@ -1,7 +1,11 @@
 //! One exchange by HTTP or HTTPS, and nothing beyond: no redirect is followed, no proxy of the
 //! environment used, a certificate is always checked, and of an answer only so much read as is wanted.
 
-use std::{path::Path, sync::Arc, time::SystemTime};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -43,7 +47,7 @@ impl Answer {
     }
 
     /// When it wants to be asked again.
-    pub fn retry_after(&self) -> Option<std::time::Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         let value = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
         rules::retry_after(value, SystemTime::now(), rules::date_of(&self.headers))
     }
@@ -54,18 +58,23 @@ impl Wire {
     ///
     /// # Errors
     /// What is wrong, beginning with the field.
-    pub fn new(secure: bool, ca_file: Option<&Path>) -> Result<Self, String> {
+    pub fn new(secure: bool, ca_file: Option<&Path>, timeout: Duration) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|e| format!("url: no TLS: {e}"))?
             .with_root_certificates(trusted(secure, ca_file)?)
             .with_no_client_auth();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        // Earlier than the whole attempt: who was never reached has taken nothing.
+        http.set_connect_timeout(Some(timeout * 3 / 4));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(http);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(16)

@@ -66,6 +66,14 @@ impl Credentials {
         Ok(())
     }
 
+    /// The token that was fetched last: a secret as any.
+    pub fn token(&self) -> Option<String> {
+        match self {
+            Self::Token(oauth2) => oauth2.last(),
+            _ => None,
+        }
+    }
+
     /// The partner refused what a request carried; whether it is worth another try with a new one.
     pub async fn renew(&self, refused: &HeaderMap) -> bool {
         match self {

@@ -41,6 +41,7 @@ pub(in crate::sinks) struct Oauth2 {
     form: String,
     authorization: Option<HeaderValue>,
     token: Mutex<Option<Token>>,
+    last: parking_lot::Mutex<Option<String>>,
 }
 
 struct Token {
@@ -66,7 +67,14 @@ impl Oauth2 {
             }
         }
         let form = encoded_form(&form);
-        Ok(Self { wire, url: token_url.clone(), form, authorization, token: Mutex::new(None) })
+        Ok(Self {
+            wire,
+            url: token_url.clone(),
+            form,
+            authorization,
+            token: Mutex::new(None),
+            last: parking_lot::Mutex::default(),
+        })
     }
 
     /// The value of `Authorization`.
@@ -78,9 +86,19 @@ impl Oauth2 {
             return Ok(token.bearer.clone());
         }
         let token = self.fetch().await?;
+        *self.last.lock() = token.bearer.to_str().ok().map(str::to_owned);
         let bearer = token.bearer.clone();
         *kept = Some(token);
         Ok(bearer)
+    }
+
+    /// The token that was fetched last, to be struck from what is said.
+    pub fn last(&self) -> Option<String> {
+        self.last
+            .lock()
+            .as_ref()
+            .and_then(|bearer| bearer.strip_prefix("Bearer "))
+            .map(str::to_owned)
     }
 
     /// A token was refused: it is not used again. One that was fetched meanwhile stays.

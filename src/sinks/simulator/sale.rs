@@ -255,6 +255,26 @@ async fn wrong_credentials_and_a_wrong_address_pause_and_set_nothing_aside() {
 }
 
 #[tokio::test]
+async fn a_token_is_struck_from_what_a_partner_says() {
+    struct Parrot;
+    impl System for Parrot {
+        fn answer(&mut self, asked: &super::Asked, _: &mut super::Effects) -> super::Answered {
+            super::answered(400, json!({"you said": asked.header("authorization")}))
+        }
+    }
+    let simulator = Simulator::start(Box::new(Parrot), CLIENT).await;
+    let (_, _, site) = system("business-central");
+    let config = config("business-central", Domain::Inventory, &simulator.url(), &site);
+    let (batches, _) = sale(Domain::Inventory, 9);
+    let body = body("p", Domain::Inventory, &batches[0].1);
+    let part = Part { id: "p".into(), body, config_version: 0, uncertain: false };
+    match HttpPartner::new(&config).unwrap().send(&part).await {
+        Outcome::Refused { answer, .. } => assert_eq!(answer, r#"{"you said":"Bearer (hidden)"}"#),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_fetched_once_for_many_and_anew_when_it_is_forgotten() {
     let (rules, callers, site) = system("business-central");
     let simulator = Simulator::start(rules, callers).await;
