@@ -266,7 +266,7 @@ async fn an_absent_part_is_not_believed_while_the_partner_may_be_at_work() {
     let (url, kept) = keeping().await;
     let text = "dedupe = \"lookup\"\nlookup = { path = \"/seen?id={{ part_id }}\", settle_ms = 300, \
                 found = { status = [404] }, absent = { contains = [\"[]\"] } }";
-    let partner = partner(url, |c| c.connector = Overlay::parse(&text).unwrap());
+    let partner = partner(url, |c| c.connector = Overlay::parse(text).unwrap());
     let again = Part { uncertain: true, ..part(1) };
     let Outcome::Failed { retry_after: Some(left), effect: Effect::Unknown, .. } =
         partner.send(&again).await

@@ -25,7 +25,7 @@ impl System for ErpNext {
         let batch = doc["custom_holdfast_batch"].as_str().unwrap_or("").to_owned();
         effects.check(!batch.is_empty(), "no batch");
         if self.batches.contains(&batch) {
-            let even = self.batches.len() % 2 == 0;
+            let even = self.batches.len().is_multiple_of(2);
             let (status, kind) =
                 if even { (409, "DuplicateEntryError") } else { (417, "UniqueValidationError") };
             return answered(status, json!({"exc_type": kind, "exception": "frappe.exceptions"}));

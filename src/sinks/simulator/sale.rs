@@ -83,8 +83,11 @@ fn body(id: &str, domain: Domain, items: &[Value]) -> Bytes {
     body.to_string().into()
 }
 
+/// Ids and items.
+type Batches = Vec<(String, Vec<Value>)>;
+
 /// Batches of about so many lines each; the bad one is in the last. What is right is summed up.
-fn sale(domain: Domain, per_batch: usize) -> (Vec<(String, Vec<Value>)>, BTreeMap<String, i64>) {
+fn sale(domain: Domain, per_batch: usize) -> (Batches, BTreeMap<String, i64>) {
     let mut sums = BTreeMap::new();
     let mut batches = Vec::new();
     for number in 1..=4_usize {
