@@ -208,7 +208,7 @@ async fn two_sinks_of_one_name_and_a_wrong_one_are_refused() {
     configs[1].name = "erp".into();
     let start = |configs| holdfast::sinks::start(&shop.engine, configs, &runtime).map(|_| ());
     assert!(matches!(start(configs.clone()), Err(Error::Twice(name)) if name == "erp"));
-    configs[1].url = "https://127.0.0.1/".into();
+    configs[1].url = "ftp://127.0.0.1/".into();
     let error = start(configs).unwrap_err().to_string();
-    assert!(error.contains("url: https is not supported yet"), "{error}");
+    assert!(error.contains("url: must begin with https://"), "{error}");
 }

@@ -19,6 +19,7 @@
 //! words of the house only; the command line turns one into the other.
 
 mod check;
+mod connector;
 mod environment;
 mod error;
 mod filter;
@@ -38,6 +39,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::Location;
 
 pub use check::Source;
+pub(crate) use connector::HEADER_BYTES_MAX;
+pub use connector::*;
 pub use error::Error;
 pub use filter::*;
 pub use freeze::Freeze;

@@ -134,7 +134,7 @@ impl HookConfig {
 }
 
 /// Variables that override the configuration can't be secrets at once.
-fn check_variable(field: &str, name: Option<&str>) -> Result<(), String> {
+pub(super) fn check_variable(field: &str, name: Option<&str>) -> Result<(), String> {
     let Some(name) = name else { return Ok(()) };
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let valid = (1..=128).contains(&name.len()) && name.bytes().all(allowed);

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{FilterConfig, Ordering, Policy};
+use super::{Auth, Connector, FilterConfig, Ordering, Overlay, Policy};
 use crate::model::{
     posting::{Account, Recognition},
     signature::signing_key,
@@ -23,6 +23,8 @@ pub const SINK_NAME_CHARS_MAX: usize = 32;
 pub const BATCH_BYTES_LIMIT: u64 = 256 * 1024 - 4096;
 /// The least that `batch_bytes_max` may be: the largest single order must fit.
 pub const BATCH_BYTES_MIN: u64 = 96 * 1024;
+/// The type of a list of CloudEvents (CloudEvents 1.0, JSON event format, section 4).
+const CLOUD_EVENTS: &str = "application/cloudevents-batch+json";
 /// The longest time of any setting here, in milliseconds: a day.
 const MS_MAX: u64 = 86_400_000;
 
@@ -163,8 +165,15 @@ pub struct SinkConfig {
     /// What it gets: `inventory` (net stock movements), `fulfilment` (pick waves), `finance` (journal
     /// entries) or `stream` (CloudEvents).
     pub domain: Domain,
-    /// Where batches are posted to: an `http://` URL.
+    /// Where its partner is: an `http://` or `https://` URL, without what the preset adds.
     pub url: String,
+    /// How the partner is spoken to: `generic`, `tryton`, `odoo`, `erpnext`, `business-central`,
+    /// `netsuite` or `sap-s4`. Default `generic`.
+    #[serde(default = "preset")]
+    pub preset: String,
+    /// What is laid over the preset, any field of it. Default empty.
+    #[serde(default, skip_serializing_if = "Overlay::is_empty")]
+    pub connector: Overlay,
     /// A window is large enough with so many records. Default 10,000.
     #[serde(default = "window_events_max")]
     pub window_events_max: u64,
@@ -226,6 +235,9 @@ pub struct SinkConfig {
     pub policy: Policy,
 }
 
+fn preset() -> String {
+    "generic".into()
+}
 const fn window_events_max() -> u64 {
     10_000
 }
@@ -260,6 +272,8 @@ impl Default for SinkConfig {
             name: String::new(),
             domain: Domain::Inventory,
             url: String::new(),
+            preset: preset(),
+            connector: Overlay::default(),
             window_events_max: window_events_max(),
             window_ms_max: window_ms_max(),
             lines_max: lines_max(),
@@ -288,6 +302,8 @@ impl fmt::Debug for SinkConfig {
             .field("name", &shown.name)
             .field("domain", &shown.domain)
             .field("url", &shown.url)
+            .field("preset", &shown.preset)
+            .field("connector", &shown.connector)
             .field("window_events_max", &shown.window_events_max)
             .field("window_ms_max", &shown.window_ms_max)
             .field("lines_max", &shown.lines_max)
@@ -331,7 +347,34 @@ impl SinkConfig {
         {
             self.url = url.into();
         }
+        self.connector = self.connector.without_secrets();
         self
+    }
+
+    /// How the partner is spoken to: the preset with what the sink lays over it.
+    ///
+    /// # Errors
+    /// What is wrong, beginning with the field.
+    pub fn connector(&self) -> Result<Connector, String> {
+        let mut connector = self.connector.over(&self.preset, self.domain)?;
+        let is_default = connector.content_type == Connector::default().content_type;
+        if self.domain == Domain::Stream && connector.body.is_none() && is_default {
+            // The JSON batch format of CloudEvents 1.0.
+            CLOUD_EVENTS.clone_into(&mut connector.content_type);
+        }
+        Ok(connector)
+    }
+
+    /// The same with what its connector decides: windows no wider than the receiver takes at once, and
+    /// how that recognises what it has.
+    ///
+    /// # Errors
+    /// What is wrong, beginning with the field.
+    pub fn bounded(mut self) -> Result<Self, String> {
+        let connector = self.connector()?;
+        self.lines_max = self.lines_max.min(connector.lines_max);
+        self.dedupe = connector.dedupe.unwrap_or(self.dedupe);
+        Ok(self)
     }
 
     /// Checks every field.
@@ -352,6 +395,7 @@ impl SinkConfig {
                     .into(),
             );
         }
+        self.check_connector()?;
         if let Some(secret) = &self.signing_secret {
             signing_key(secret).map_err(|e| format!("signing_secret: {e}"))?;
         }
@@ -370,6 +414,9 @@ impl SinkConfig {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
+        if let Ok(connector) = self.connector() {
+            connector.digest_into(&mut hasher);
+        }
         let mut first = [0; 8];
         first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
         u64::from_le_bytes(first)
@@ -378,12 +425,36 @@ impl SinkConfig {
     fn check_url(&self) -> Result<(), String> {
         let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url: {e}"))?;
         match url.scheme() {
-            "http" => Ok(()),
-            "https" => Err("url: https is not supported yet; put a local proxy that speaks TLS \
-                            in front of the partner and give its http:// address"
-                .into()),
-            _ => Err("url: must begin with http://".into()),
+            "http" | "https" => Ok(()),
+            _ => Err("url: must begin with https:// or http://".into()),
         }
+    }
+
+    fn check_connector(&self) -> Result<(), String> {
+        let connector = self.connector()?;
+        connector.check(self.domain, self.dedupe).map_err(|e| format!("connector.{e}"))?;
+        if connector
+            .dedupe
+            .is_some_and(|known| self.dedupe != Dedupe::default() && self.dedupe != known)
+        {
+            return Err("dedupe: the preset says otherwise; say it in [sinks.connector] if the \
+                        receiver was changed"
+                .into());
+        }
+        if self.signing_secret.is_some() && !connector.webhooks {
+            return Err("signing_secret: the connector does not sign; see its `webhooks`".into());
+        }
+        let authorized = self.headers.keys().any(|name| name.eq_ignore_ascii_case("authorization"));
+        if authorized && connector.auth != Auth::None {
+            return Err("headers.authorization: and `connector.auth` exclude each other".into());
+        }
+        let base_has_query = reqwest::Url::parse(&self.url).is_ok_and(|url| url.query().is_some());
+        if base_has_query
+            && connector.requests().iter().any(|(_, request)| !request.path.is_empty())
+        {
+            return Err("url: must have no query, since the connector adds to it".into());
+        }
+        Ok(())
     }
 
     fn check_headers(&self) -> Result<(), String> {
@@ -478,7 +549,7 @@ mod tests {
         let cases = [
             ("name", SinkConfig { name: "Erp".into(), ..good() }),
             ("name", SinkConfig { name: "x".repeat(33), ..good() }),
-            ("url", SinkConfig { url: "https://example.com".into(), ..good() }),
+            ("url", SinkConfig { url: "ftp://example.com".into(), ..good() }),
             ("url", SinkConfig { url: "erp".into(), ..good() }),
             ("window_events_max", SinkConfig { window_events_max: 0, ..good() }),
             ("window_ms_max", SinkConfig { window_ms_max: 0, ..good() }),

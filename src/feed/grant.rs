@@ -164,7 +164,7 @@ impl<S: Storage> Worker<S> {
         let (part_id, body, config_version) = if letter.mended {
             let id = self.batch_id(number);
             let body = super::mend::renamed(&letter.body, id.as_str());
-            (String::new(), body, self.config.render_version())
+            (String::new(), body, self.config_version)
         } else {
             (letter.part_id.clone(), letter.body.clone(), letter.config_version)
         };

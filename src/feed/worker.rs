@@ -58,6 +58,8 @@ pub struct Worker<S: Storage> {
     /// a repeat is on his head, or none had an effect.
     pub(super) insisted: BTreeSet<u64>,
     skip_bytes: u64,
+    /// The version of what renders.
+    pub(super) config_version: u64,
 }
 
 impl<S: Storage> Worker<S> {
@@ -98,6 +100,7 @@ impl<S: Storage> Worker<S> {
             Lsn(state.needs_from())
         });
         engine.hold_log(&Engine::<S>::sink_reader(&config.name), needs_from);
+        let config_version = config.render_version();
         let skip_bytes = SKIP_BYTES.min(engine.log().stats().budget_bytes / 16);
         let replaying = Batches::new();
         Ok(Self {
@@ -109,6 +112,7 @@ impl<S: Storage> Worker<S> {
             replaying,
             insisted: BTreeSet::new(),
             skip_bytes,
+            config_version,
         })
     }
 
@@ -239,7 +243,7 @@ impl<S: Storage> Worker<S> {
             covers_lsn: lane.position.0,
             sealed_at_ms: sealed_at.millis(),
             events: span.map_or(0, |span| span.events),
-            config_version: self.config.render_version(),
+            config_version: self.config_version,
             digest: Seal::digest_of(&body, more.iter().map(Vec::as_slice)),
             chain,
             sink: self.config.name.clone(),

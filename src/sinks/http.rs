@@ -1,32 +1,68 @@
-//! The generic HTTP connector: one POST a batch.
+//! The declared connector: a [`Partner`] made from a sink's preset and what it lays over it. The generic
+//! HTTP contract is one of the presets.
 //!
-//! It promises that an attempt ends within the configured time, reads at most 64 KiB of an answer,
-//! follows no redirect, uses no proxy of the environment, and sends the sealed bytes as they are.
+//! It promises that an attempt ends within the configured time, whatever it has to fetch first; that of
+//! an answer only so much is read as is declared; that no redirect is followed and no proxy of the
+//! environment used; that the same part is the same bytes each time; and that a part which may have had
+//! its effect is sent again only where the receiver is declared to know it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use reqwest::{
-    Client, Response, Url,
-    header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
-    redirect::Policy,
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use super::judge;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Request,
+    header::{AUTHORIZATION, HeaderName, HeaderValue},
+};
+use reqwest::Url;
+use serde_json::Value;
+
+use super::{
+    auth::{Credentials, basic},
+    fault::Fault,
+    handshake::Handshake,
+    lookup::{Found, Lookup},
+    request::Declared,
+    rules::Rules,
+    secrets::Secrets,
+    wire::{Answer, Wire},
+};
 use crate::{
-    config::SinkConfig,
+    config::{Auth, Connector, Context, Dedupe, Overlay, SinkConfig, item_ids},
     delivery::{Effect, Outcome, Part, Partner, Sending},
-    model::signature::Signer,
+    model::{Timestamp, signature::Signer},
 };
 
-/// The most of an answer that is read.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// The longest answer of a partner that is kept, in characters.
+const ANSWER_CHARS_MAX: usize = 4_000;
 
 /// A partner that takes batches by HTTP.
 pub struct HttpPartner {
-    client: Client,
-    url: Url,
-    headers: HeaderMap,
+    connector: Connector,
+    dedupe: Dedupe,
+    timeout: Duration,
+    base: Url,
+    own: HeaderMap,
+    wire: Wire,
+    credentials: Credentials,
     signer: Option<Signer>,
+    secrets: Secrets,
+    request: Declared,
+    rules: Rules,
+    handshake: Option<Handshake>,
+    lookup: Option<Lookup>,
+    finish: Option<(Declared, Rules)>,
+    /// Whether requests can't be made without reading the batch.
+    reads: bool,
+}
+
+/// A part as templates see it.
+struct Content {
+    context: Context,
+    ids: Vec<String>,
 }
 
 impl HttpPartner {
@@ -35,48 +71,286 @@ impl HttpPartner {
     /// # Errors
     /// What is wrong, beginning with the field.
     pub fn new(config: &SinkConfig) -> Result<Self, String> {
-        let url = Url::parse(&config.url).map_err(|e| format!("url: {e}"))?;
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
-            .timeout(Duration::from_millis(config.timeout_ms))
-            .pool_max_idle_per_host(1)
-            .build()
-            .map_err(|e| format!("url: no client for it: {}", e.without_url()))?;
+        let connector = config.connector()?;
+        let mut base = Url::parse(&config.url).map_err(|e| format!("url: {e}"))?;
+        let own = own_headers(config, &mut base)?;
+        let token_url = match &connector.auth {
+            Auth::Oauth2 { token_url, .. } => token_url.as_str(),
+            _ => "",
+        };
+        let secure = base.scheme() == "https" || token_url.starts_with("https:");
+        let timeout = Duration::from_millis(config.timeout_ms);
+        let wire = Wire::new(secure, connector.ca_file.as_deref(), timeout)?;
         let signer = config.signing_secret.as_deref().map(Signer::new).transpose();
-        let signer = signer.map_err(|e| format!("signing_secret: {e}"))?;
-        Ok(Self { client, url, headers: headers(config)?, signer })
+        let request = Declared::new(&connector.request())?;
+        let tail = Overlay::default().over("generic", config.domain)?.rules;
+        let rules = |rules: &[_]| Rules {
+            rules: rules.iter().chain(&tail).cloned().collect(),
+            rejected: connector.rejected.clone(),
+        };
+        let finish = connector.finish.as_ref().map(|finish| {
+            Ok::<_, String>((Declared::new(&finish.request())?, rules(&finish.rules)))
+        });
+        let lookup = connector.lookup.as_ref().map(Lookup::new).transpose()?;
+        let finish = finish.transpose()?;
+        let declared = [Some(&request), finish.as_ref().map(|(finish, _)| finish)];
+        let reads = !connector.keep.is_empty()
+            || connector.rejected.as_ref().is_some_and(|rejected| rejected.index.is_some())
+            || declared.into_iter().flatten().any(Declared::needs_lines)
+            || lookup.as_ref().is_some_and(|lookup| lookup.request.needs_lines());
+        Ok(Self {
+            dedupe: connector.dedupe.unwrap_or(config.dedupe),
+            timeout,
+            credentials: Credentials::new(&connector.auth, &wire)?,
+            signer: signer.map_err(|e| format!("signing_secret: {e}"))?,
+            secrets: Secrets::of(config, &connector),
+            handshake: connector.handshake.as_ref().map(Handshake::new).transpose()?,
+            rules: rules(&connector.rules),
+            base,
+            own,
+            wire,
+            request,
+            lookup,
+            finish,
+            reads,
+            connector,
+        })
     }
 
-    async fn post(&self, part: &Part) -> Outcome {
-        let id = part.id.as_str();
-        let now = SystemTime::now();
-        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let mut request = self
-            .client
-            .post(self.url.clone())
-            .headers(self.headers.clone())
-            .header("content-type", "application/json")
-            .header("idempotency-key", id)
-            .header("webhook-id", id)
-            .header("webhook-timestamp", second);
-        if let Some(signer) = &self.signer {
-            request = request.header("webhook-signature", signer.sign(id, second, &part.body));
+    /// One attempt, in the time that it may take.
+    async fn attempt(&self, part: &Part) -> Outcome {
+        let sent = AtomicBool::new(false);
+        let timed = tokio::time::timeout(self.timeout, self.deliver(part, &sent)).await;
+        let outcome = timed.unwrap_or_else(|_| {
+            let reason = format!("no answer within {} ms", self.timeout.as_millis());
+            let sent = sent.load(Ordering::Relaxed);
+            let effect = if sent { Effect::Unknown } else { Effect::None };
+            Err(Fault::Failed { reason, retry_after: None, effect })
+        });
+        let outcome = outcome.unwrap_or_else(Outcome::from);
+        if let Some(lookup) = &self.lookup
+            && !matches!(outcome, Outcome::Failed { effect: Effect::Unknown, .. })
+        {
+            lookup.settled(&part.id);
         }
-        match request.body(part.body.clone()).send().await {
-            Ok(response) => hear(response, now).await,
-            Err(error) => broken(error),
+        self.secrets.struck_from(outcome, self.credentials.token(), ANSWER_CHARS_MAX)
+    }
+
+    async fn deliver(&self, part: &Part, sent: &AtomicBool) -> Result<Outcome, Fault> {
+        let Some(content) = self.read(part)? else {
+            return Ok(Outcome::Done { status: 0, rejected: Vec::new() });
+        };
+        if part.uncertain
+            && let Some(outcome) = self.known(part, &content).await?
+        {
+            return Ok(outcome);
+        }
+        let body = self.request.body(&content.context, self.connector.bytes_max)?;
+        let body = body.map_or_else(|| part.body.clone(), Bytes::from);
+        if body.len() as u64 > self.connector.bytes_max {
+            let (is, most) = (body.len(), self.connector.bytes_max);
+            return Err(Fault::Unfit(format!("the body is {is} bytes, the partner takes {most}")));
+        }
+        if let Some(lookup) = &self.lookup {
+            lookup.attempted(&part.id);
+        }
+        let answer = self.ask(&self.request, &content.context, part, body, Some(sent)).await?;
+        let outcome = self.rules.judge(&answer, &content.ids);
+        match (&self.finish, &outcome) {
+            (Some(finish), Outcome::Done { .. }) => {
+                self.complete(finish, part, &content, &answer, outcome).await
+            }
+            _ => Ok(outcome),
+        }
+    }
+
+    /// Posts what was entered. Whatever goes wrong here, the first request has had its effect.
+    async fn complete(
+        &self,
+        (request, rules): &(Declared, Rules),
+        part: &Part,
+        content: &Content,
+        answer: &Answer,
+        entered: Outcome,
+    ) -> Result<Outcome, Fault> {
+        let context = content.context.with_answer(answer.json.as_ref().unwrap_or(&Value::Null));
+        let failed =
+            |reason: String| Fault::unknown(format!("entered, but not completed: {reason}"));
+        let body = request.body(&context, self.connector.bytes_max);
+        let body = body.map_err(|fault| failed(format!("{:?}", Outcome::from(fault))))?;
+        let body = Bytes::from(body.unwrap_or_default());
+        let completed = match self.ask(request, &context, part, body, None).await {
+            Ok(answer) => rules.judge(&answer, &[]),
+            Err(fault) => fault.into(),
+        };
+        match completed {
+            Outcome::Done { .. } => Ok(entered),
+            // No pause: only as a failure of unknown effect it is remembered that something was entered.
+            Outcome::Denied { status, .. } => {
+                Err(failed(format!("the partner refuses us ({status})")))
+            }
+            Outcome::Failed { reason, retry_after, .. } => {
+                let reason = format!("entered, but not completed: {reason}");
+                Err(Fault::Failed { reason, retry_after, effect: Effect::Unknown })
+            }
+            Outcome::Refused { status, answer, .. } => {
+                let said: String = answer.chars().take(300).collect();
+                Err(failed(format!("the partner answered {status}: {said}")))
+            }
+        }
+    }
+
+    /// What a part holds; `None` where nothing of it is for this receiver.
+    fn read(&self, part: &Part) -> Result<Option<Content>, Fault> {
+        if !self.reads {
+            let context = Context::new(&part.id, Value::Null, &self.connector);
+            return Ok(Some(Content { context, ids: Vec::new() }));
+        }
+        let batch = serde_json::from_slice(&part.body)
+            .map_err(|e| Fault::Unfit(format!("the sealed batch is not JSON: {e}")))?;
+        let batch = self.connector.kept(batch);
+        let ids = item_ids(&batch).unwrap_or_default().into_iter().map(str::to_owned);
+        let ids: Vec<String> = ids.collect();
+        if !self.connector.keep.is_empty() && ids.is_empty() {
+            return Ok(None);
+        }
+        let context = Context::new(&part.id, batch, &self.connector);
+        Ok(Some(Content { context, ids }))
+    }
+
+    /// Whether the partner has a part that it may have; `None`: it has not, or will know it.
+    async fn known(&self, part: &Part, content: &Content) -> Result<Option<Outcome>, Fault> {
+        if let Some(lookup) = &self.lookup {
+            let body = lookup.request.body(&content.context, self.connector.bytes_max)?;
+            let body = Bytes::from(body.unwrap_or_default());
+            let answer = self.ask(&lookup.request, &content.context, part, body, None).await?;
+            return Ok(match lookup.hear(&part.id, &answer, &self.rules)? {
+                Found::Yes(status) => Some(Outcome::Done { status, rejected: Vec::new() }),
+                Found::No => None,
+            });
+        }
+        if self.dedupe == Dedupe::None {
+            return Err(Fault::unknown(
+                "an earlier attempt may have had its effect, and the receiver does not recognise \
+                 repeats: not sent again",
+            ));
+        }
+        match age_ms(&part.body) {
+            Some(age) if self.connector.remembers(age) => Ok(None),
+            None if self.connector.dedupe_horizon_ms.is_none() => Ok(None),
+            _ => Err(Fault::unknown(
+                "an earlier attempt may have had its effect, and was longer ago than the receiver \
+                 recognises repeats (`dedupe_horizon_ms`): not sent again",
+            )),
+        }
+    }
+
+    /// Makes a request and hears the answer, with fresh credentials or a fresh handshake where the
+    /// first ones are refused, each once.
+    async fn ask(
+        &self,
+        declared: &Declared,
+        context: &Context,
+        part: &Part,
+        body: Bytes,
+        sent: Option<&AtomicBool>,
+    ) -> Result<Answer, Fault> {
+        let (mut renewed, mut shaken) = (false, false);
+        loop {
+            let mut url = declared.url(&self.base, context)?;
+            let mut headers = declared.headers(&self.own, context)?;
+            self.credentials.apply(&mut url, &mut headers).await?;
+            if let Some(handshake) = &self.handshake {
+                headers.extend(handshake.taken(self.shake(handshake, context)).await?);
+            }
+            if self.connector.webhooks {
+                self.sign(part, &body, &mut headers)?;
+            }
+            let carried = headers.clone();
+            let request = built(declared.method.clone(), &url, headers, body.clone())?;
+            if let Some(sent) = sent {
+                sent.store(true, Ordering::Relaxed);
+            }
+            let answer = self.wire.exchange(request, self.connector.answer_bytes_max).await?;
+            if answer.status == 401 && !renewed && self.credentials.renew(&carried).await {
+                renewed = true;
+                continue;
+            }
+            match &self.handshake {
+                Some(handshake) if !shaken && handshake.is_stale(&answer).await => shaken = true,
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    async fn shake(&self, handshake: &Handshake, context: &Context) -> Result<Answer, Fault> {
+        let declared = &handshake.request;
+        let mut renewed = false;
+        loop {
+            let mut url = declared.url(&self.base, context)?;
+            let mut headers = declared.headers(&self.own, context)?;
+            self.credentials.apply(&mut url, &mut headers).await?;
+            let carried = headers.clone();
+            let request = built(declared.method.clone(), &url, headers, Bytes::new())?;
+            let answer = match self.wire.exchange(request, self.connector.answer_bytes_max).await {
+                Ok(answer) => answer,
+                // Nothing of the part was sent.
+                Err(Fault::Failed { reason, retry_after, .. }) => {
+                    let reason = format!("no handshake: {reason}");
+                    return Err(Fault::Failed { reason, retry_after, effect: Effect::None });
+                }
+                Err(other) => return Err(other),
+            };
+            if answer.status == 401 && !renewed && self.credentials.renew(&carried).await {
+                renewed = true;
+                continue;
+            }
+            return Ok(answer);
+        }
+    }
+
+    /// The headers of Standard Webhooks, signed if there is a secret.
+    fn sign(&self, part: &Part, body: &Bytes, headers: &mut HeaderMap) -> Result<(), Fault> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let mut put = |name, text: &str| {
+            let value = HeaderValue::from_str(text)
+                .map_err(|_| Fault::none(format!("{name}: its value is not visible ASCII")))?;
+            headers.insert(HeaderName::from_static(name), value);
+            Ok::<(), Fault>(())
+        };
+        put("webhook-id", &part.id)?;
+        put("webhook-timestamp", &now.to_string())?;
+        match &self.signer {
+            Some(signer) => put("webhook-signature", &signer.sign(&part.id, now, body)),
+            None => Ok(()),
         }
     }
 }
 
 impl Partner for HttpPartner {
     fn send<'a>(&'a self, part: &'a Part) -> Sending<'a> {
-        Box::pin(self.post(part))
+        Box::pin(self.attempt(part))
     }
 }
 
-fn headers(config: &SinkConfig) -> Result<HeaderMap, String> {
+fn built(
+    method: hyper::Method,
+    url: &Url,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, Fault> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(url.as_str())
+        .body(Full::new(body))
+        .map_err(|_| Fault::none("url: no request can be made of it"))?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// The headers that the sink itself declares, and a name and password that stand in its URL, which are
+/// taken out of it.
+fn own_headers(config: &SinkConfig, base: &mut Url) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
         let wrong = || format!("headers.{name}: is no header");
@@ -85,47 +359,27 @@ fn headers(config: &SinkConfig) -> Result<HeaderMap, String> {
         value.set_sensitive(true);
         headers.insert(key, value);
     }
+    if (!base.username().is_empty() || base.password().is_some())
+        && !headers.contains_key(AUTHORIZATION)
+    {
+        let user = base.username().to_owned();
+        headers.insert(AUTHORIZATION, basic(&user, base.password().unwrap_or(""))?);
+    }
+    let cleared = base.set_username("").and_then(|()| base.set_password(None));
+    cleared.map_err(|()| "url: can't be called".to_owned())?;
+    base.set_fragment(None);
     Ok(headers)
 }
 
-/// Reads an answer. One that breaks off is no answer, whatever its status: the batch is sent again,
-/// and its id tells the partner so.
-async fn hear(mut response: Response, now: SystemTime) -> Outcome {
-    let status = response.status().as_u16();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| judge::retry_after(value, now));
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) => {
-                let room = ANSWER_BYTES_MAX - body.len();
-                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-                if chunk.len() >= room {
-                    break;
-                }
-            }
-            Ok(None) => break,
-            Err(error) => return broken(error),
-        }
+/// How long ago a batch was sealed; `None` if it does not say.
+fn age_ms(body: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        sealed_at: Timestamp,
     }
-    judge::judge(status, retry_after, &body)
-}
-
-/// The URL may carry a password, so it is not repeated.
-fn broken(error: reqwest::Error) -> Outcome {
-    let error = error.without_url();
-    // A partner that was not reached has taken nothing.
-    let effect = if error.is_connect() { Effect::None } else { Effect::Unknown };
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
-        source = cause.source();
-    }
-    Outcome::Failed { reason, retry_after: None, effect }
+    let head: Head = serde_json::from_slice(body).ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_millis();
+    Some(u64::try_from(now).ok()?.saturating_sub(head.sealed_at.millis()))
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ async fn an_answer_that_breaks_off_or_makes_no_sense_is_no_answer() {
 
 #[tokio::test]
 async fn an_endless_answer_is_cut_and_a_redirect_not_followed() {
-    let size = 64 << 20;
+    let size = 1 << 30;
     let mut endless = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n").into_bytes();
     endless.resize(1 << 20, b'x');
     let partner_of = |url| partner(url, |c| c.timeout_ms = 5_000);
@@ -132,4 +132,154 @@ async fn an_endless_answer_is_cut_and_a_redirect_not_followed() {
     let outcome = partner_of(parrot(elsewhere.into()).await).send(&part(1)).await;
     assert_eq!(outcome, Outcome::Denied { status: 307, retry_after: None });
     assert_eq!(receiver.totals().batches, 0);
+}
+
+/// A partner that answers so to everything.
+async fn answering(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    parrot(format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}").into())
+        .await
+}
+
+#[tokio::test]
+async fn half_the_lines_refused_are_named_and_secrets_struck_from_what_is_said() {
+    let body = r#"{"rejected": [{"line_id": "erp-0000-000001.1", "reason": "you said hunter2, swordfish"}]}"#;
+    for (status, whole) in [("200 OK", true), ("422 No", false)] {
+        let partner = partner(answering(status, "", body).await, |c| {
+            c.headers.insert("x-key".into(), "Bearer hunter2".into());
+        });
+        let (rejected, said) = match partner.send(&part(1)).await {
+            Outcome::Done { rejected, .. } if whole => (rejected, String::new()),
+            Outcome::Refused { rejected, answer, .. } if !whole => (rejected, answer),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(rejected[0].line_id, "erp-0000-000001.1");
+        assert_eq!(rejected[0].reason, "you said (hidden), (hidden)");
+        assert!(!said.contains("hunter2") && !said.contains("swordfish"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_partner_whose_clock_is_an_hour_off_is_asked_again_when_it_wants() {
+    let off = SystemTime::now() + Duration::from_secs(3_600);
+    let date = |at| httpdate::fmt_http_date(at);
+    let headers =
+        format!("date: {}\r\nretry-after: {}\r\n", date(off), date(off + Duration::from_secs(7)));
+    let outcome = partner(answering("503 No", &headers, "").await, |_| {}).send(&part(1)).await;
+    let wait = Some(Duration::from_secs(7));
+    assert!(
+        matches!(outcome, Outcome::Failed { retry_after, .. } if retry_after == wait),
+        "{outcome:?}"
+    );
+}
+
+/// A partner that keeps every request whole, and answers 200.
+async fn keeping() -> (String, std::sync::Arc<parking_lot::Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/in", listener.local_addr().unwrap());
+    let kept = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let keeper = std::sync::Arc::clone(&kept);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 64 << 10];
+            let n = stream.read(&mut request).await.unwrap_or(0);
+            keeper.lock().push(String::from_utf8_lossy(&request[..n]).into_owned());
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n[]";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    (url, kept)
+}
+
+#[tokio::test]
+async fn every_kind_of_credentials_is_where_it_belongs() {
+    for (auth, expected) in [
+        ("{ kind = \"bearer\", token = \"t0k3n\" }", "authorization: Bearer t0k3n\r\n"),
+        (
+            "{ kind = \"basic\", user = \"a\", password = \"b:c\" }",
+            "authorization: Basic YTpiOmM=\r\n",
+        ),
+        ("{ kind = \"header\", header = \"x-api-key\", api_key = \"k\" }", "x-api-key: k\r\n"),
+        (
+            "{ kind = \"query\", parameter = \"key\", api_key = \"a&b\" }",
+            "POST /in?key=a%26b HTTP/1.1\r\n",
+        ),
+    ] {
+        let (url, kept) = keeping().await;
+        let text = format!("auth = {auth}");
+        let partner = partner(url, |c| c.connector = Overlay::parse(&text).unwrap());
+        assert!(matches!(partner.send(&part(1)).await, Outcome::Done { .. }));
+        let request = kept.lock().concat();
+        assert!(
+            request.contains(expected) && request.contains("idempotency-key: erp-0000-000001"),
+            "{request}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_may_have_had_its_effect_is_not_repeated_where_nobody_would_know() {
+    let mut again = part(1);
+    let old = r#"{"sealed_at": "2020-01-01T00:00:00Z", "lines": []}"#;
+    for (text, body, sent) in [
+        ("dedupe = \"none\"", old, false),
+        ("dedupe_horizon_ms = 60000", old, false),
+        ("dedupe_horizon_ms = 60000", "{}", false),
+        ("dedupe_horizon_ms = 100000000000000", old, true),
+        ("", "{}", true),
+    ] {
+        let (url, kept) = keeping().await;
+        let partner = partner(url, |c| c.connector = Overlay::parse(text).unwrap());
+        (again.uncertain, again.body) = (true, body.into());
+        let outcome = partner.send(&again).await;
+        assert_eq!(matches!(outcome, Outcome::Done { .. }), sent, "{text}: {outcome:?}");
+        if !sent {
+            assert!(failed(&outcome).contains("not sent again"));
+            assert!(matches!(outcome, Outcome::Failed { effect: Effect::Unknown, .. }));
+        }
+        again.uncertain = false;
+        assert!(matches!(partner.send(&again).await, Outcome::Done { .. }));
+        assert_eq!(kept.lock().len(), 1 + usize::from(sent));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_kept_is_not_sent_and_what_is_too_large_is_halved() {
+    let (url, kept) = keeping().await;
+    let partner_of =
+        |text: &str| partner(url.clone(), |c| c.connector = Overlay::parse(text).unwrap());
+    let outcome = partner_of("keep = { \"/movement\" = \"shipped\" }").send(&part(1)).await;
+    assert_eq!(outcome, Outcome::Done { status: 0, rejected: vec![] });
+    let outcome = partner_of("bytes_max = 1024")
+        .send(&Part { body: vec![b' '; 2_000].into(), ..part(1) })
+        .await;
+    assert!(matches!(outcome, Outcome::Refused { status: 0, .. }), "{outcome:?}");
+    // A template that does not fit this batch is the configuration's fault: nothing is set aside.
+    let outcome = partner_of("body = \"{{ sealed_at }}\"").send(&part(1)).await;
+    assert!(failed(&outcome).contains("undefined value"), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::Failed { effect: Effect::None, .. }));
+    assert_eq!(kept.lock().len(), 0);
+}
+
+#[tokio::test]
+async fn an_absent_part_is_not_believed_while_the_partner_may_be_at_work() {
+    let (url, kept) = keeping().await;
+    let text = "dedupe = \"lookup\"\nlookup = { path = \"/seen?id={{ part_id }}\", settle_ms = 300, \
+                found = { status = [404] }, absent = { contains = [\"[]\"] } }";
+    let partner = partner(url, |c| c.connector = Overlay::parse(text).unwrap());
+    let again = Part { uncertain: true, ..part(1) };
+    let Outcome::Failed { retry_after: Some(left), effect: Effect::Unknown, .. } =
+        partner.send(&again).await
+    else {
+        panic!("it was believed");
+    };
+    assert!(left <= Duration::from_millis(300));
+    tokio::time::sleep(left).await;
+    assert!(matches!(partner.send(&again).await, Outcome::Done { .. }));
+    let kept = kept.lock();
+    assert_eq!(
+        kept.iter().filter(|r| r.starts_with("GET /in/seen?id=erp-0000-000001 ")).count(),
+        2
+    );
+    assert_eq!(kept.iter().filter(|r| r.starts_with("POST /in ")).count(), 1);
 }

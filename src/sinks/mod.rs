@@ -1,11 +1,22 @@
-//! What speaks to partners: the HTTP connector, and the built-in receivers that
-//! stand in for partners in the demo and in tests.
+//! What speaks to partners: connectors that are declared rather than written (`presets/` has those of
+//! known systems), and the built-in receivers that stand in for partners in the demo and in tests.
 //!
 //! [`start`] joins the configured sinks to the delivery.
 
+mod auth;
+mod fault;
+mod handshake;
 mod http;
-mod judge;
+mod lookup;
 pub mod receiver;
+mod request;
+mod rules;
+mod secrets;
+#[cfg(test)]
+mod simulator;
+#[cfg(test)]
+mod tls_tests;
+mod wire;
 
 pub use http::HttpPartner;
 
@@ -36,6 +47,7 @@ pub fn start<S: Storage>(
         let wrong = |reason| Error::Config { sink: config.name.clone(), reason };
         config.validate().map_err(wrong)?;
         let partner = HttpPartner::new(&config).map_err(wrong)?;
+        let config = config.clone().bounded().map_err(wrong)?;
         partners.push((config, Box::new(partner) as Box<dyn Partner>));
     }
     delivery::start(engine, partners, runtime)

@@ -91,7 +91,10 @@ async fn sinks_are_shown_as_they_stand() {
         "lanes": [{"priority": "standard", "depth": 2, "oldest_age_ms": 1500}],
         "acknowledged_lsn": 64, "replaying": 0, "lag_records": 3, "lag_ms": 250, "concurrency": 4,
         "batches_delivered": 5, "events_delivered": 60, "retries": 7, "dead_letters": 8,
-        "parked": 2, "oldest_parked_age_ms": 900, "parked_overflows": 1});
+        "parked": 2, "oldest_parked_age_ms": 900, "parked_overflows": 1,
+        "attempts": {"done": 0, "refused": 0, "denied": 0, "failed": 0, "under_way": 0,
+            "breaker_opens": 0, "waits": {"back_off": 0, "breaker": 0, "budget": 0, "concurrency": 0,
+            "paused": 0, "rate": 0, "recovery": 0, "retry_after": 0}}});
     assert_eq!(erp, &want);
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Condition, Expression, Mapping, Operation, Origin, Pointer, Rule, Transform};
+use super::{Expression, Mapping, Operation, Origin, Pointer, Rule, Transform};
 
 /// The most elements of an `each`: the most lines that an event may have.
 const LINES_MAX: usize = 1_000;
@@ -85,16 +85,7 @@ fn kind(payload: &Value) -> Option<String> {
 
 impl Rule {
     fn holds(&self, payload: &Value) -> bool {
-        self.when.iter().all(|(pointer, condition)| {
-            let found = pointer.find(payload);
-            match condition {
-                Condition::Is(constant) => found == Some(&constant.to_json()),
-                Condition::OneOf(constants) => {
-                    found.is_some_and(|found| constants.iter().any(|c| c.to_json() == *found))
-                }
-                Condition::Presence(wanted) => found.is_some() == wanted.present,
-            }
-        })
+        self.when.iter().all(|(pointer, condition)| condition.holds(pointer.find(payload)))
     }
 }
 

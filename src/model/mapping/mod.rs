@@ -22,6 +22,7 @@ mod pointer;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use apply::{Mapped, Unmapped};
 pub use expression::{Constant, Expression, Origin, Transform};
@@ -44,6 +45,19 @@ pub enum Condition {
     OneOf(Vec<Constant>),
     /// Something, or nothing.
     Presence(Presence),
+}
+
+impl Condition {
+    /// Whether what was found, if anything, is what must stand there.
+    pub fn holds(&self, found: Option<&Value>) -> bool {
+        match self {
+            Self::Is(constant) => found == Some(&constant.to_json()),
+            Self::OneOf(constants) => {
+                found.is_some_and(|found| constants.iter().any(|c| c.to_json() == *found))
+            }
+            Self::Presence(wanted) => found.is_some() == wanted.present,
+        }
+    }
 }
 
 /// Whether something must stand there.

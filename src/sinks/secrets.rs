@@ -1,0 +1,71 @@
+//! Secrets are struck from what a partner says before anybody reads it: one that repeats our own request
+//! in its error would else write them into logs and dead letters.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use crate::{
+    config::{Auth, Connector, SinkConfig},
+    delivery::Outcome,
+};
+
+/// The shortest text that is looked for: of a shorter one, every answer would be full.
+const BYTES_MIN: usize = 4;
+const STRUCK: &str = "(hidden)";
+
+/// See the module.
+pub(super) struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Those of a sink.
+    pub fn of(config: &SinkConfig, connector: &Connector) -> Self {
+        let revealed = connector.auth.reveal(|name| std::env::var(name).ok()).unwrap_or_default();
+        let mut all: Vec<String> = config.headers.values().cloned().collect();
+        if let Auth::Basic { user, .. } = &connector.auth {
+            all.push(STANDARD.encode(format!("{user}:{revealed}")));
+        }
+        all.push(revealed);
+        all.extend(config.signing_secret.clone());
+        if let Ok(url) = reqwest::Url::parse(&config.url) {
+            all.extend(url.password().map(str::to_owned));
+        }
+        // Of `Bearer abc`, `abc` is the secret.
+        let words = all.iter().flat_map(|text| text.split(' ')).map(str::to_owned);
+        let mut words: Vec<String> = words.filter(|word| word.len() >= BYTES_MIN).collect();
+        words.retain(|word| !["Bearer", "bearer", "Basic", "basic", "token"].contains(&&**word));
+        words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+        Self(words)
+    }
+
+    /// What came of an attempt, with secrets struck and the answer cut.
+    pub fn struck_from(
+        &self,
+        outcome: Outcome,
+        token: Option<String>,
+        chars_max: usize,
+    ) -> Outcome {
+        let struck = |text: &str| self.struck(text, token.as_deref());
+        match outcome {
+            Outcome::Done { status, mut rejected } => {
+                rejected.iter_mut().for_each(|line| line.reason = struck(&line.reason));
+                Outcome::Done { status, rejected }
+            }
+            Outcome::Refused { status, mut rejected, answer } => {
+                rejected.iter_mut().for_each(|line| line.reason = struck(&line.reason));
+                let answer = struck(&answer).chars().take(chars_max).collect();
+                Outcome::Refused { status, rejected, answer }
+            }
+            Outcome::Failed { reason, retry_after, effect } => {
+                Outcome::Failed { reason: struck(&reason), retry_after, effect }
+            }
+            denied @ Outcome::Denied { .. } => denied,
+        }
+    }
+
+    fn struck(&self, text: &str, token: Option<&str>) -> String {
+        let secrets = self.0.iter().map(String::as_str).chain(token);
+        secrets.fold(text.to_owned(), |text, secret| match text.contains(secret) {
+            true => text.replace(secret, STRUCK),
+            false => text,
+        })
+    }
+}
