@@ -103,10 +103,9 @@ async fn a_real_erp_ends_with_the_ledgers_stock_and_the_engines_books() {
 fn configuration(url: &str, key: &str) -> String {
     let sink = |name: &str, domain: &str| {
         format!(
-            "[[sinks]]\nname = \"{name}\"\ndomain = \"{domain}\"\n\
-             url = \"{url}/tryton/r/holdfast/batches\"\ndedupe = \"line\"\n\
-             window_ms_max = 2000\nlines_max = 500\ntimeout_ms = 60000\nretry_max_ms = 1000\n\
-             [sinks.headers]\nauthorization = \"bearer {key}\"\n"
+            "[[sinks]]\nname = \"{name}\"\ndomain = \"{domain}\"\nurl = \"{url}\"\n\
+             preset = \"tryton\"\nwindow_ms_max = 2000\nlines_max = 500\ntimeout_ms = 60000\n\
+             retry_max_ms = 1000\n[sinks.connector.auth]\napi_key = \"{key}\"\n"
         )
     };
     let locations = LOCATIONS.map(|location| format!("\"{location}\"")).join(", ");

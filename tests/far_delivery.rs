@@ -3,13 +3,14 @@
 
 mod far_common;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use far_common::{PATIENCE, Partners, Shop, options, sold, until};
 use holdfast::{
+    config::{Domain, Overlay, SinkConfig},
     delivery::Error,
     engine::{Engine, Options},
-    sinks::receiver::Receiver,
+    sinks::{self, receiver::Receiver},
     wal::{self, sim::SimStorage},
 };
 
@@ -211,4 +212,53 @@ async fn two_sinks_of_one_name_and_a_wrong_one_are_refused() {
     configs[1].url = "ftp://127.0.0.1/".into();
     let error = start(configs).unwrap_err().to_string();
     assert!(error.contains("url: must begin with https://"), "{error}");
+}
+
+/// A batch that was sealed and not taken goes out after a restart with the bytes that it had, though the
+/// template is another one by then: the log has the one that sealed it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sealed_is_rendered_as_it_was_after_the_template_has_changed() {
+    use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
+    type Bodies = Arc<parking_lot::Mutex<(bool, Vec<Bytes>)>>;
+    async fn receive(State(bodies): State<Bodies>, body: Bytes) -> StatusCode {
+        let mut bodies = bodies.lock();
+        bodies.1.push(body);
+        if bodies.0 { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+    }
+    let bodies = Bodies::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let app = Router::new().route("/", post(receive)).with_state(bodies.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let config = |word: &str| {
+        let body = format!("body = '{{\"{word}\": {{{{ lines | length }}}}}}'");
+        SinkConfig {
+            connector: Overlay::parse(&body).unwrap(),
+            window_ms_max: 20,
+            retry_initial_ms: 2,
+            retry_max_ms: 20,
+            ..SinkConfig::new("erp", Domain::Inventory, url.clone())
+        }
+    };
+    let storage = SimStorage::new();
+    let mut shop = shop_on(&storage, 3);
+    let runtime = tokio::runtime::Handle::current();
+    let handle = sinks::start(&shop.engine, vec![config("then")], &runtime).unwrap();
+    shop.sell(1).unwrap();
+    until("an attempt", || !bodies.lock().1.is_empty()).await;
+    handle.shutdown(PATIENCE).await.unwrap();
+    shop.engine.checkpoint().unwrap();
+    shop.engine.close().unwrap();
+    let first = bodies.lock().1[0].clone();
+    assert!(first.starts_with(b"{\"then\""));
+
+    let engine = Engine::open_on(storage, options()).unwrap();
+    bodies.lock().0 = true;
+    let before = bodies.lock().1.len();
+    let handle = sinks::start(&engine, vec![config("now")], &runtime).unwrap();
+    handle.drain(PATIENCE).await.unwrap();
+    handle.shutdown(PATIENCE).await.unwrap();
+    let bodies = bodies.lock();
+    assert_eq!(bodies.1[before], first, "another one went out under the same id");
+    assert!(bodies.1[before + 1..].iter().all(|body| body.starts_with(b"{\"now\"")));
 }

@@ -199,6 +199,14 @@ impl Plan {
         Next::Again
     }
 
+    /// The part may have had its effect and must not be sent again.
+    pub fn withheld(&mut self, reason: &str) -> Next {
+        if let Some(todo) = self.todo.last_mut() {
+            todo.uncertain = true;
+        }
+        self.give_up(0, reason)
+    }
+
     /// The partner took the part, without the items that it names.
     pub fn taken(&mut self, status: u16, rejected: &[Rejected]) -> Next {
         self.status = status;

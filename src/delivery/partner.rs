@@ -86,4 +86,10 @@ pub enum Outcome {
         /// Whether it may have taken the content all the same.
         effect: Effect,
     },
+    /// Nothing was sent: an earlier attempt may have had its effect, and the receiver would not know the
+    /// part again. A person must find out.
+    Withheld {
+        /// Why.
+        reason: String,
+    },
 }

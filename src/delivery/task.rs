@@ -289,6 +289,10 @@ impl Task {
                 self.failed(&mut job, probe, &reason, retry_after, now);
                 job.plan.failed(effect, &reason)
             }
+            Outcome::Withheld { reason } => {
+                self.worked(probe);
+                job.plan.withheld(&reason)
+            }
         };
         self.go_on(job, next);
     }

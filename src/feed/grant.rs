@@ -248,6 +248,21 @@ impl<S: Storage> Worker<S> {
         Ok(batches.split_off(low))
     }
 
+    /// Writes down what renders from here on, where that is not what the log says last.
+    pub(super) fn configure(&mut self) -> Result<(), Error> {
+        let rendering = self.config.connector().ok().and_then(|connector| connector.rendering());
+        let version = self.config_version;
+        let known = self
+            .progress
+            .with_state(|state| state.configurations.last().map(|(version, _)| *version));
+        match rendering {
+            Some(text) if known != Some(version) => {
+                self.operate(Deed::Configure { version, text }, &By::default(), 1).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes up the replay that the last life of the process did not end.
     pub(super) fn go_on_replaying(&mut self) -> Result<(), Error> {
         let Some(replay) = self.progress.with_state(|state| state.replay) else { return Ok(()) };

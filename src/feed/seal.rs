@@ -17,13 +17,15 @@ use crate::{
 /// How long a refused append waits before the next try.
 const ROOM_WAIT: Duration = Duration::from_millis(20);
 
-/// What a seal needs beside its body and the sink's name: the record's header, its fixed fields,
-/// and padding.
-const SEAL_BYTES: u64 = 256;
+/// What a record that carries a body needs beside it and the sink's name. A seal needs a few hundred
+/// bytes; the acknowledgement of a batch that was refused as a whole has names, and what the partner said
+/// twice, a thousand characters of up to four bytes.
+const OTHER_BYTES: u64 = 12 << 10;
 
-/// The most bytes that a body may have so that its seal fits into a record of this log.
+/// The most bytes that a body may have so that its seal, and what may have to be written of its fate, fit
+/// into a record of this log.
 pub(super) fn body_bytes_max<S: Storage>(log: &Log<S>, sink: &str) -> u64 {
-    (log.record_bytes_max() as u64).saturating_sub(SEAL_BYTES + sink.len() as u64)
+    (log.record_bytes_max() as u64).saturating_sub(OTHER_BYTES + sink.len() as u64)
 }
 
 /// Appends a record of a sink. `None` if the sink is stopping; it may wait for room until then.

@@ -126,6 +126,7 @@ impl<S: Storage> Worker<S> {
     }
 
     fn drive(&mut self) -> Result<(), Error> {
+        self.configure()?;
         self.go_on_replaying()?;
         loop {
             self.write_splits()?;

@@ -16,6 +16,8 @@ pub(super) enum Fault {
     Denied { status: u16, retry_after: Option<Duration> },
     /// The content can't be sent like this; nothing was sent.
     Unfit(String),
+    /// The part must not be sent again; nothing was sent.
+    Withheld(String),
 }
 
 impl Fault {
@@ -38,6 +40,7 @@ impl From<Fault> for Outcome {
             }
             Fault::Denied { status, retry_after } => Self::Denied { status, retry_after },
             Fault::Unfit(answer) => Self::Refused { status: 0, rejected: Vec::new(), answer },
+            Fault::Withheld(reason) => Self::Withheld { reason },
         }
     }
 }

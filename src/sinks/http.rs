@@ -25,13 +25,14 @@ use super::{
     fault::Fault,
     handshake::Handshake,
     lookup::{Found, Lookup},
+    rendering::{Content, Rendering},
     request::Declared,
     rules::Rules,
     secrets::Secrets,
     wire::{Answer, Wire},
 };
 use crate::{
-    config::{Auth, Connector, Context, Dedupe, Overlay, SinkConfig, item_ids},
+    config::{Auth, Connector, Context, Dedupe, Overlay, SinkConfig},
     delivery::{Effect, Outcome, Part, Partner, Sending},
     model::{Timestamp, signature::Signer},
 };
@@ -50,27 +51,20 @@ pub struct HttpPartner {
     credentials: Credentials,
     signer: Option<Signer>,
     secrets: Secrets,
-    request: Declared,
     rules: Rules,
     handshake: Option<Handshake>,
     lookup: Option<Lookup>,
-    finish: Option<(Declared, Rules)>,
-    /// Whether requests can't be made without reading the batch.
-    reads: bool,
-}
-
-/// A part as templates see it.
-struct Content {
-    context: Context,
-    ids: Vec<String>,
+    /// The present one first.
+    renderings: Vec<Rendering>,
 }
 
 impl HttpPartner {
-    /// A connector for a checked configuration.
+    /// A connector for a checked configuration; `earlier` has the settings under which batches were
+    /// sealed that may go out again, by version (see [`Connector::rendering`]).
     ///
     /// # Errors
     /// What is wrong, beginning with the field.
-    pub fn new(config: &SinkConfig) -> Result<Self, String> {
+    pub fn new(config: &SinkConfig, earlier: &[(u64, String)]) -> Result<Self, String> {
         let connector = config.connector()?;
         let mut base = Url::parse(&config.url).map_err(|e| format!("url: {e}"))?;
         let own = own_headers(config, &mut base)?;
@@ -82,22 +76,29 @@ impl HttpPartner {
         let timeout = Duration::from_millis(config.timeout_ms);
         let wire = Wire::new(secure, connector.ca_file.as_deref(), timeout)?;
         let signer = config.signing_secret.as_deref().map(Signer::new).transpose();
-        let request = Declared::new(&connector.request())?;
         let tail = Overlay::default().over("generic", config.domain)?.rules;
         let rules = |rules: &[_]| Rules {
             rules: rules.iter().chain(&tail).cloned().collect(),
             rejected: connector.rejected.clone(),
         };
-        let finish = connector.finish.as_ref().map(|finish| {
-            Ok::<_, String>((Declared::new(&finish.request())?, rules(&finish.rules)))
-        });
         let lookup = connector.lookup.as_ref().map(Lookup::new).transpose()?;
-        let finish = finish.transpose()?;
-        let declared = [Some(&request), finish.as_ref().map(|(finish, _)| finish)];
-        let reads = !connector.keep.is_empty()
-            || connector.rejected.as_ref().is_some_and(|rejected| rejected.index.is_some())
-            || declared.into_iter().flatten().any(Declared::needs_lines)
-            || lookup.as_ref().is_some_and(|lookup| lookup.request.needs_lines());
+        let asks = lookup.as_ref().is_some_and(|lookup| lookup.request.needs_lines());
+        let version = config.render_version();
+        let mut renderings = vec![Rendering::new(version, &connector, &rules, asks)?];
+        for (version, text) in earlier.iter().rev().filter(|(known, _)| *known != version) {
+            let then = connector
+                .as_rendered(text)
+                .and_then(|then| Rendering::new(*version, &then, &rules, asks));
+            match then {
+                Ok(then) => renderings.push(then),
+                Err(error) => tracing::warn!(
+                    sink = config.name,
+                    version,
+                    error,
+                    "an earlier configuration can't be read; what it sealed is rendered as now"
+                ),
+            }
+        }
         Ok(Self {
             dedupe: connector.dedupe.unwrap_or(config.dedupe),
             timeout,
@@ -109,10 +110,8 @@ impl HttpPartner {
             base,
             own,
             wire,
-            request,
             lookup,
-            finish,
-            reads,
+            renderings,
             connector,
         })
     }
@@ -137,7 +136,11 @@ impl HttpPartner {
     }
 
     async fn deliver(&self, part: &Part, sent: &AtomicBool) -> Result<Outcome, Fault> {
-        let Some(content) = self.read(part)? else {
+        let known = self.renderings.iter().find(|known| known.version == part.config_version);
+        let Some(rendering) = known.or(self.renderings.first()) else {
+            return Err(Fault::none("nothing renders the batch"));
+        };
+        let Some(content) = rendering.read(part)? else {
             return Ok(Outcome::Done { status: 0, rejected: Vec::new() });
         };
         if part.uncertain
@@ -145,18 +148,18 @@ impl HttpPartner {
         {
             return Ok(outcome);
         }
-        let body = self.request.body(&content.context, self.connector.bytes_max)?;
+        let body = rendering.request.body(&content.context, rendering.bytes_max())?;
         let body = body.map_or_else(|| part.body.clone(), Bytes::from);
-        if body.len() as u64 > self.connector.bytes_max {
-            let (is, most) = (body.len(), self.connector.bytes_max);
+        if body.len() as u64 > rendering.bytes_max() {
+            let (is, most) = (body.len(), rendering.bytes_max());
             return Err(Fault::Unfit(format!("the body is {is} bytes, the partner takes {most}")));
         }
         if let Some(lookup) = &self.lookup {
             lookup.attempted(&part.id);
         }
-        let answer = self.ask(&self.request, &content.context, part, body, Some(sent)).await?;
+        let answer = self.ask(&rendering.request, &content.context, part, body, Some(sent)).await?;
         let outcome = self.rules.judge(&answer, &content.ids);
-        match (&self.finish, &outcome) {
+        match (&rendering.finish, &outcome) {
             (Some(finish), Outcome::Done { .. }) => {
                 self.complete(finish, part, &content, &answer, outcome).await
             }
@@ -186,6 +189,7 @@ impl HttpPartner {
         match completed {
             Outcome::Done { .. } => Ok(entered),
             // No pause: only as a failure of unknown effect it is remembered that something was entered.
+            Outcome::Withheld { reason } => Err(failed(reason)),
             Outcome::Denied { status, .. } => {
                 Err(failed(format!("the partner refuses us ({status})")))
             }
@@ -200,24 +204,6 @@ impl HttpPartner {
         }
     }
 
-    /// What a part holds; `None` where nothing of it is for this receiver.
-    fn read(&self, part: &Part) -> Result<Option<Content>, Fault> {
-        if !self.reads {
-            let context = Context::new(&part.id, Value::Null, &self.connector);
-            return Ok(Some(Content { context, ids: Vec::new() }));
-        }
-        let batch = serde_json::from_slice(&part.body)
-            .map_err(|e| Fault::Unfit(format!("the sealed batch is not JSON: {e}")))?;
-        let batch = self.connector.kept(batch);
-        let ids = item_ids(&batch).unwrap_or_default().into_iter().map(str::to_owned);
-        let ids: Vec<String> = ids.collect();
-        if !self.connector.keep.is_empty() && ids.is_empty() {
-            return Ok(None);
-        }
-        let context = Context::new(&part.id, batch, &self.connector);
-        Ok(Some(Content { context, ids }))
-    }
-
     /// Whether the partner has a part that it may have; `None`: it has not, or will know it.
     async fn known(&self, part: &Part, content: &Content) -> Result<Option<Outcome>, Fault> {
         if let Some(lookup) = &self.lookup {
@@ -230,17 +216,19 @@ impl HttpPartner {
             });
         }
         if self.dedupe == Dedupe::None {
-            return Err(Fault::unknown(
+            return Err(Fault::Withheld(
                 "an earlier attempt may have had its effect, and the receiver does not recognise \
-                 repeats: not sent again",
+                 repeats: not sent again"
+                    .into(),
             ));
         }
         match age_ms(&part.body) {
             Some(age) if self.connector.remembers(age) => Ok(None),
             None if self.connector.dedupe_horizon_ms.is_none() => Ok(None),
-            _ => Err(Fault::unknown(
+            _ => Err(Fault::Withheld(
                 "an earlier attempt may have had its effect, and was longer ago than the receiver \
-                 recognises repeats (`dedupe_horizon_ms`): not sent again",
+                 recognises repeats (`dedupe_horizon_ms`): not sent again"
+                    .into(),
             )),
         }
     }

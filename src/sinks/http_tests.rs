@@ -28,7 +28,7 @@ fn part(number: u64) -> Part {
 fn partner(url: String, change: impl FnOnce(&mut SinkConfig)) -> HttpPartner {
     let mut config = SinkConfig::new("erp", Domain::Inventory, url);
     change(&mut config);
-    HttpPartner::new(&config).unwrap()
+    HttpPartner::new(&config, &[]).unwrap()
 }
 
 fn failed(outcome: &Outcome) -> &str {
@@ -234,8 +234,8 @@ async fn what_may_have_had_its_effect_is_not_repeated_where_nobody_would_know() 
         let outcome = partner.send(&again).await;
         assert_eq!(matches!(outcome, Outcome::Done { .. }), sent, "{text}: {outcome:?}");
         if !sent {
-            assert!(failed(&outcome).contains("not sent again"));
-            assert!(matches!(outcome, Outcome::Failed { effect: Effect::Unknown, .. }));
+            let Outcome::Withheld { reason } = &outcome else { panic!("{outcome:?}") };
+            assert!(reason.contains("not sent again"));
         }
         again.uncertain = false;
         assert!(matches!(partner.send(&again).await, Outcome::Done { .. }));
@@ -282,4 +282,36 @@ async fn an_absent_part_is_not_believed_while_the_partner_may_be_at_work() {
         2
     );
     assert_eq!(kept.iter().filter(|r| r.starts_with("POST /in ")).count(), 1);
+}
+
+/// After a change of the configuration a batch that was sealed before it is rendered as it was then, by
+/// what the log says of that.
+#[tokio::test]
+async fn a_batch_is_rendered_by_the_configuration_that_sealed_it() {
+    let (url, kept) = keeping().await;
+    let config = |body: &str| {
+        let mut config = SinkConfig::new("erp", Domain::Inventory, url.clone());
+        config.connector = Overlay::parse(&format!(
+            "body = '{body}'\nauth = {{ kind = \"bearer\", token = \"swordfish\" }}"
+        ))
+        .unwrap();
+        config
+    };
+    let (then, now) = (config("{\"then\": {{ events }}}"), config("{\"now\": {{ events }}}"));
+    let rendering = then.connector().unwrap().rendering().unwrap();
+    assert!(!rendering.contains("swordfish"));
+    let earlier = [(7, "not = \"known\"".to_owned()), (then.render_version(), rendering)];
+    let partner = HttpPartner::new(&now, &earlier).unwrap();
+    for (version, word) in
+        [(then.render_version(), "then"), (now.render_version(), "now"), (7, "now"), (8, "now")]
+    {
+        let part = Part { config_version: version, ..part(1) };
+        assert!(matches!(partner.send(&part).await, Outcome::Done { .. }));
+        let sent = kept.lock().pop().unwrap();
+        assert!(sent.ends_with(&format!("{{\"{word}\": 1}}")), "{word}: {sent}");
+    }
+    assert_eq!(
+        SinkConfig::new("erp", Domain::Inventory, url).connector().unwrap().rendering(),
+        None
+    );
 }

@@ -9,6 +9,7 @@ mod handshake;
 mod http;
 mod lookup;
 pub mod receiver;
+mod rendering;
 mod request;
 mod rules;
 mod secrets;
@@ -39,14 +40,16 @@ pub fn start<S: Storage>(
     runtime: &runtime::Handle,
 ) -> Result<Handle, Error> {
     let mut partners = Vec::with_capacity(sinks.len());
-    for gone in engine.sink_states().keys().filter(|name| sinks.iter().all(|s| s.name != **name)) {
+    let states = engine.sink_states();
+    for gone in states.keys().filter(|name| sinks.iter().all(|s| s.name != **name)) {
         tracing::warn!(sink = %gone, "this sink is configured no longer; the log isn't kept for it");
         engine.release_hold(&Engine::<S>::sink_reader(gone));
     }
     for config in sinks {
         let wrong = |reason| Error::Config { sink: config.name.clone(), reason };
         config.validate().map_err(wrong)?;
-        let partner = HttpPartner::new(&config).map_err(wrong)?;
+        let earlier = states.get(&config.name).map_or(&[][..], |state| &state.configurations);
+        let partner = HttpPartner::new(&config, earlier).map_err(wrong)?;
         let config = config.clone().bounded().map_err(wrong)?;
         partners.push((config, Box::new(partner) as Box<dyn Partner>));
     }

@@ -57,7 +57,7 @@ impl Secrets {
             Outcome::Failed { reason, retry_after, effect } => {
                 Outcome::Failed { reason: struck(&reason), retry_after, effect }
             }
-            denied @ Outcome::Denied { .. } => denied,
+            own @ (Outcome::Denied { .. } | Outcome::Withheld { .. }) => own,
         }
     }
 

@@ -61,7 +61,7 @@ async fn outcome(address: SocketAddr, trusted: &str) -> Outcome {
         config_version: 0,
         uncertain: false,
     };
-    HttpPartner::new(&config).unwrap().send(&part).await
+    HttpPartner::new(&config, &[]).unwrap().send(&part).await
 }
 
 #[tokio::test]
@@ -89,6 +89,6 @@ async fn a_certificate_is_trusted_by_its_file_and_checked() {
 async fn a_file_without_certificates_is_an_error_with_its_name() {
     let mut config = SinkConfig::new("erp", Domain::Inventory, "https://localhost/");
     config.connector = Overlay::parse("ca_file = \"/nowhere/ca.pem\"").unwrap();
-    let error = HttpPartner::new(&config).err().unwrap();
+    let error = HttpPartner::new(&config, &[]).err().unwrap();
     assert!(error.starts_with("connector.ca_file: /nowhere/ca.pem: "), "{error}");
 }

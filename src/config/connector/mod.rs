@@ -154,6 +154,29 @@ impl Connector {
         batch
     }
 
+    /// What shapes the bytes that are sent, as text for [`Connector::as_rendered`]; `None` where the
+    /// sealed bytes are sent. It has no credentials: addresses, headers and what answers mean are those of
+    /// the present whatever was sealed when.
+    pub fn rendering(&self) -> Option<String> {
+        if self.body.is_none() && self.finish.is_none() {
+            return None;
+        }
+        let Self { method, path, content_type, body, vars, keep, finish, .. } = self.clone();
+        let shapes =
+            Self { method, path, content_type, body, vars, keep, finish, ..Self::default() };
+        toml::to_string(&shapes).ok()
+    }
+
+    /// This connector with what shaped the bytes under an earlier configuration.
+    ///
+    /// # Errors
+    /// If the text can't be read.
+    pub fn as_rendered(&self, text: &str) -> Result<Self, String> {
+        let then: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        let Self { method, path, content_type, body, vars, keep, finish, .. } = then;
+        Ok(Self { method, path, content_type, body, vars, keep, finish, ..self.clone() })
+    }
+
     /// Whether a repeat of what may have had its effect is safe, so long after its batch was sealed.
     pub fn remembers(&self, age_ms: u64) -> bool {
         self.dedupe_horizon_ms.is_none_or(|horizon| age_ms <= horizon)

@@ -171,6 +171,7 @@ async fn deliver(
                 return bad;
             }
             Outcome::Denied { status, .. } => panic!("{id}: denied, {status}"),
+            Outcome::Withheld { reason } => panic!("{id}: {reason}"),
         }
     }
     panic!("{id}: no end");
@@ -181,7 +182,7 @@ async fn sell(name: &str, domain: Domain) {
     let simulator = Simulator::start(rules, callers).await;
     let config = config(name, domain, &simulator.url(), &site);
     config.validate().unwrap();
-    let partner = HttpPartner::new(&config).unwrap();
+    let partner = HttpPartner::new(&config, &[]).unwrap();
     let config = config.bounded().unwrap();
     let lines_max = usize::try_from(config.lines_max).unwrap().min(120);
     let per_batch = if domain == Domain::Inventory { lines_max } else { lines_max / 3 };
@@ -244,12 +245,12 @@ async fn wrong_credentials_and_a_wrong_address_pause_and_set_nothing_aside() {
         let wrong =
             site.replace("s3cr3t", "wrong").replace("k3y-k3y", "wrong").replace("t0k3n", "wrong");
         let config = config(name, Domain::Inventory, &simulator.url(), &wrong);
-        let outcome = HttpPartner::new(&config).unwrap().send(&part).await;
+        let outcome = HttpPartner::new(&config, &[]).unwrap().send(&part).await;
         let denied = Outcome::Denied { status: 401, retry_after: None };
         assert_eq!(outcome, denied, "{name}");
         let mut elsewhere = super::sale::config(name, Domain::Inventory, &simulator.url(), &site);
         elsewhere.url = format!("{}/elsewhere", simulator.url());
-        let outcome = HttpPartner::new(&elsewhere).unwrap().send(&part).await;
+        let outcome = HttpPartner::new(&elsewhere, &[]).unwrap().send(&part).await;
         let lost = matches!(outcome, Outcome::Denied { status: 404, .. })
             || matches!(&outcome, Outcome::Failed { reason, effect: Effect::None, .. } if reason.contains("404"));
         assert!(lost, "{name}: {outcome:?}");
@@ -271,7 +272,7 @@ async fn a_token_is_struck_from_what_a_partner_says() {
     let (batches, _) = sale(Domain::Inventory, 9);
     let body = body("p", Domain::Inventory, &batches[0].1);
     let part = Part { id: "p".into(), body, config_version: 0, uncertain: false };
-    match HttpPartner::new(&config).unwrap().send(&part).await {
+    match HttpPartner::new(&config, &[]).unwrap().send(&part).await {
         Outcome::Refused { answer, .. } => assert_eq!(answer, r#"{"you said":"Bearer (hidden)"}"#),
         other => panic!("{other:?}"),
     }
@@ -282,7 +283,7 @@ async fn a_token_is_fetched_once_for_many_and_anew_when_it_is_forgotten() {
     let (rules, callers, site) = system("business-central");
     let simulator = Simulator::start(rules, callers).await;
     let config = config("business-central", Domain::Inventory, &simulator.url(), &site);
-    let partner = HttpPartner::new(&config).unwrap();
+    let partner = HttpPartner::new(&config, &[]).unwrap();
     let (batches, _) = sale(Domain::Inventory, 9);
     let parts: Vec<Part> = (0..8)
         .map(|n| {

@@ -1,0 +1,79 @@
+//! What makes requests of a part: the templates of one version of a sink's configuration.
+//!
+//! A batch is rendered by the version under which it was sealed, also when the configuration has changed
+//! since: else the same batch would go out with other bytes after a restart. Addresses, credentials and
+//! what answers mean are those of now.
+
+use serde_json::Value;
+
+use super::{fault::Fault, request::Declared, rules::Rules};
+use crate::{
+    config::{Connector, Context, item_ids},
+    delivery::Part,
+};
+
+/// See the module.
+pub(super) struct Rendering {
+    /// The version; of a batch that says no known one the present is used.
+    pub version: u64,
+    pub request: Declared,
+    pub finish: Option<(Declared, Rules)>,
+    connector: Connector,
+    /// Whether requests can't be made without reading the batch.
+    reads: bool,
+}
+
+/// A part as templates see it.
+pub(super) struct Content {
+    pub context: Context,
+    pub ids: Vec<String>,
+}
+
+impl Rendering {
+    /// The templates of a connector; `rules` completes those of a second request, `asks` says whether
+    /// the question for a known part needs the lines.
+    ///
+    /// # Errors
+    /// What is wrong, beginning with the field.
+    pub fn new(
+        version: u64,
+        connector: &Connector,
+        rules: &dyn Fn(&[crate::config::AnswerRule]) -> Rules,
+        asks: bool,
+    ) -> Result<Self, String> {
+        let request = Declared::new(&connector.request())?;
+        let finish = connector.finish.as_ref().map(|finish| {
+            Ok::<_, String>((Declared::new(&finish.request())?, rules(&finish.rules)))
+        });
+        let finish = finish.transpose()?;
+        let declared = [Some(&request), finish.as_ref().map(|(finish, _)| finish)];
+        let reads = asks
+            || !connector.keep.is_empty()
+            || connector.rejected.as_ref().is_some_and(|rejected| rejected.index.is_some())
+            || declared.into_iter().flatten().any(Declared::needs_lines);
+        Ok(Self { version, request, finish, connector: connector.clone(), reads })
+    }
+
+    /// What a part holds; `None` where nothing of it is for this receiver.
+    pub fn read(&self, part: &Part) -> Result<Option<Content>, Fault> {
+        if !self.reads {
+            let context = Context::new(&part.id, Value::Null, &self.connector);
+            return Ok(Some(Content { context, ids: Vec::new() }));
+        }
+        let batch = serde_json::from_slice(&part.body)
+            .map_err(|e| Fault::Unfit(format!("the sealed batch is not JSON: {e}")))?;
+        let batch = self.connector.kept(batch);
+        let ids = item_ids(&batch).unwrap_or_default().into_iter().map(str::to_owned);
+        let ids: Vec<String> = ids.collect();
+        if !self.connector.keep.is_empty() && ids.is_empty() {
+            return Ok(None);
+        }
+        let context = Context::new(&part.id, batch, &self.connector);
+        Ok(Some(Content { context, ids }))
+    }
+
+    /// The most bytes of a body.
+    pub fn bytes_max(&self) -> u64 {
+        self.connector.bytes_max
+    }
+}
