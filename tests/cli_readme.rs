@@ -49,5 +49,23 @@ fn every_command_that_it_names_is_there() {
         }
         count += 1;
     }
-    assert_eq!(count, 10);
+    assert_eq!(count, 13);
+}
+
+/// The commands that the operators' guide shows are there, with their flags.
+#[test]
+fn every_command_of_the_guide_to_delivery_is_there() {
+    let guide = include_str!("../docs/delivery.md");
+    let lines = guide.lines().filter(|line| line.starts_with("    "));
+    let commands: Vec<&str> = lines.flat_map(|line| line.split('|')).map(str::trim).collect();
+    let mut count = 0;
+    for command in commands.iter().filter_map(|command| command.strip_prefix("holdfast ")) {
+        let words: Vec<_> = command.split(' ').take(2).collect();
+        let help = cli::run(cli::holdfast().args(&words).arg("--help")).with(0).out;
+        for flag in command.split(' ').filter(|word| word.starts_with("--")) {
+            assert!(help.contains(flag), "no {flag} in the help of {words:?}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 11);
 }
