@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use far_common::{PATIENCE, Shop, options};
+use far_common::{PATIENCE, Shop, options, until};
 use holdfast::{
     config::{Dedupe, Domain, SinkConfig},
     delivery::{self, Handle, Outcome, Part, Partner, Sending},
@@ -143,6 +143,18 @@ async fn bad_lines_are_found_and_the_rest_arrives_once_wherever_it_ends_in_betwe
     assert!(seen.contains(&2), "somewhere both bad lines were found alone: {seen:?}");
 }
 
+/// The numbers of the batches that carried the letters last.
+fn numbers(handle: &Handle) -> Vec<u64> {
+    handle.letters().into_iter().map(|(_, letter)| letter.number).collect()
+}
+
+async fn retry(handle: &Handle, letters: &[String]) {
+    for letter in letters {
+        let wish = Wish::Retry { letter: letter.clone() };
+        handle.wish("erp", wish, By::default()).await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_set_aside_goes_out_once_when_the_partner_knows_the_article() {
     for dedupe in [Dedupe::Line, Dedupe::Batch] {
@@ -154,11 +166,15 @@ async fn what_was_set_aside_goes_out_once_when_the_partner_knows_the_article() {
         let names: Vec<_> =
             handle.letters().into_iter().map(|(_, letter)| letter.id.clone()).collect();
         assert_eq!(names.len(), 2, "{names:?}");
+        // Sent again too early, they are refused again: they are still the same letters.
+        let first = numbers(&handle);
+        retry(&handle, &names).await;
+        until("refused again", || numbers(&handle).iter().all(|n| !first.contains(n))).await;
+        let again: Vec<_> =
+            handle.letters().into_iter().map(|(_, letter)| letter.id.clone()).collect();
+        assert_eq!(again, names);
         link.0.lock().refuses = false;
-        for letter in names {
-            let retried = handle.wish("erp", Wish::Retry { letter }, By::default()).await;
-            retried.unwrap().unwrap();
-        }
+        retry(&handle, &names).await;
         let end = tokio::time::Instant::now() + PATIENCE;
         while !handle.letters().is_empty() {
             assert!(tokio::time::Instant::now() < end, "{:?}", handle.letters());

@@ -109,7 +109,10 @@ impl Deed {
     ) -> Result<std::io::Result<()>, Error> {
         let path = ["v1", "sinks", &self.sink, deed];
         let said = self.server.send(Method::POST, &path, &[], Some(&body))?;
-        Ok(writeln!(out, "{}: {deed}, batches: {}", self.sink, said["count"]))
+        Ok(match deed {
+            "replay" => writeln!(out, "{}: {} batches are sent again", self.sink, said["count"]),
+            _ => writeln!(out, "{}: {deed}, written down", self.sink),
+        })
     }
 }
 

@@ -23,6 +23,16 @@ pub struct Fate {
 }
 
 impl Fate {
+    /// Of a batch that sent a letter again, which was refused again as a whole: it is still that letter.
+    pub(super) fn keep_name(&mut self, letter: &str) {
+        if let [again] = self.letters.as_mut_slice()
+            && self.refused
+            && !letter.is_empty()
+        {
+            letter.clone_into(&mut again.id);
+        }
+    }
+
     /// Of a batch that had nothing to send.
     pub(super) fn of_nothing(batch: &Batch) -> Self {
         Self {

@@ -110,7 +110,7 @@ impl<S: Storage> Worker<S> {
             by = operate.by,
             reason = operate.reason,
             forced = operate.forced,
-            "an operator's deed is written down"
+            "written down"
         );
     }
 

@@ -330,8 +330,9 @@ impl<S: Storage> Worker<S> {
     }
 
     fn write_fates(&mut self) -> Result<(), Error> {
-        while let Some(fate) = self.progress.next_fate() {
+        while let Some(mut fate) = self.progress.next_fate() {
             let letter = self.progress.letter_of(fate.number);
+            fate.keep_name(&letter);
             let acknowledge = Acknowledge {
                 number: fate.number,
                 seal_lsn: fate.seal_lsn.0,
