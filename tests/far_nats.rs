@@ -4,6 +4,8 @@
 
 #![cfg(feature = "nats")]
 
+#[path = "far_nats/credentials.rs"]
+mod credentials;
 mod far_common;
 #[path = "far_nats/server.rs"]
 mod server;
@@ -197,6 +199,30 @@ async fn who_may_not_publish_is_denied_and_no_secret_is_told() {
     config.stream.auth = Auth::None;
     let wrong = partner(&config).send(&part(0..3, 10)).await;
     assert_eq!(wrong, Outcome::Denied { status: 401, retry_after: None });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs nats-server: the test command installs it"]
+async fn a_credentials_file_says_who_we_are() {
+    let ours = credentials::credentials();
+    let nats = Nats::start(&ours.server).await;
+    nats.create_with(&ours.file, StreamSettings::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let with = |text: &str| {
+        let path = folder.path().join("holdfast.creds");
+        std::fs::write(&path, text).unwrap();
+        let mut config = sink(&nats.url());
+        config.stream.credentials_file = Some(path);
+        NatsPartner::new(&config)
+    };
+    assert_eq!(with(&ours.file).unwrap().send(&part(0..3, 10)).await, DONE);
+    let others = credentials::credentials().file;
+    let denied = with(&others).unwrap().send(&part(0..3, 10)).await;
+    assert_eq!(denied, Outcome::Denied { status: 401, retry_after: None });
+    for wrong in ["", "swordfish", &ours.file[..ours.file.len() / 2]] {
+        let error = with(wrong).err().unwrap();
+        assert!(error.starts_with("stream.credentials_file:"), "{error}");
+    }
 }
 
 /// The server is killed again and again while a sale is on, and in some rounds its answers get lost.

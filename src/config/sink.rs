@@ -410,8 +410,8 @@ impl SinkConfig {
                     .into(),
             );
         }
-        self.check_connector()?;
         self.check_stream()?;
+        self.check_connector()?;
         if let Some(secret) = &self.signing_secret {
             signing_key(secret).map_err(|e| format!("signing_secret: {e}"))?;
         }

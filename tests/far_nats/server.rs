@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{self, stream::Config};
+use async_nats::{
+    ConnectOptions,
+    jetstream::{self, stream::Config},
+};
 use bytes::Bytes;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -61,13 +64,18 @@ impl Nats {
 
     /// Makes the stream `SHOP` of everything under `holdfast.`.
     pub async fn create(&self, config: Config) {
-        let config = Config { name: "SHOP".into(), subjects: vec!["holdfast.>".into()], ..config };
-        self.client().await.create_stream(config).await.unwrap();
+        create(&self.client().await, config).await;
+    }
+
+    /// The same where one has to show credentials.
+    pub async fn create_with(&self, credentials: &str, config: Config) {
+        let options = ConnectOptions::with_credentials(credentials).unwrap();
+        create(&jetstream::new(options.connect(self.url()).await.unwrap()), config).await;
     }
 
     /// The same where one has to say who one is: `user:password`, or a token.
     pub async fn create_as(&self, user: &str, config: Config) {
-        *self.user.lock().unwrap() = format!("{user}@");
+        user.clone_into(&mut self.user.lock().unwrap());
         self.create(config).await;
     }
 
@@ -90,8 +98,15 @@ impl Nats {
     }
 
     async fn client(&self) -> jetstream::Context {
-        let url = self.url().replace("//", &format!("//{}", self.user.lock().unwrap()));
-        jetstream::new(async_nats::connect(url).await.unwrap())
+        let user = self.user.lock().unwrap().clone();
+        let options = match user.split_once(':') {
+            Some((user, password)) => {
+                ConnectOptions::with_user_and_password(user.into(), password.into())
+            }
+            None if user.is_empty() => ConnectOptions::new(),
+            None => ConnectOptions::with_token(user),
+        };
+        jetstream::new(options.connect(self.url()).await.unwrap())
     }
 
     /// At once, as `kill -9` does.
@@ -128,6 +143,11 @@ impl Drop for Nats {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+async fn create(jetstream: &jetstream::Context, config: Config) {
+    let config = Config { name: "SHOP".into(), subjects: vec!["holdfast.>".into()], ..config };
+    jetstream.create_stream(config).await.unwrap();
 }
 
 fn run(folder: &tempfile::TempDir) -> Child {
