@@ -28,6 +28,7 @@ mod partner;
 mod policy;
 mod sink;
 mod size;
+mod stream;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -48,6 +49,7 @@ pub use partner::*;
 pub use policy::{Ordering, Policy};
 pub use sink::*;
 pub use size::{ByteSize, NotASize};
+pub use stream::{StreamConfig, SubjectTemplate};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

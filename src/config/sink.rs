@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Auth, Connector, FilterConfig, Ordering, Overlay, Policy};
+use super::{Auth, Connector, FilterConfig, Ordering, Overlay, Policy, StreamConfig};
 use crate::model::{
     posting::{Account, Recognition},
     signature::signing_key,
@@ -165,7 +165,8 @@ pub struct SinkConfig {
     /// What it gets: `inventory` (net stock movements), `fulfilment` (pick waves), `finance` (journal
     /// entries) or `stream` (CloudEvents).
     pub domain: Domain,
-    /// Where its partner is: an `http://` or `https://` URL, without what the preset adds.
+    /// Where its partner is: an `http://` or `https://` URL, without what the preset adds; of a stream also
+    /// `nats://host:port` or `tls://host:port`, a NATS server with JetStream.
     pub url: String,
     /// How the partner is spoken to: `generic`, `tryton`, `odoo`, `erpnext`, `business-central`,
     /// `netsuite` or `sap-s4`. Default `generic`.
@@ -233,6 +234,13 @@ pub struct SinkConfig {
     /// How batches are delivered.
     #[serde(default)]
     pub policy: Policy,
+    /// How a stream reaches a message broker. Only with a `nats://` or `tls://` URL.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stream: StreamConfig,
+}
+
+fn is_default(stream: &StreamConfig) -> bool {
+    *stream == StreamConfig::default()
 }
 
 fn preset() -> String {
@@ -291,6 +299,7 @@ impl Default for SinkConfig {
             accounts: Accounts::default(),
             filter: FilterConfig::default(),
             policy: Policy::default(),
+            stream: StreamConfig::default(),
         }
     }
 }
@@ -321,6 +330,7 @@ impl fmt::Debug for SinkConfig {
             .field("accounts", &shown.accounts)
             .field("filter", &shown.filter)
             .field("policy", &shown.policy)
+            .field("stream", &shown.stream)
             .finish()
     }
 }
@@ -348,6 +358,7 @@ impl SinkConfig {
             self.url = url.into();
         }
         self.connector = self.connector.without_secrets();
+        self.stream = self.stream.without_secrets();
         self
     }
 
@@ -374,6 +385,10 @@ impl SinkConfig {
         let connector = self.connector()?;
         self.lines_max = self.lines_max.min(connector.lines_max);
         self.dedupe = connector.dedupe.unwrap_or(self.dedupe);
+        if self.speaks_nats() && self.dedupe != Dedupe::None {
+            // A server and consumers know an event by its id, whatever batch brings it.
+            self.dedupe = Dedupe::Line;
+        }
         Ok(self)
     }
 
@@ -395,6 +410,7 @@ impl SinkConfig {
                     .into(),
             );
         }
+        self.check_stream()?;
         self.check_connector()?;
         if let Some(secret) = &self.signing_secret {
             signing_key(secret).map_err(|e| format!("signing_secret: {e}"))?;
@@ -426,8 +442,50 @@ impl SinkConfig {
         let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url: {e}"))?;
         match url.scheme() {
             "http" | "https" => Ok(()),
+            "nats" | "tls" if self.domain != Domain::Stream => {
+                Err("url: only a stream goes to a message broker; its `domain` is another".into())
+            }
+            "nats" | "tls" if cfg!(not(feature = "nats")) => {
+                Err("url: this program was built without NATS (the cargo feature `nats`)".into())
+            }
+            "nats" | "tls" => {
+                let bare = matches!(url.path(), "" | "/") && url.query().is_none();
+                let has_host = url.host_str().is_some_and(|host| !host.is_empty());
+                (bare && has_host).then_some(()).ok_or_else(|| {
+                    "url: of a NATS server must be nats://host:port or tls://host:port".into()
+                })
+            }
             _ => Err("url: must begin with https:// or http://".into()),
         }
+    }
+
+    /// Whether its partner is a NATS server.
+    pub fn speaks_nats(&self) -> bool {
+        ["nats:", "tls:"].iter().any(|scheme| self.url.starts_with(scheme))
+    }
+
+    /// What is there for HTTP only must not be set for a message broker, and the other way round.
+    fn check_stream(&self) -> Result<(), String> {
+        if !self.speaks_nats() {
+            return is_default(&self.stream).then_some(()).ok_or_else(|| {
+                "stream: is for sinks whose `url` begins with nats:// or tls://".into()
+            });
+        }
+        if self.preset != preset() || !self.connector.is_empty() {
+            return Err("preset: and `connector` are for HTTP; see `stream`".into());
+        }
+        if !self.headers.is_empty() {
+            return Err("headers: are for HTTP; see `stream`".into());
+        }
+        if self.signing_secret.is_some() {
+            return Err("signing_secret: is for HTTP; messages are not signed".into());
+        }
+        if self.dedupe == Dedupe::Lookup {
+            return Err("dedupe: a NATS server can't be asked; leave it out, or say `none`".into());
+        }
+        let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url: {e}"))?;
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        self.stream.validate(has_user).map_err(|e| format!("stream.{e}"))
     }
 
     fn check_connector(&self) -> Result<(), String> {

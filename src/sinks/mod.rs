@@ -4,10 +4,14 @@
 //! [`start`] joins the configured sinks to the delivery.
 
 mod auth;
+#[cfg(feature = "nats")]
+mod cloud_events;
 mod fault;
 mod handshake;
 mod http;
 mod lookup;
+#[cfg(feature = "nats")]
+mod nats;
 pub mod receiver;
 mod rendering;
 mod request;
@@ -20,6 +24,8 @@ mod tls_tests;
 mod wire;
 
 pub use http::HttpPartner;
+#[cfg(feature = "nats")]
+pub use nats::NatsPartner;
 
 use tokio::runtime;
 
@@ -49,9 +55,18 @@ pub fn start<S: Storage>(
         let wrong = |reason| Error::Config { sink: config.name.clone(), reason };
         config.validate().map_err(wrong)?;
         let earlier = states.get(&config.name).map_or(&[][..], |state| &state.configurations);
-        let partner = HttpPartner::new(&config, earlier).map_err(wrong)?;
+        let partner = partner(&config, earlier).map_err(wrong)?;
         let config = config.clone().bounded().map_err(wrong)?;
-        partners.push((config, Box::new(partner) as Box<dyn Partner>));
+        partners.push((config, partner));
     }
     delivery::start(engine, partners, runtime)
+}
+
+/// What speaks to a sink's partner, as its URL says.
+fn partner(config: &SinkConfig, earlier: &[(u64, String)]) -> Result<Box<dyn Partner>, String> {
+    #[cfg(feature = "nats")]
+    if config.speaks_nats() {
+        return Ok(Box::new(NatsPartner::new(config)?));
+    }
+    Ok(Box::new(HttpPartner::new(config, earlier)?))
 }

@@ -28,6 +28,11 @@ impl Secrets {
         if let Ok(url) = reqwest::Url::parse(&config.url) {
             all.extend(url.password().map(str::to_owned));
         }
+        Self::of_texts(&all)
+    }
+
+    /// These.
+    pub fn of_texts(all: &[String]) -> Self {
         // Of `Bearer abc`, `abc` is the secret.
         let words = all.iter().flat_map(|text| text.split(' ')).map(str::to_owned);
         let mut words: Vec<String> = words.filter(|word| word.len() >= BYTES_MIN).collect();

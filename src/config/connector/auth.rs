@@ -130,7 +130,7 @@ impl Auth {
     }
 
     /// Checks every field; `auth.` stands before its name.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(in crate::config) fn check(&self) -> Result<(), String> {
         if let Some((field, given, variable)) = self.secret() {
             if given.is_some() == variable.is_some() {
                 return Err(format!("auth.{field}: must be given, or `{field}_env`, and not both"));
