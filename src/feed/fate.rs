@@ -23,6 +23,19 @@ pub struct Fate {
 }
 
 impl Fate {
+    /// The batch was a letter that was sent again. What comes back whole is the same letter as before,
+    /// under its name.
+    pub(super) fn is_of_letter(&mut self, before: &Letter) {
+        for letter in &mut self.letters {
+            (letter.number, letter.seal_lsn) = (before.number, before.seal_lsn);
+            letter.attempts = letter.attempts.saturating_add(before.attempts);
+            letter.uncertain |= before.uncertain && !before.mended;
+        }
+        if let ([letter], true) = (self.letters.as_mut_slice(), self.refused) {
+            letter.id.clone_from(&before.id);
+        }
+    }
+
     /// Of a batch that had nothing to send.
     pub(super) fn of_nothing(batch: &Batch) -> Self {
         Self {
