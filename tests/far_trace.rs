@@ -219,3 +219,67 @@ async fn a_trace_takes_a_few_milliseconds_among_many_orders() {
     assert!(each < Duration::from_millis(50), "{each:?}");
     handle.shutdown(PATIENCE).await.unwrap();
 }
+
+/// Waves and streams name what they bring: of several lanes, several batches of a seal, and a filter, a
+/// trace has the batches alone whose bodies name the order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_of_waves_and_streams_names_the_batches_whose_bodies_name_the_order() {
+    use far_common::{link::Link, location, order};
+    use holdfast::{
+        config::{Domain, FilterConfig, SinkConfig},
+        model::command::Priority,
+    };
+    let shop = Shop::open(Engine::open_on(SimStorage::new(), options()).unwrap(), 5);
+    let sold = |n: u64, priority, locations: &[u64]| {
+        let mut place = order(n, 5);
+        place.priority = priority;
+        place.lines = locations.iter().map(|_| place.lines[0].clone()).collect();
+        for (line, at) in place.lines.iter_mut().zip(locations) {
+            line.location = Some(location(*at));
+        }
+        let key = format!("order-{n}").parse().unwrap();
+        let placed = shop.engine.place_order(Key::new("", &key), &place);
+        shop.engine.settle_blocking(placed).unwrap();
+    };
+    // All before anything is sealed, so that a seal of the standard lane has a batch for each location.
+    sold(1, Priority::Standard, &[0]);
+    sold(2, Priority::Express, &[1]);
+    sold(3, Priority::Standard, &[0, 1]);
+    sold(4, Priority::Standard, &[1]);
+    let waves = |name: &str| SinkConfig::new(name, Domain::Fulfilment, "http://127.0.0.1:1/");
+    let filter = FilterConfig { locations: vec![location(0)], ..FilterConfig::default() };
+    let links: Vec<_> = [
+        waves("wms"),
+        SinkConfig { filter, ..waves("wms-ber") },
+        SinkConfig::new("events", Domain::Stream, "http://127.0.0.1:1/"),
+    ]
+    .map(|config| (Link::default(), config))
+    .into();
+    for (link, config) in &links {
+        let handle = link.deliver(&shop.engine, config.clone());
+        handle.drain(PATIENCE).await.unwrap();
+        handle.shutdown(PATIENCE).await.unwrap();
+    }
+    for n in 1..=4 {
+        let told: Vec<_> = batches(&shop.engine, n)
+            .into_iter()
+            .map(|batch| (batch.sink, batch.batch_id.unwrap(), batch.state))
+            .collect();
+        let (order_id, lsn) = (order_id(n).to_string(), trace(&shop.engine, n).records[0].lsn);
+        let life = shop.engine.log().incarnation();
+        let needles = [format!("\"order_id\":\"{order_id}\""), format!("\"id\":\"{life}-{lsn}\"")];
+        let mut expected = Vec::new();
+        for (link, config) in &links {
+            let needle = &needles[usize::from(config.domain == Domain::Stream)];
+            let erp = link.erp();
+            let named = |body: &[u8]| String::from_utf8_lossy(body).contains(needle.as_str());
+            for (id, _) in erp.taken.iter().filter(|(_, body)| named(body)) {
+                expected.push((config.name.clone(), id.clone(), BatchState::Delivered));
+            }
+        }
+        expected.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        assert_eq!(told, expected, "order {n}");
+    }
+    let count = |n| batches(&shop.engine, n).len();
+    assert_eq!([1, 2, 3, 4].map(count), [3, 2, 4, 2]);
+}

@@ -389,6 +389,8 @@ impl Plan {
     }
 
     fn put_aside(&mut self, todo: Todo, status: u16, reason: &str) {
+        // Taken apart, so that a batch of one line has the name of that.
+        self.content();
         let Todo { path, items, attempts, uncertain } = todo;
         let (reason, keeps_id) = (reason.to_owned(), uncertain && self.dedupe != Dedupe::Line);
         self.aside.push(Aside { path, items, attempts, uncertain, keeps_id, status, reason });

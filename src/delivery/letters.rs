@@ -1,7 +1,8 @@
 //! What was set aside, as letters: each carries its content and what was said of it.
 //!
-//! One record of the log has to carry what one step sets aside, whatever a partner names: single items
-//! have letters of their own as long as these are small together, else they share one.
+//! One record of the log has to carry what one step sets aside, whatever a partner names: what was told
+//! apart has letters of its own as long as these are small together, else it shares one, which is no
+//! larger than its batch.
 
 use super::{items::Items, parts::Content};
 use crate::{feed::Batch, model::letter::Letter};
@@ -10,8 +11,8 @@ use crate::{feed::Batch, model::letter::Letter};
 pub(super) const ANSWER_BYTES_MAX: usize = 1_000;
 /// Bytes of the reason that a letter keeps.
 const REASON_BYTES_MAX: usize = 500;
-/// The most bytes that letters of single items have together.
-const SINGLES_BYTES_MAX: usize = 64 * 1024;
+/// The bytes that the letters of one step may always have together; more only as one letter.
+const LETTERS_BYTES_MAX: usize = 64 * 1024;
 /// What a letter has beside its body and its reason, about.
 const LETTER_BYTES: usize = 200;
 
@@ -47,32 +48,34 @@ pub(super) fn letters(
     at_ms: u64,
 ) -> Vec<Letter> {
     let letter = |aside: &Aside| letter(batch, content, aside, at_ms);
-    let single = |aside: &&Aside| aside.items.len() == 1 && !aside.keeps_id;
-    let singles: Vec<_> = aside.iter().filter(single).collect();
+    let own = |aside: &&Aside| !aside.items.is_empty() && !aside.keeps_id;
+    let owns: Vec<_> = aside.iter().filter(own).collect();
     let head = content.map_or(0, |content| content.render("", &Items::default()).len());
     let bytes_of = |aside: &&Aside| {
         let bytes = content.map_or(0, |content| content.bytes(&aside.items));
         head + bytes + LETTER_BYTES + aside.reason.len().min(REASON_BYTES_MAX)
     };
-    if singles.len() < 2 || singles.iter().map(bytes_of).sum::<usize>() <= SINGLES_BYTES_MAX {
+    // What a record of a whole batch has room for, all heads and reasons contained.
+    let bytes_max = LETTERS_BYTES_MAX.max(batch.body.len() + REASON_BYTES_MAX + LETTER_BYTES);
+    if owns.len() < 2 || aside.iter().map(|aside| bytes_of(&aside)).sum::<usize>() <= bytes_max {
         return aside.iter().map(letter).collect();
     }
-    let rest = aside.iter().filter(|aside| !single(aside)).map(letter);
-    rest.chain([letter(&shared(&singles))]).collect()
+    let rest = aside.iter().filter(|aside| !own(aside)).map(letter);
+    rest.chain([letter(&shared(&owns))]).collect()
 }
 
 /// All in one.
-fn shared(singles: &[&Aside]) -> Aside {
-    let first = singles[0];
-    let all = singles.iter().flat_map(|aside| aside.items.iter());
-    let mut places: Vec<_> = all.collect();
+fn shared(all: &[&Aside]) -> Aside {
+    let first = all[0];
+    let mut places: Vec<_> = all.iter().flat_map(|aside| aside.items.iter()).collect();
     places.sort_unstable();
-    let (more, said) = (singles.len() - 1, shortened(&first.reason, REASON_BYTES_MAX - 40));
+    let said = shortened(&first.reason, REASON_BYTES_MAX - 40);
+    let more = places.len() - first.items.len();
     Aside {
         path: format!("{}.m", first.path),
         items: Items::of(places.into_iter().map(|place| (place, place + 1))),
-        attempts: singles.iter().map(|aside| aside.attempts).max().unwrap_or(0),
-        uncertain: singles.iter().any(|aside| aside.uncertain),
+        attempts: all.iter().map(|aside| aside.attempts).max().unwrap_or(0),
+        uncertain: all.iter().any(|aside| aside.uncertain),
         reason: format!("{said} (and {more} more lines)"),
         ..first.clone()
     }
@@ -82,14 +85,15 @@ fn letter(batch: &Batch, content: Option<&Content>, aside: &Aside, at_ms: u64) -
     let part_id = format!("{}{}", batch.id, aside.path);
     let (id, body) = match content {
         Some(content) if !aside.items.is_empty() => {
-            let only = (aside.items.len() == 1).then(|| aside.items.iter().next()).flatten();
-            let id = only.map_or(part_id.as_str(), |place| content.id(place));
-            (id.to_owned(), content.render(&part_id, &aside.items))
+            (content.only(&aside.items), content.render(&part_id, &aside.items))
         }
-        _ => (part_id.clone(), batch.body.clone()),
+        Some(content) => (content.only(&Items::all(content.len())), batch.body.clone()),
+        None => (None, batch.body.clone()),
     };
+    // An event has one id at every sink, and a letter a name that no other sink's has.
+    let id = id.filter(|_| content.is_some_and(|content| !content.is_stream()));
     Letter {
-        id,
+        id: id.unwrap_or(&part_id).to_owned(),
         part_id,
         number: batch.number,
         seal_lsn: batch.seal_lsn.0,
@@ -150,6 +154,35 @@ mod tests {
         let again = Content::parse(&letter.body.clone().into()).unwrap();
         assert_eq!(again.len(), 2_000);
         assert!(letter.body.len() < batch.body.len() + 64);
+    }
+
+    /// A batch as large as a record takes, of which many lines were told apart and the rest was not.
+    #[test]
+    fn letters_of_a_large_batch_are_no_larger_than_it_together() {
+        let batch = testing::batch_of_lines(1, 4_000);
+        let content = Content::parse(&batch.body).unwrap();
+        let reason = "x".repeat(500);
+        let mut all: Vec<_> =
+            (0..27).map(|n| Aside { reason: reason.clone(), ..aside(n) }).collect();
+        all.push(Aside { path: ".r".to_owned(), items: Items::of([(27, 4_000)]), ..aside(0) });
+        let letters = letters(&batch, Some(&content), &all, 7);
+        let bytes: usize = letters.iter().map(|l| l.body.len() + l.reason.len()).sum();
+        assert!(bytes <= batch.body.len() + 600, "{bytes} of {}", batch.body.len());
+        let lines = |letter: &Letter| Content::parse(&letter.body.clone().into()).unwrap().len();
+        assert_eq!(letters.iter().map(lines).sum::<usize>(), 4_000);
+    }
+
+    #[test]
+    fn a_batch_of_one_line_is_named_as_its_line_and_an_event_as_its_part() {
+        let whole = Aside { path: String::new(), items: Items::default(), ..aside(0) };
+        let id_of = |batch: &Batch| {
+            let content = Content::parse(&batch.body);
+            letters(batch, content.as_ref(), std::slice::from_ref(&whole), 7)[0].id.clone()
+        };
+        assert_eq!(id_of(&testing::batch_of_lines(1, 1)), "erp-0000-000001.1");
+        assert_eq!(id_of(&testing::batch_of_lines(1, 2)), "erp-0000-000001");
+        let event = r#"[{"id":"3f9c-64","specversion":"1.0"}]"#;
+        assert_eq!(id_of(&testing::batch(1, event)), "erp-0000-000001");
     }
 
     #[test]

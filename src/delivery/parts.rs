@@ -102,6 +102,16 @@ impl Content {
         self.items.get(place as usize).map_or("", |item| &item.id)
     }
 
+    /// The id of an item that stands alone.
+    pub fn only(&self, items: &Items) -> Option<&str> {
+        (items.len() == 1).then(|| items.iter().next()).flatten().map(|place| self.id(place))
+    }
+
+    /// Whether it is an array of events, which have one id wherever they go.
+    pub fn is_stream(&self) -> bool {
+        self.fields.is_none()
+    }
+
     /// The bytes of the items alone.
     pub fn bytes(&self, items: &Items) -> usize {
         items.iter().filter_map(|place| self.items.get(place as usize)).map(|i| i.bytes.len()).sum()

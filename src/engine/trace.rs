@@ -4,6 +4,8 @@
 //! It reads the log where the records stand and holds no lock of the ledger. What the log no longer has
 //! is said to be archived, never guessed.
 
+mod content;
+
 use std::collections::HashMap;
 
 use serde::{
@@ -14,7 +16,7 @@ use serde::{
 use crate::{
     ledger::orders::Order,
     model::{
-        Location, Lsn, OrderId, OriginView, ReservationId, Sku, Timestamp,
+        Incarnation, Location, Lsn, OrderId, OriginView, ReservationId, Sku, Timestamp,
         event::{
             Acknowledge, ArchivedOf, ArchivedSeal, Change, Event, Expire, Extend, Happened, Placed,
             Release, Reserve, Seal, decode,
@@ -22,9 +24,12 @@ use crate::{
         fact::{Fact, FactKind},
         lineage::{BatchState, TraceBatch, TraceParked, TraceRecord, TraceView},
         posting::{self, Recognition},
+        sink::batch_name,
     },
     wal::{self, Pinned, Record, Storage},
 };
+
+use content::Names;
 
 use super::{
     Decision, Engine, Refusal,
@@ -133,7 +138,7 @@ impl<S: Storage> Core<S> {
             record.since_previous_ms = record.at.millis().saturating_sub(before.millis());
             records.push(record);
         }
-        self.add_batches(&walk.found, &mut records);
+        self.add_batches(order, &walk.found, &mut records);
         let first_ms = records.first().map_or(now_ms, |record| record.at.millis());
         Ok(TraceView {
             order_id: order.id.clone(),
@@ -210,9 +215,9 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Adds the batches that carried the records; a seal that carried several is read once.
-    fn add_batches(&self, found: &[Found<S>], records: &mut [TraceRecord]) {
-        let mut read = Batches { core: self, read: HashMap::new() };
+    /// Adds the batches that carried the records; a batch that carried several is read once.
+    fn add_batches(&self, order: &Order, found: &[Found<S>], records: &mut [TraceRecord]) {
+        let mut read = Batches { core: self, order: order.id.as_str(), read: HashMap::new() };
         for (found, record) in found.iter().zip(records) {
             let Some(carried) = Carried::of(&found.pinned.record()) else { continue };
             let carriers = self.seals.lock().of(record.lsn);
@@ -231,7 +236,7 @@ impl<S: Storage> Core<S> {
         let pinned = self.log.read_at(Lsn(sealed.lsn)).ok()?;
         let record = pinned.record();
         let seal = decode::<Seal>(record.lsn, record.kind, record.version, record.body).ok()?;
-        let mut batch = Batch::of(record.lsn, seal);
+        let mut batch = Batch::of(record.lsn, seal, sealed.number, self.log.incarnation())?;
         if let Some(lsn) = sealed.acknowledged.filter(|lsn| *lsn < durable) {
             let pinned = self.log.read_at(Lsn(lsn)).ok()?;
             batch.answered(&pinned.record());
@@ -286,16 +291,17 @@ fn fact_of(record: &Record<'_>) -> Option<(FactKind, String)> {
     Some((event.fact.kind(), event.id.into()))
 }
 
-/// The batches that were read for one trace, by their seals' positions.
+/// The batches that were read for one trace, by their seals' positions and their numbers.
 struct Batches<'a, S: Storage> {
     core: &'a Core<S>,
-    read: HashMap<u64, Option<Batch>>,
+    order: &'a str,
+    read: HashMap<(u64, u64), Option<Batch>>,
 }
 
 impl<S: Storage> Batches<'_, S> {
     fn of(&mut self, sealed: &Sealed) -> Option<&Batch> {
         let core = self.core;
-        let read = self.read.entry(sealed.lsn);
+        let read = self.read.entry((sealed.lsn, sealed.number));
         read.or_insert_with(|| core.read_batch(sealed)).as_ref()
     }
 
@@ -306,9 +312,10 @@ impl<S: Storage> Batches<'_, S> {
         (found, carried): (&Record<'_>, Carried),
         record: &mut TraceRecord,
     ) {
+        let order = self.order;
         let Some(first) = self.of(&carrier.first) else { return };
         if !first.parked.contains(&record.lsn.0) {
-            if first.carried(found, carried) {
+            if first.carried(found, carried, order) {
                 record.batches.push(first.view_for(record));
             }
             return;
@@ -339,19 +346,21 @@ impl<S: Storage> Batches<'_, S> {
 struct Carried {
     /// Whether it moves stock that an ERP hears of.
     stock: bool,
+    /// Whether it says that an order is to be picked.
+    picks: bool,
 }
 
 impl Carried {
     /// Nothing for records that concern no partner: what is held, and notes.
     fn of(record: &Record<'_>) -> Option<Self> {
         match record.kind {
-            Placed::KIND => Some(Self { stock: true }),
+            Placed::KIND => Some(Self { stock: true, picks: true }),
             Happened::KIND => match say::owned::<Happened>(record).ok()?.fact {
                 Fact::Note { .. } => None,
                 Fact::Shipment { .. }
                 | Fact::Cancellation { .. }
-                | Fact::Receipt { restock: true, .. } => Some(Self { stock: true }),
-                _ => Some(Self { stock: false }),
+                | Fact::Receipt { restock: true, .. } => Some(Self { stock: true, picks: false }),
+                _ => Some(Self { stock: false, picks: false }),
             },
             _ => None,
         }
@@ -367,11 +376,23 @@ struct Batch {
     recognition: Recognition,
     /// Records that it left for a later one.
     parked: Vec<u64>,
+    /// What it names.
+    names: Names,
 }
 
 impl Batch {
-    fn of(lsn: Lsn, seal: &ArchivedSeal) -> Self {
-        let head = Head::of(&seal.body);
+    /// The batch of a number; nothing if the seal has none of it.
+    fn of(lsn: Lsn, seal: &ArchivedSeal, number: u64, life: Incarnation) -> Option<Self> {
+        let nth = usize::try_from(number.checked_sub(seal.number.to_native())?).ok()?;
+        let body = match nth.checked_sub(1) {
+            None => seal.body.as_slice(),
+            Some(more) => seal.more.get(more)?.as_slice(),
+        };
+        let names = Names::of(seal.lane, body, life);
+        let mut head = Head::of(body);
+        if matches!(names, Names::Events(_)) {
+            head.batch_id = Some(batch_name(seal.sink.as_str(), life, number));
+        }
         let span = (seal.first_lsn.to_native(), seal.last_lsn.to_native());
         let span = (seal.events.to_native() > 0).then_some(span);
         let recognition = Recognition::of_number(seal.recognition).unwrap_or_default();
@@ -389,7 +410,7 @@ impl Batch {
             answer: None,
         };
         let parked = seal.parking.parked.iter().map(|parked| parked.lsn.to_native()).collect();
-        Self { view, head, span, recognition, parked }
+        Some(Self { view, head, span, recognition, parked, names })
     }
 
     fn answered(&mut self, record: &Record<'_>) {
@@ -412,9 +433,11 @@ impl Batch {
         TraceBatch { waited_ms, ..self.view.clone() }
     }
 
-    /// Whether the window summed a record up that it read and did not park.
-    fn carried(&self, record: &Record<'_>, carried: Carried) -> bool {
+    /// Whether the window summed a record of an order up that it read and did not park; of a batch that
+    /// names what it brings, whether it names that.
+    fn carried(&self, record: &Record<'_>, carried: Carried, order: &str) -> bool {
         let concerns = || match self.head.domain.as_deref() {
+            _ if self.names != Names::Nothing => self.names.tells(record.lsn, order, carried.picks),
             Some("inventory") => carried.stock,
             Some("finance") => {
                 let kind = (record.kind, record.version);

@@ -5,7 +5,11 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use crate::model::{Incarnation, Lsn, Timestamp, letter::Split, sink::Lane};
+use crate::model::{
+    Incarnation, Lsn, Timestamp,
+    letter::Split,
+    sink::{Lane, batch_name},
+};
 
 /// A batch's identity: sink, incarnation of the log, seal number. Written `erp-3f9c-000123`. Log
 /// positions are no part of it.
@@ -15,8 +19,7 @@ pub struct BatchId(String);
 impl BatchId {
     /// The name of a sink's batch.
     pub fn new(sink: &str, incarnation: Incarnation, number: u64) -> Self {
-        let life = incarnation.to_string();
-        Self(format!("{sink}-{}-{number:06}", &life[..4]))
+        Self(batch_name(sink, incarnation, number))
     }
 
     /// The name of the sink's batch that comes so many later: of several that one seal makes, the

@@ -23,13 +23,16 @@ pub struct Fate {
 }
 
 impl Fate {
-    /// Of a batch that sent a letter again, which was refused again as a whole: it is still that letter.
-    pub(super) fn keep_name(&mut self, letter: &str) {
-        if let [again] = self.letters.as_mut_slice()
-            && self.refused
-            && !letter.is_empty()
-        {
-            letter.clone_into(&mut again.id);
+    /// The batch was a letter that was sent again. What comes back whole is the same letter as before,
+    /// under its name.
+    pub(super) fn is_of_letter(&mut self, before: &Letter) {
+        for letter in &mut self.letters {
+            (letter.number, letter.seal_lsn) = (before.number, before.seal_lsn);
+            letter.attempts = letter.attempts.saturating_add(before.attempts);
+            letter.uncertain |= before.uncertain && !before.mended;
+        }
+        if let ([letter], true) = (self.letters.as_mut_slice(), self.refused) {
+            letter.id.clone_from(&before.id);
         }
     }
 

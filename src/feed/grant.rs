@@ -28,7 +28,7 @@ use crate::{
             wish::{By, Denied, From, Granted, Wish},
         },
     },
-    wal::Storage,
+    wal::{self, Storage},
 };
 
 /// A wish is granted, denied, or the sink stops.
@@ -187,7 +187,14 @@ impl<S: Storage> Worker<S> {
             letter: letter.id.clone(),
             part_id,
         };
-        let Some((lsn, sealed)) = self.seal(&seal)? else { return Ok(Verdict::Stopping) };
+        let (lsn, sealed) = match self.seal(&seal) {
+            Ok(Some(sealed)) => sealed,
+            Ok(None) => return Ok(Verdict::Stopping),
+            Err(Error::TooLarge { bytes, bytes_max }) => {
+                return Ok(Verdict::Denied(Denied::TooLarge { bytes, bytes_max }));
+            }
+            Err(error) => return Err(error),
+        };
         if !self.wait_durable(lsn)? {
             return Ok(Verdict::Stopping);
         }
@@ -206,14 +213,12 @@ impl<S: Storage> Worker<S> {
     }
 
     fn replay(&mut self, from: From, by: &By) -> Result<Verdict, Error> {
-        if self.progress.with_state(|state| state.replay.is_some()) {
+        if self.replay_from.is_some() {
             return Ok(Verdict::Denied(Denied::Nothing("a replay is under way")));
         }
-        // What is under way goes out anyway.
-        let to = self.progress.with_state(|state| {
-            state.pending.first().map_or(state.last_number, |batch| batch.number - 1)
-        });
-        let batches = self.batches_from(from, to)?;
+        let to = self.progress.with_state(|state| state.last_number);
+        let mut batches = self.batches_from(from, to)?;
+        self.leave_out_pending(&mut batches);
         let (Some((first, _)), Some((last, _))) = (batches.front(), batches.back()) else {
             let none = "the log has no acknowledged batch from there on";
             return Ok(Verdict::Denied(Denied::Nothing(none)));
@@ -221,9 +226,15 @@ impl<S: Storage> Worker<S> {
         let deed = Deed::Replay { from_number: *first, to_number: *last };
         let verdict = self.operate(deed, by, batches.len() as u64)?;
         if matches!(verdict, Verdict::Granted(_)) {
+            self.replay_from = batches.front().map(|(_, lsn)| *lsn);
             self.replaying = batches;
         }
         Ok(verdict)
+    }
+
+    /// What is under way goes out anyway. In another lane it may have a lower number than what is not.
+    fn leave_out_pending(&self, batches: &mut Batches) {
+        self.progress.with_state(|state| batches.retain(|(number, _)| !state.is_pending(*number)));
     }
 
     fn batches_from(&self, from: From, to: u64) -> Result<Batches, Error> {
@@ -237,9 +248,13 @@ impl<S: Storage> Worker<S> {
         while low < high {
             let middle = low + (high - low) / 2;
             let at = batches[middle].1;
-            let seal = self.engine.log().read_at(at);
-            let seal = seal.map_err(|source| Error::Log { at, source })?;
-            if seal.record().time_ms < time.millis() {
+            let before = match self.engine.log().read_at(at) {
+                Ok(seal) => seal.record().time_ms < time.millis(),
+                // The index hears late of what the log has let go.
+                Err(wal::Error::Archived { .. }) => true,
+                Err(source) => return Err(Error::Log { at, source }),
+            };
+            if before {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -264,17 +279,19 @@ impl<S: Storage> Worker<S> {
     }
 
     /// Takes up the replay that the last life of the process did not end.
-    pub(super) fn go_on_replaying(&mut self) -> Result<(), Error> {
-        let Some(replay) = self.progress.with_state(|state| state.replay) else { return Ok(()) };
-        self.replaying = self.engine.batches_from(&self.config.name, Lsn(0), replay.to_number);
-        self.replaying.retain(|(number, _)| *number >= replay.next_number);
+    pub(super) fn go_on_replaying(&mut self) {
+        let Some(replay) = self.progress.with_state(|state| state.replay) else { return };
+        let mut batches = self.engine.batches_from(&self.config.name, Lsn(0), replay.to_number);
+        batches.retain(|(number, _)| *number >= replay.next_number);
+        self.leave_out_pending(&mut batches);
+        self.replay_from = batches.front().map(|(_, lsn)| *lsn);
+        self.replaying = batches;
         if self.replaying.is_empty() {
             tracing::error!(
                 sink = self.config.name,
                 "the batches that were to be sent again are no longer in the log"
             );
         }
-        Ok(())
     }
 }
 

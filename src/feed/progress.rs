@@ -184,6 +184,25 @@ impl Progress {
         self.inner.lock().stopping
     }
 
+    /// Nobody grants wishes any more, or will: whoever waits for one is told, and so is whoever comes.
+    pub(super) fn ended(&self) {
+        let mut inner = self.inner.lock();
+        inner.stopping = true;
+        inner.wishes.clear();
+        inner.splits.clear();
+    }
+
+    /// Waits for the sink to be stopped, at most `pause`: also while there is something to be done.
+    pub(super) fn pause_unless_stopping(&self, pause: Duration) {
+        let deadline = std::time::Instant::now() + pause;
+        let mut inner = self.inner.lock();
+        while !inner.stopping {
+            if self.changed.wait_until(&mut inner, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
     /// Waits until something changes, at most `pause`.
     pub(super) fn pause(&self, pause: Duration) {
         let mut inner = self.inner.lock();
@@ -208,9 +227,14 @@ impl Progress {
     /// Whether a batch of a lane may go to the delivery.
     pub(super) fn has_room(&self, lane: Lane) -> bool {
         let inner = self.inner.lock();
-        inner.lanes[lane.index()].in_flight.len() < inner.room
-            && inner.fates.is_empty()
-            && inner.state.letters.len() < self.letters_max
+        inner.lanes[lane.index()].in_flight.len() < inner.room && inner.fates.is_empty()
+    }
+
+    /// Whether something new may be sealed. What is sealed goes out all the same, a letter that an
+    /// operator sends again among it: that is how there come to be fewer of them.
+    pub(super) fn may_seal(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.state.letters.len() < self.letters_max
     }
 
     /// Whether no batch is under way.
@@ -401,8 +425,8 @@ impl Progress {
     pub fn report_split(&self, split: Split) -> oneshot::Receiver<bool> {
         let (answer, told) = oneshot::channel();
         let mut inner = self.inner.lock();
-        // Bounded by the batches in flight: each waits for its own. A broken feed answers nothing.
-        if !matches!(inner.condition, Condition::Broken(_)) {
+        // Bounded by the batches in flight: each waits for its own. A feed that ended answers nothing.
+        if !inner.stopping && !matches!(inner.condition, Condition::Broken(_)) {
             inner.splits.push_back(Halved { split, answer });
         }
         drop(inner);

@@ -49,7 +49,7 @@ pub(super) fn append<S: Storage, E: Event + Encode>(
             // Room comes back when a segment is made or recycled; deliveries that are under way go
             // on meanwhile, and what is not written down is told again after a restart.
             Err(NoRoom::Busy | NoRoom::Full) if progress.is_stopping() => return Ok(None),
-            Err(NoRoom::Busy | NoRoom::Full) => progress.pause(ROOM_WAIT),
+            Err(NoRoom::Busy | NoRoom::Full) => progress.pause_unless_stopping(ROOM_WAIT),
         }
     }
 }

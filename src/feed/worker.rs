@@ -25,7 +25,7 @@ use crate::{
         event::{Acknowledge, Seal},
         sink::{Lane, Sealed},
     },
-    wal::Storage,
+    wal::{self, Storage},
 };
 
 /// The longest wait while a window is open or a batch is under way.
@@ -54,6 +54,8 @@ pub struct Worker<S: Storage> {
     pub(super) lanes: Vec<LaneFeed<S>>,
     /// What an operator wants sent again, one after the other, before anything new.
     pub(super) replaying: Batches,
+    /// The seal of the batch of a replay that is under way, or of the next: the log is kept from there.
+    pub(super) replay_from: Option<Lsn>,
     /// Batches that go out again on an operator's word, as if no attempt had been made: what comes of
     /// a repeat is on his head, or none had an effect.
     pub(super) insisted: BTreeSet<u64>,
@@ -99,21 +101,25 @@ impl<S: Storage> Worker<S> {
             }
             Lsn(state.needs_from())
         });
-        engine.hold_log(&Engine::<S>::sink_reader(&config.name), needs_from);
         let config_version = config.render_version();
         let skip_bytes = SKIP_BYTES.min(engine.log().stats().budget_bytes / 16);
         let replaying = Batches::new();
-        Ok(Self {
+        let mut worker = Self {
             engine,
             config,
             progress,
             out,
             lanes,
             replaying,
+            replay_from: None,
             insisted: BTreeSet::new(),
             skip_bytes,
             config_version,
-        })
+        };
+        worker.go_on_replaying();
+        let from = worker.replay_from.map_or(needs_from, |replay| replay.min(needs_from));
+        worker.engine.hold_log(&Engine::<S>::sink_reader(&worker.config.name), from);
+        Ok(worker)
     }
 
     /// Works until it is stopped or can't go on; then the sink is `broken`.
@@ -123,11 +129,11 @@ impl<S: Storage> Worker<S> {
             tracing::error!(sink = self.config.name, %error, "the sink's feed stopped");
             self.progress.set_condition(Condition::Broken(error.to_string()));
         }
+        self.progress.ended();
     }
 
     fn drive(&mut self) -> Result<(), Error> {
         self.configure()?;
-        self.go_on_replaying()?;
         loop {
             self.write_splits()?;
             self.write_fates()?;
@@ -171,7 +177,8 @@ impl<S: Storage> Worker<S> {
         };
         self.tell(at);
         let first = self.lanes[at].has_handed_over() && self.replaying.is_empty();
-        if room && first && self.must_close(at, read) {
+        let may_seal = room && first && self.progress.may_seal();
+        if may_seal && self.must_close(at, read) {
             self.close(at)?;
             return Ok(Step::Done);
         }
@@ -310,12 +317,25 @@ impl<S: Storage> Worker<S> {
         match self.replaying.front().copied() {
             Some((number, lsn)) if free => {
                 self.replaying.pop_front();
+                self.replay_from = Some(lsn);
                 if self.config.dedupe == Dedupe::None {
                     self.insisted.insert(number);
                 }
-                self.send_again(number, lsn)
+                self.replay_one(number, lsn)
             }
             _ => Ok(()),
+        }
+    }
+
+    fn replay_one(&mut self, number: u64, lsn: Lsn) -> Result<(), Error> {
+        match self.send_again(number, lsn) {
+            // It was let go before the replay began to keep the log; the sink needs it for nothing else.
+            Err(Error::Log { source: wal::Error::Archived { .. }, .. }) => {
+                let (sink, batch) = (&self.config.name, self.batch_id(number));
+                tracing::error!(%batch, sink, "a batch can't be sent again: the log has let it go");
+                Ok(())
+            }
+            result => result,
         }
     }
 
@@ -332,7 +352,9 @@ impl<S: Storage> Worker<S> {
     fn write_fates(&mut self) -> Result<(), Error> {
         while let Some(mut fate) = self.progress.next_fate() {
             let letter = self.progress.letter_of(fate.number);
-            fate.keep_name(&letter);
+            if let Some(before) = self.progress.letter(&letter) {
+                fate.is_of_letter(&before);
+            }
             let acknowledge = Acknowledge {
                 number: fate.number,
                 seal_lsn: fate.seal_lsn.0,
@@ -355,8 +377,13 @@ impl<S: Storage> Worker<S> {
     }
 
     /// Lets the log recycle what the sink is past, as far as that is durable.
-    fn hold_log(&self) {
+    fn hold_log(&mut self) {
+        let replays = self.progress.with_state(|state| state.replay.is_some());
+        if !replays {
+            self.replay_from = None;
+        }
         if let Some(from) = self.progress.needs_from(self.engine.log().durable()) {
+            let from = self.replay_from.map_or(from, |replay| replay.min(from));
             self.engine.hold_log(&Engine::<S>::sink_reader(&self.config.name), from);
         }
     }

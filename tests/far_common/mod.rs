@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod link;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use holdfast::{

@@ -13,10 +13,18 @@ pub mod wish;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::Incarnation;
+
 pub use attempts::{Attempts, Wait, Waits};
 pub use deed::{ArchivedDeed, Deed};
 pub use state::{LaneState, Pending, Replay, Sealed, SinkState};
 pub use view::*;
+
+/// The name of a sink's batch, by which a partner knows it: `erp-3f9c-000123`.
+pub fn batch_name(sink: &str, incarnation: Incarnation, number: u64) -> String {
+    let life = incarnation.to_string();
+    format!("{sink}-{}-{number:06}", &life[..4])
+}
 
 /// A sink's queue of one priority class. A batch of an earlier one never waits behind what of a later one
 /// has not begun.

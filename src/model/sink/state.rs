@@ -135,16 +135,9 @@ impl SinkState {
     /// A batch's fate is known; `sent`: the partner was given something.
     pub fn acknowledged(&mut self, number: u64, sent: bool) {
         self.splits.retain(|split| split.number != number);
-        if let Some(replay) = &mut self.replay
-            && (replay.next_number..=replay.to_number).contains(&number)
-        {
-            // They go out in the order of their numbers, some of which may be no batch's.
-            replay.next_number = number + 1;
-            if replay.next_number > replay.to_number {
-                self.replay = None;
-            }
-        }
-        let Some(at) = self.pending.iter().position(|batch| batch.number == number) else { return };
+        let Some(at) = self.pending.iter().position(|batch| batch.number == number) else {
+            return self.replayed(number);
+        };
         let batch = self.pending.remove(at);
         if sent {
             self.batches += 1;
@@ -155,6 +148,25 @@ impl SinkState {
                 self.settle(lane, &batch);
             }
         }
+    }
+
+    /// A batch whose fate was known has gone out again. One that was under way when the replay began is
+    /// none of it, even if its number lies between.
+    fn replayed(&mut self, number: u64) {
+        if let Some(replay) = &mut self.replay
+            && (replay.next_number..=replay.to_number).contains(&number)
+        {
+            // They go out in the order of their numbers, some of which may be no batch's.
+            replay.next_number = number + 1;
+            if replay.next_number > replay.to_number {
+                self.replay = None;
+            }
+        }
+    }
+
+    /// Whether the fate of a batch is not known.
+    pub fn is_pending(&self, number: u64) -> bool {
+        self.pending.iter().any(|batch| batch.number == number)
     }
 
     /// Moves a lane up, as far as nothing of it is under way.
@@ -321,6 +333,22 @@ mod tests {
         state.acknowledged(2, true);
         assert_eq!((standard(&state).acknowledged_lsn, state.events), (90, 9));
         assert_eq!(state.batches, 4);
+    }
+
+    #[test]
+    fn a_batch_under_way_when_a_replay_began_is_none_of_it() {
+        let mut state = SinkState::default();
+        for number in 1..=4 {
+            state
+                .sealed(Sealed { lane: (number % 2) as u8, ..sealed(number * 100, number, 90, 1) });
+        }
+        // One lane is stuck with its batch, the other went on.
+        [1, 2, 4].into_iter().for_each(|number| state.acknowledged(number, true));
+        state.operated(&Deed::Replay { from_number: 1, to_number: 4 }, "restored");
+        state.acknowledged(3, true);
+        assert_eq!(state.replay, Some(Replay { next_number: 1, to_number: 4 }));
+        [1, 2, 4].into_iter().for_each(|number| state.acknowledged(number, true));
+        assert_eq!((state.replay, state.batches), (None, 4));
     }
 
     #[test]
