@@ -18,6 +18,7 @@ use holdfast::{
     model::{
         Lsn, ReservationId,
         command::{Release, Reserve, SetStock},
+        inbound::OrderEvent,
         view::ReservationState as State,
     },
     wal::{self, sim::SimStorage},
@@ -117,6 +118,61 @@ fn nothing_is_told_of_a_state_that_is_not_durable_yet() {
     assert_eq!(early, 11, "the disk was slow enough to see all of it");
     storage.set_sync_delay(Duration::ZERO);
     assert_eq!(shop.commit("c", of, &commit).unwrap().value.lsn, lsn);
+    audited(engine);
+}
+
+/// As before, of what happens to an order: an answer speaks of the order's last record, whether it is the
+/// event again or a refusal of what is not left.
+#[test]
+fn nothing_is_told_of_what_happened_to_an_order_before_it_is_durable() {
+    let storage = SimStorage::new();
+    let shop = shop(&storage, &small());
+    shop.set("A", "BER", &stock_of(9)).unwrap();
+    shop.place("placed", &order_now("O-1", &[line("A", 2)])).unwrap();
+    let engine = &shop.0;
+    let order = id("O-1");
+    let said = |said: serde_json::Value| -> OrderEvent { serde_json::from_value(said).unwrap() };
+    let lines = serde_json::json!([{"sku": "A", "quantity": 2}]);
+    let ship = |name: &str| {
+        said(serde_json::json!({"shipment": {"shipment_id": name, "lines": lines.clone()}}))
+    };
+    let settle = |amount: u32, currency: &str| {
+        said(serde_json::json!({"settlement":
+            {"settlement_id": "P", "currency": currency, "amount": amount}}))
+    };
+    let cancel = said(serde_json::json!({"cancellation": {"cancellation_id": "C"}}));
+    let happens = |key: &str, event: &OrderEvent| {
+        let key = id(key);
+        engine.happens(Key::new("", &key), &order, event)
+    };
+    storage.set_sync_delay(Duration::from_millis(150));
+    let first = happens("s", &ship("S"));
+    let lsn = first.lsn().expect("a shipment has a record");
+    let mut early = 0;
+    let mut check = |what: &str, ready: bool| {
+        // Not durable after it was asked, so it was not when it was asked.
+        if engine.log().durable() <= lsn {
+            early += 1;
+            assert!(!ready, "{what} was answered from a state that is not durable");
+        }
+    };
+    check("the shipment", is_ready(engine, first));
+    check("its repeat", is_ready(engine, happens("s", &ship("S"))));
+    check("it by another key", is_ready(engine, happens("t", &ship("S"))));
+    check("its key reused", is_ready(engine, happens("s", &ship("T"))));
+    check("more than was sold", is_ready(engine, happens("t", &ship("T"))));
+    check("nothing left to cancel", is_ready(engine, happens("c", &cancel)));
+    check("more than it comes to", is_ready(engine, happens("p", &settle(1 << 20, "EUR"))));
+    check("another currency", is_ready(engine, happens("p", &settle(1, "USD"))));
+    check("the order", is_ready(engine, engine.order(&order)));
+    let listed = engine.reservations(Filter::Order(&order), None, 9);
+    check("its reservations", is_ready(engine, listed));
+    assert_eq!(early, 10, "the disk was slow enough to see all of it");
+    // A trace waits for the log to hand out the last record, and never says that it is gone.
+    let told = shop.settle(engine.trace(&order)).unwrap().value;
+    assert_eq!(told.records.last().map(|record| record.lsn), Some(lsn));
+    storage.set_sync_delay(Duration::ZERO);
+    assert_eq!(shop.settle(happens("s", &ship("S"))).unwrap().value.lsn, lsn);
     audited(engine);
 }
 

@@ -10,6 +10,8 @@
 mod common;
 #[path = "engine_stress/rush.rs"]
 mod rush;
+#[path = "engine_stress/whole_life.rs"]
+mod whole_life;
 
 use std::{
     collections::HashMap,
@@ -24,7 +26,7 @@ use holdfast::{
     Options,
     engine::Refusal,
     model::{
-        ReservationId,
+        Lsn, ReservationId,
         command::{Release, Reserve},
         view::{ReservationState, ReservationView},
     },
@@ -216,6 +218,25 @@ fn the_units_of_one_order_go_only_once() {
             rush::of_one_order(&shop, seed.wrapping_mul(101).wrapping_add(number), number);
         }
         audit(shop, &storage, &small());
+    }
+}
+
+/// Everything that can happen to an order happens to it at once, and before it is there; it is looked at
+/// and checkpoints are made meanwhile.
+#[test]
+fn everything_happens_to_one_order_at_once() {
+    for seed in runs() {
+        println!("seed {seed}");
+        let storage = SimStorage::new();
+        let shop = shop(&storage, &small());
+        // The auditor reads the log from its begin.
+        shop.0.hold_log("audit", Lsn(0));
+        whole_life::of_orders(&shop, seed.wrapping_mul(101));
+        all_durable(&shop.0);
+        let audit = Audit::of(&shop.0);
+        audit.agrees(&shop.0);
+        drop(shop);
+        audit.agrees(&open(&storage, &small()));
     }
 }
 

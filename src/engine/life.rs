@@ -37,7 +37,7 @@ use super::{
     counters::Count,
     moves::Moves,
     order_view::fact_view,
-    plan::beyond,
+    plan::{self, beyond},
     transition::{fixed_bytes, of},
 };
 
@@ -284,10 +284,8 @@ impl<S: Storage> Core<S> {
         if let Some(known) = order.life.find(request.kind, request.id.as_str()) {
             return Err(self.known_already(request, order, known));
         }
-        let fact = match plan(order) {
-            Ok(fact) => fact,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+        // Whatever it is refused for, the refusal speaks of the order as it stands.
+        let fact = plan(order).map_err(|why| Decision::refused_behind(why, order.last))?;
         let sku_of = |position| self.sku_of(position);
         if let Err(why) = order.life.check(&order.data, &fact, sku_of) {
             return Err(Decision::refused_behind(beyond(order, why), order.last));
@@ -303,7 +301,7 @@ impl<S: Storage> Core<S> {
 
     /// The order's reservations, about to get the order's new state.
     fn begin_turns(&self, order: &Sale) -> Result<Turns<'_>, Refusal> {
-        let busy = Refusal::Overloaded { what: "a reservation of the order is busy; try again" };
+        let busy = Refusal::Overloaded { what: plan::BUSY };
         let begin = |id| self.tables.reservations.begin(id, &[ReservationState::Committed]);
         order.reservations.iter().map(|id| begin(*id).map_err(|_| busy.clone())).collect()
     }

@@ -345,7 +345,7 @@ impl<S: Storage> Core<S> {
         let orders = &self.tables.orders;
         let is_due = |event: &ParkedEvent| {
             let order = event.order_id.parse().ok();
-            event.refused.is_none() && order.is_some_and(|order| orders.get(&order).is_some())
+            event.refused.is_none() && order.is_some_and(|order| orders.find(&order).is_some())
         };
         for kind in (0..).map_while(FactKind::of_number) {
             let now = |event: &ParkedEvent| event.kind == kind as u8 && is_due(event);

@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    ledger::orders::Standing,
+    ledger::{orders::Standing, reservations::NotBegun},
     model::{
         Location, Sku,
         command::{ReleaseLine, ShipLine},
@@ -17,6 +17,9 @@ use crate::{
 
 use super::{Refusal, core::Core};
 
+/// A reservation that is being decided on for longer than it is waited for.
+pub(super) const BUSY: &str = "a reservation of the order is busy; try again";
+
 pub(super) fn beyond(order: Standing<'_>, why: Wrong) -> Refusal {
     Refusal::BeyondSold { why, state: order.state() }
 }
@@ -27,15 +30,19 @@ fn open_units(order: Standing<'_>) -> SmallVec<[u32; 4]> {
 
 impl<S: Storage> Core<S> {
     /// Who took each allocation: keyed hash of the customer, and the record of the reservation. An
-    /// order's allocations are the lines of its reservations, one after the other.
-    fn takers(&self, order: Standing<'_>) -> Vec<(u64, u64)> {
+    /// order's allocations are the lines of its reservations, one after the other; so none may be left
+    /// out, or the next one's customer would be taken for its own. (Those of a closed order may be
+    /// forgotten, but nothing of it can be called off.)
+    fn takers(&self, order: Standing<'_>) -> Result<Vec<(u64, u64)>, Refusal> {
         let mut takers = Vec::with_capacity(order.data.allocations.len());
         for id in &order.reservations {
-            if let Ok(seen) = self.tables.reservations.read(*id) {
-                takers.extend(seen.lines.iter().map(|_| (seen.customer, id.lsn.0)));
+            match self.tables.reservations.read(*id) {
+                Ok(seen) => takers.extend(seen.lines.iter().map(|_| (seen.customer, id.lsn.0))),
+                Err(NotBegun::Busy) => return Err(Refusal::Overloaded { what: BUSY }),
+                Err(_) => {}
             }
         }
-        takers
+        Ok(takers)
     }
 
     /// Where a shipment's units were sold from: at its own location first.
@@ -83,7 +90,7 @@ impl<S: Storage> Core<S> {
         lines: Option<&[ReleaseLine]>,
     ) -> Result<Vec<Cancelled>, Refusal> {
         let mut open = open_units(order);
-        let takers = self.takers(order);
+        let takers = self.takers(order)?;
         let cancel = |at: usize, quantity: u32| {
             let sold = order.data.allocations[at];
             let (position, limited) = (sold.position, sold.limited);
@@ -179,5 +186,71 @@ impl<S: Storage> Core<S> {
         let number = self.tables.positions.sku_number(sku);
         let sold = number.filter(|n| order.data.prices.iter().any(|p| p.sku_number == *n));
         sold.ok_or_else(|| Refusal::malformed(field(), "is not in the order"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Engine, Key, Options, Refusal,
+        model::{
+            IdempotencyKey, OrderId,
+            command::{Cancel, PlaceOrder, Reserve, SetStock},
+            view::ReservationState,
+        },
+        wal::{self, sim::SimStorage},
+    };
+
+    fn said<T: serde::de::DeserializeOwned>(said: serde_json::Value) -> T {
+        serde_json::from_value(said).unwrap()
+    }
+
+    /// While the first reservation of an order is busy, the second one's customer is not taken for the
+    /// first one's.
+    #[test]
+    fn whose_units_are_called_off_is_not_guessed() {
+        let wal = wal::Options {
+            segment_bytes: 64 << 10,
+            budget_bytes: 8 << 20,
+            delivery_reserve_bytes: 64 << 10,
+            unsynced_bytes_max: 512 << 10,
+            ready_segments: 1,
+            ..wal::Options::default()
+        };
+        let options = Options {
+            wal,
+            positions_max: 16,
+            reservations_max: 64,
+            keys_max: 64,
+            orders_max: 64,
+            customer_limits_max: 64,
+            ..Options::default()
+        };
+        let engine = Engine::open_on(SimStorage::new(), options).unwrap();
+        let set: SetStock = said(serde_json::json!({"on_hand": 9}));
+        let (sku, at) = ("A".parse().unwrap(), "X".parse().unwrap());
+        engine.settle_blocking(engine.set_stock(&sku, &at, &set)).unwrap();
+        let ids = ["one", "two"].map(|customer| {
+            let lines = serde_json::json!([{"sku": "A", "quantity": 1}]);
+            let reserve = serde_json::json!({"lines": lines, "customer": customer});
+            let (reserve, key): (Reserve, IdempotencyKey) =
+                (said(reserve), customer.parse().unwrap());
+            engine.settle_blocking(engine.reserve(Key::new("", &key), &reserve)).unwrap().value.id
+        });
+        let place: PlaceOrder = said(serde_json::json!({"order_id": "O", "reservations": ids,
+            "currency": "EUR", "lines": [{"sku": "A", "unit_price": 5, "tax": 0}]}));
+        let key: IdempotencyKey = "placed".parse().unwrap();
+        engine.settle_blocking(engine.place_order(Key::new("", &key), &place)).unwrap();
+        let (order, key): (OrderId, IdempotencyKey) =
+            ("O".parse().unwrap(), "off".parse().unwrap());
+        let lines = serde_json::json!([{"sku": "A", "quantity": 1}]);
+        let cancel: Cancel = said(serde_json::json!({"cancellation_id": "C", "lines": lines}));
+        let cancel = || engine.settle_blocking(engine.cancel(Key::new("", &key), &order, &cancel));
+        let committed = [ReservationState::Committed];
+        let busy = engine.core().tables.reservations.begin(ids[0], &committed).unwrap();
+        let refused = cancel();
+        assert!(matches!(refused, Err(Refusal::Overloaded { .. })), "{refused:?}");
+        drop(busy);
+        cancel().unwrap();
     }
 }

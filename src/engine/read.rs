@@ -149,7 +149,7 @@ impl<S: Storage> Engine<S> {
 
     /// The priority of an order, which its later records do not say.
     pub fn order_priority(&self, id: &OrderId) -> Option<Priority> {
-        let order = self.core().tables.orders.get(id)?;
+        let order = self.core().tables.orders.find(id)?;
         Some(Priority::of_number(order.data.priority))
     }
 

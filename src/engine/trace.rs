@@ -67,17 +67,21 @@ enum Next {
 
 impl<S: Storage> Engine<S> {
     /// Where an order comes from: all of its records, what caused them, what carried them to partners.
-    /// Reads the log; a few microseconds a record, up to [`TRACE_RECORDS_MAX`] of them.
+    /// Reads the log; a few microseconds a record, up to [`TRACE_RECORDS_MAX`] of them. Blocks until the
+    /// order's last record is durable: before, the log does not hand it out.
     ///
     /// # Errors
     /// When settled: `unknown_order`; `archived` if the log has none of its records any more.
     pub fn trace(&self, id: &OrderId) -> Decision<TraceView> {
-        match self.core().tables.orders.get(id) {
-            Some(order) => match self.core().trace(&order) {
-                Ok(view) => Decision::made(view, false, order.last),
-                Err(refusal) => Decision::refused_behind(refusal, order.last),
-            },
-            None => Refusal::UnknownOrder.into(),
+        let Some(order) = self.core().tables.orders.get(id) else {
+            return Refusal::UnknownOrder.into();
+        };
+        if let Err(stopped) = self.log().wait_blocking(order.last) {
+            return Refusal::from(stopped).into();
+        }
+        match self.core().trace(&order) {
+            Ok(view) => Decision::made(view, false, order.last),
+            Err(refusal) => Decision::refused_behind(refusal, order.last),
         }
     }
 
