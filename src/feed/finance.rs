@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use super::{
     Error, causal,
+    entry::{Digest, Sums},
     inventory::{Absorbed, Limits},
     parked::{Item, ParkedRecords},
     render::{self, Head, Rendered, Stamp},
@@ -34,7 +35,7 @@ use crate::{
     model::{
         Currency, Lsn,
         event::{self, Event},
-        posting::{self, Account, Booking, Kind, Posting, Recognition},
+        posting::{self, Booking, Kind, Posting, Read, Recognition},
         sink::{Parked, Parking},
     },
     wal::Record,
@@ -46,11 +47,10 @@ struct Entry {
     last_lsn: Lsn,
     orders: u64,
     records: u64,
-    digest: blake3::Hasher,
+    digest: Digest,
     /// Records that had been parked: the digest sums them up last.
     late: BTreeMap<u64, AlignedVec<8>>,
-    /// Debit less credit, by account and tax code (empty: none).
-    postings: BTreeMap<Account, BTreeMap<String, i128>>,
+    sums: Sums,
 }
 
 /// What a sink's books follow.
@@ -82,6 +82,13 @@ struct Plan<'a> {
     park: bool,
     release: Vec<u64>,
     overflows: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// The record's own booking, if nothing else is asked.
+    fn alone(&self) -> Option<&Booking<'a>> {
+        self.own.as_ref().filter(|_| !self.park && self.release.is_empty())
+    }
 }
 
 impl Finance {
@@ -121,6 +128,11 @@ impl Finance {
     /// releases what waited for it.
     pub fn absorb(&mut self, record: &Record<'_>, rules: Rules<'_>) -> Result<Absorbed, Error> {
         let Some(plan) = self.plan(record, rules)? else { return Ok(Absorbed::Nothing) };
+        if let Some(booking) = plan.alone()
+            && self.add_known(record, booking, rules)
+        {
+            return Ok(Absorbed::Taken);
+        }
         let mut growth = Growth::default();
         if let Some(booking) = &plan.own {
             growth.add(self, booking, rules);
@@ -138,10 +150,9 @@ impl Finance {
         if !self.takes(growth, rules) {
             return Ok(Absorbed::Full);
         }
-        let placed = record.kind == event::Placed::KIND;
         let mut events = plan.release.len() as u64;
         if let Some(booking) = plan.own {
-            self.entry(&booking, record.lsn).add(record, placed, &booking);
+            self.entry(&booking, record.lsn).add(record, &booking);
             events += 1;
         }
         if plan.park {
@@ -154,17 +165,34 @@ impl Finance {
         Ok(Absorbed::of(events))
     }
 
+    /// Adds a record that needs no line which the window has not: nearly all are such. Nothing is
+    /// changed if it needs one.
+    fn add_known(&mut self, record: &Record<'_>, booking: &Booking<'_>, rules: Rules<'_>) -> bool {
+        if !self.takes(Growth::default(), rules) {
+            return false;
+        }
+        let key = (booking.kind, booking.currency.as_bytes());
+        let Some(entry) = self.entries.get_mut(&key) else { return false };
+        if !entry.sums.add_known(&booking.postings) {
+            return false;
+        }
+        entry.sum_up(record);
+        true
+    }
+
     /// What a record asks for; `None` if it is nothing to the books.
     fn plan<'r>(&self, record: &Record<'r>, rules: Rules<'_>) -> Result<Option<Plan<'r>>, Error> {
-        let (lsn, kind, body) = (record.lsn, (record.kind, record.version), record.body);
-        let own = posting::of(lsn, kind, body, rules.recognition)?;
+        let (lsn, layout) = (record.lsn, (record.kind, record.version));
+        let Some(read) = posting::read(lsn, layout, record.body)? else { return Ok(None) };
+        let own = read.booking(lsn, rules.recognition)?;
         let mut plan = Plan { own, park: false, release: Vec::new(), overflows: false };
         let may_be_early = plan
             .own
             .as_ref()
             .is_some_and(|own| matches!(own.kind, Kind::Settlement | Kind::Refund));
-        if kind.0 == event::Happened::KIND && (may_be_early || !self.parked.is_empty()) {
-            let happened = event::decode::<event::Happened>(lsn, kind.0, kind.1, body)?;
+        if let Read::Happened(happened) = read
+            && (may_be_early || !self.parked.is_empty())
+        {
             plan.park = may_be_early && causal::waits_for(happened, rules.recognition).is_some();
             plan.release = self.parked.freed_by(happened, rules.recognition);
         }
@@ -206,8 +234,7 @@ impl Finance {
         let kind = (record.kind, record.version);
         let booking = posting::of(record.lsn, kind, record.body, recognition)?;
         if let Some(booking) = &booking {
-            let placed = record.kind == event::Placed::KIND;
-            self.entry(booking, record.lsn).add(record, placed, booking);
+            self.entry(booking, record.lsn).add(record, booking);
         }
         Ok(booking.is_some())
     }
@@ -324,7 +351,7 @@ impl Growth {
         }
         for Posting { account, tax_code, .. } in &booking.postings {
             // A code that stands on several lines of one order counts several times: harmless.
-            let known = entry.is_some_and(|e| e.has(*account, tax_code));
+            let known = entry.is_some_and(|e| e.sums.has(*account, tax_code));
             if !known {
                 self.lines += 1;
                 self.bytes += POSTING_BYTES
@@ -342,54 +369,48 @@ impl Entry {
             last_lsn: lsn,
             orders: 0,
             records: 0,
-            digest: blake3::Hasher::new(),
+            digest: Digest::default(),
             late: BTreeMap::new(),
-            postings: BTreeMap::new(),
+            sums: Sums::default(),
         }
     }
 
-    fn has(&self, account: Account, tax_code: &str) -> bool {
-        self.postings.get(&account).is_some_and(|codes| codes.contains_key(tax_code))
+    fn add(&mut self, record: &Record<'_>, booking: &Booking<'_>) {
+        self.sums.add(&booking.postings);
+        self.sum_up(record);
     }
 
-    fn add(&mut self, record: &Record<'_>, placed: bool, booking: &Booking<'_>) {
-        self.orders += u64::from(placed);
-        self.digest.update(&record.lsn.0.to_le_bytes()).update(record.body);
-        self.post(record.lsn, booking);
+    /// Counts a record whose postings are added.
+    fn sum_up(&mut self, record: &Record<'_>) {
+        self.orders += u64::from(record.kind == event::Placed::KIND);
+        self.digest.add(record.lsn.0, record.body);
+        self.count(record.lsn);
     }
 
     fn add_late(&mut self, lsn: u64, body: AlignedVec<8>, booking: &Booking<'_>) {
         self.late.insert(lsn, body);
-        self.post(Lsn(lsn), booking);
+        self.sums.add(&booking.postings);
+        self.count(Lsn(lsn));
     }
 
-    fn post(&mut self, lsn: Lsn, booking: &Booking<'_>) {
+    fn count(&mut self, lsn: Lsn) {
         self.first_lsn = self.first_lsn.min(lsn);
         self.last_lsn = self.last_lsn.max(lsn);
         self.records += 1;
-        for Posting { account, tax_code, amount } in &booking.postings {
-            let codes = self.postings.entry(*account).or_default();
-            // Each amount is below 2^84 and a window has fewer than 2^40 of them.
-            match codes.get_mut(*tax_code) {
-                Some(sum) => *sum += amount,
-                None => drop(codes.insert((*tax_code).to_owned(), *amount)),
-            }
-        }
     }
 
     fn digest(&self) -> [u8; 32] {
         let mut digest = self.digest.clone();
         for (lsn, body) in &self.late {
-            digest.update(&lsn.to_le_bytes()).update(body);
+            digest.add(*lsn, body);
         }
-        *digest.finalize().as_bytes()
+        digest.finish()
     }
 
     fn postings<'a>(&'a self, accounts: &'a Accounts) -> Vec<PostingBody<'a>> {
-        let sums = self.postings.iter().flat_map(|(account, codes)| {
-            codes.iter().map(|(tax_code, sum)| (*account, tax_code, *sum))
-        });
-        sums.filter(|(_, _, sum)| *sum != 0)
+        self.sums
+            .each()
+            .filter(|(_, _, sum)| *sum != 0)
             .map(|(account, tax_code, sum)| PostingBody {
                 account: accounts.name(account),
                 tax_code: (!tax_code.is_empty()).then_some(tax_code),
@@ -431,7 +452,7 @@ struct EntryBody<'a> {
 #[derive(Serialize)]
 struct PostingBody<'a> {
     account: &'a str,
-    tax_code: Option<&'a String>,
+    tax_code: Option<&'a str>,
     debit: i128,
     credit: i128,
 }

@@ -23,6 +23,7 @@
 mod batch;
 pub mod books;
 mod causal;
+mod entry;
 mod fate;
 mod filter;
 mod finance;

@@ -22,7 +22,7 @@
 
 use super::{
     Currency, Invalid, Lsn,
-    event::{self, ArchivedHappened, ArchivedOrderData, Event, Happened, Placed},
+    event::{self, ArchivedHappened, ArchivedOrderData, ArchivedPlaced, Event, Happened, Placed},
     fact::ArchivedFact,
     totals,
     worth::{ArchivedPart, ArchivedShare},
@@ -159,33 +159,71 @@ pub enum Error {
     },
 }
 
+/// A record that may be something to the books, read in place: it is checked once, whatever is asked
+/// of it.
+#[derive(Clone, Copy)]
+pub enum Read<'a> {
+    /// An order was placed.
+    Placed(&'a ArchivedPlaced),
+    /// Something happened to one.
+    Happened(&'a ArchivedHappened),
+}
+
+/// Reads a record; `None` if its kind is nothing to the books.
+///
+/// # Errors
+/// If the record does not decode.
+pub fn read(
+    lsn: Lsn,
+    (kind, version): (u8, u8),
+    body: &[u8],
+) -> Result<Option<Read<'_>>, event::Undecodable> {
+    Ok(match kind {
+        Placed::KIND => Some(Read::Placed(event::decode::<Placed>(lsn, kind, version, body)?)),
+        Happened::KIND => {
+            Some(Read::Happened(event::decode::<Happened>(lsn, kind, version, body)?))
+        }
+        _ => None,
+    })
+}
+
+impl<'a> Read<'a> {
+    /// What the record books; `None` if it is nothing to the books.
+    ///
+    /// # Errors
+    /// If it can't be booked.
+    pub fn booking(self, lsn: Lsn, when: Recognition) -> Result<Option<Booking<'a>>, Error> {
+        let booking = match self {
+            Self::Placed(read) => {
+                placed(&read.order, when).map_err(|source| Error::Amounts { lsn, source })?
+            }
+            Self::Happened(read) => happened(read, when),
+        };
+        let by = booking.iter().flat_map(|b| &b.postings).map(|posting| posting.amount).sum();
+        if by != 0 {
+            return Err(Error::Unbalanced { lsn, by });
+        }
+        Ok(booking)
+    }
+}
+
 /// What a record of the log books; `None` if it is nothing to the books.
 ///
 /// # Errors
 /// If the record does not decode, or can't be booked.
 pub fn of(
     lsn: Lsn,
-    (kind, version): (u8, u8),
+    layout: (u8, u8),
     body: &[u8],
     when: Recognition,
 ) -> Result<Option<Booking<'_>>, Error> {
-    let booking = match kind {
-        Placed::KIND => {
-            let read = event::decode::<Placed>(lsn, kind, version, body)?;
-            placed(&read.order, when).map_err(|source| Error::Amounts { lsn, source })?
-        }
-        Happened::KIND => happened(event::decode::<Happened>(lsn, kind, version, body)?, when),
-        _ => None,
-    };
-    let by = booking.iter().flat_map(|b| &b.postings).map(|posting| posting.amount).sum();
-    if by != 0 {
-        return Err(Error::Unbalanced { lsn, by });
+    match read(lsn, layout, body)? {
+        Some(read) => read.booking(lsn, when),
+        None => Ok(None),
     }
-    Ok(booking)
 }
 
 /// Postings in the making.
-#[derive(Default)]
 struct Postings<'a>(Vec<Posting<'a>>);
 
 impl<'a> Postings<'a> {
@@ -255,8 +293,9 @@ fn placed(order: &ArchivedOrderData, when: Recognition) -> Result<Option<Booking
 
 /// What a fact books; `None` if that is nothing.
 fn happened(record: &ArchivedHappened, when: Recognition) -> Option<Booking<'_>> {
-    let mut postings = Postings::default();
     let worth = &record.worth;
+    // At most three for a share and three for the rest: memory is taken once.
+    let mut postings = Postings(Vec::with_capacity(3 * worth.shares.len() + 3));
     let bit = 1 << when as u8;
     worth.shares.iter().filter(|share| share.when & bit != 0).for_each(|s| postings.share(s));
     let cost = i128::from(worth.cost.to_native());
