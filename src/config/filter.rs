@@ -39,6 +39,20 @@ pub enum Movement {
     Adjustment,
 }
 
+impl Movement {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sold => "sold",
+            Self::Shipped => "shipped",
+            Self::Cancelled => "cancelled",
+            Self::Returned => "returned",
+            Self::Receipt => "receipt",
+            Self::Adjustment => "adjustment",
+        }
+    }
+}
+
 /// The events of a stream sink. In a CloudEvent's `type` each stands between `holdfast.` and `.v1`.
 pub const STREAM_EVENTS: [&str; 16] = [
     "stock.set",

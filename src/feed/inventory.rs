@@ -41,6 +41,23 @@ struct Line {
     location: Location,
     quantity: i64,
     events: u64,
+    /// Whether its numbers have room for as many digits as there can be.
+    wide: bool,
+}
+
+impl Line {
+    /// Whether its numbers outgrow the room that they have, if it changes by `delta`; `None` if its
+    /// quantity would overflow.
+    fn widens(&self, delta: i64) -> Option<bool> {
+        let quantity = self.quantity.checked_add(delta)?;
+        Some(!self.wide && (is_wide(quantity) || self.events >= NARROW_MAX))
+    }
+
+    fn add(&mut self, delta: i64) {
+        self.quantity += delta;
+        self.events += 1;
+        self.wide |= is_wide(self.quantity) || self.events > NARROW_MAX;
+    }
 }
 
 /// The sums of an open window.
@@ -51,9 +68,6 @@ pub(super) struct Inventory {
     /// The deltas of the record at hand, kept for its memory.
     deltas: Vec<(Key, i64)>,
 }
-
-/// A line that a window has not yet, and the most bytes that it takes.
-type NewLine = (Key, Line, u64);
 
 /// The limits of a window.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +117,12 @@ impl Absorbed {
 }
 
 impl Inventory {
+    /// The window after this one, which is sealed; its memory is used again.
+    pub fn next(mut self) -> Self {
+        self.lines.clear();
+        Self { bytes: 0, ..self }
+    }
+
     /// Adds a record, unless the window would grow beyond its limits.
     pub fn absorb(
         &mut self,
@@ -129,29 +149,27 @@ impl Inventory {
         if deltas.is_empty() {
             return Ok(Absorbed::Nothing);
         }
-        let Some(new) = self.fit(lsn, deltas, terms)? else {
+        let Some((new, bytes)) = self.fit(lsn, deltas, terms)? else {
             return Ok(Absorbed::Full);
         };
-        for (key, line, bytes) in new {
-            self.lines.insert(key, line);
-            self.bytes += bytes;
-        }
+        self.bytes = bytes;
+        self.lines.extend(new);
         for (key, delta) in deltas {
             if let Some(line) = self.lines.get_mut(key) {
-                line.quantity += *delta;
-                line.events += 1;
+                line.add(*delta);
             }
         }
         Ok(Absorbed::Taken)
     }
 
-    /// The lines that the deltas need and the window has not, if all fits.
+    /// The lines that the deltas need and the window has not, and the bytes that it then has at most; if
+    /// all fits.
     fn fit(
         &self,
         lsn: Lsn,
         deltas: &[(Key, i64)],
         terms: Terms<'_>,
-    ) -> Result<Option<Vec<NewLine>>, Error> {
+    ) -> Result<Option<(Vec<(Key, Line)>, u64)>, Error> {
         let Terms { sink, limits, lookup } = terms;
         let mut new = Vec::new();
         let mut bytes = self.bytes;
@@ -160,19 +178,20 @@ impl Inventory {
                 let position = key.0;
                 let (sku, location) =
                     lookup.position(position).ok_or(Error::UnknownPosition { lsn, position })?;
-                let line = Line { sku, location, quantity: 0, events: 0 };
-                let size = line_bytes(sink, &line);
-                bytes += size;
-                new.push((key, line, size));
+                let line = Line { sku, location, quantity: 0, events: 0, wide: is_wide(delta) };
+                bytes += line_bytes(sink, key.1, &line);
+                new.push((key, line));
                 continue;
             };
-            if line.quantity.checked_add(delta).is_none() {
-                return Ok(None);
+            match line.widens(delta) {
+                None => return Ok(None),
+                Some(true) => bytes += WIDE - NARROW,
+                Some(false) => {}
             }
         }
         let lines = (self.lines.len() + new.len()) as u64;
         let fits = lines <= limits.lines && bytes + render::head_bytes(sink) <= limits.bytes;
-        Ok((fits || self.lines.is_empty()).then_some(new))
+        Ok((fits || self.lines.is_empty()).then_some((new, bytes)))
     }
 
     /// The batch's body.
@@ -215,14 +234,27 @@ struct LineBody<'a> {
     events: u64,
 }
 
-/// The most bytes that a line takes in a body: its names, two numbers of up to 20 digits, and 85 of
+/// The room for the two numbers of nearly every line: seven characters each, the sign included. A line
+/// that outgrows it gets `WIDE`: so that a window is not closed for digits that no line has.
+const NARROW: u64 = 2 * 7;
+/// The most that the two numbers of a line can take.
+const WIDE: u64 = 2 * 20;
+/// The greatest number of seven characters.
+const NARROW_MAX: u64 = 9_999_999;
+
+fn is_wide(quantity: i64) -> bool {
+    !(-999_999..=9_999_999).contains(&quantity)
+}
+
+/// The most bytes that a line takes in a body: its names, its numbers, its movement, and 75 of
 /// punctuation and field names.
-fn line_bytes(sink: &str, line: &Line) -> u64 {
+fn line_bytes(sink: &str, movement: Movement, line: &Line) -> u64 {
     render::part_id_bytes(sink)
         + render::json_bytes(line.sku.as_str())
         + render::json_bytes(line.location.as_str())
-        + 2 * 20
-        + 85
+        + movement.as_str().len() as u64
+        + if line.wide { WIDE } else { NARROW }
+        + 75
 }
 
 /// What a record moves.

@@ -245,3 +245,31 @@ proptest! {
         prop_assert_eq!(sums, expected);
     }
 }
+
+/// What a window counts is enough whatever its numbers are, and not much more than it takes: or windows
+/// were closed for bytes that no body has.
+#[test]
+fn the_bytes_of_a_window_are_a_tight_bound() {
+    let counted = |window: &Inventory| window.bytes + render::head_bytes("erp");
+    let mut window = Inventory::default();
+    for (lsn, position) in (1..=100).map(|n| (64 * n, n as u32 % 3)) {
+        take(&mut window, &placed(lsn, order(&[(position, 1)])), ROOMY);
+    }
+    let mut sizes = vec![(counted(&window), rendered(&window, 100).len() as u64)];
+    // The widest numbers, at once and after narrow ones; a line is widened once.
+    for delta in [-999_999, -1, 1 - i64::MAX / 2, -i64::MAX / 2] {
+        take(&mut window, &adjust(8_000, 0, delta, 0), ROOMY);
+        sizes.push((counted(&window), rendered(&window, 100).len() as u64));
+    }
+    take(&mut window, &adjust(9_000, 1, i64::MAX, 0), ROOMY);
+    if let Some(line) = window.lines.get_mut(&(2, Movement::Sold)) {
+        line.events = NARROW_MAX;
+    }
+    take(&mut window, &placed(9_064, order(&[(2, 1)])), ROOMY);
+    sizes.push((counted(&window), rendered(&window, 100).len() as u64));
+    for (most, is) in sizes {
+        assert!(is <= most, "{is} bytes, counted as {most}");
+    }
+    let lines: u64 = window.lines.values().map(|line| 100 + 26 * u64::from(line.wide)).sum();
+    assert_eq!(lines, 5 * 100 + 3 * 26, "three lines are wide");
+}

@@ -111,7 +111,7 @@ impl Window {
     pub fn turn(&mut self) {
         self.span = None;
         self.content = match std::mem::replace(&mut self.content, Content::nothing()) {
-            Content::Inventory(_) => Content::nothing(),
+            Content::Inventory(sums) => Content::Inventory(sums.next()),
             Content::Fulfilment(_) => Content::Fulfilment(Fulfilment::new(self.lane)),
             Content::Finance(sums) => Content::Finance(sums.next()),
             Content::Stream(_) => Content::Stream(Stream::default()),
