@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Auth, Connector, FilterConfig, Ordering, Overlay, Policy};
+use super::{Auth, Connector, FilterConfig, Ordering, Overlay, Policy, Reconcile};
 use crate::model::{
     posting::{Account, Recognition},
     signature::signing_key,
@@ -233,6 +233,9 @@ pub struct SinkConfig {
     /// How batches are delivered.
     #[serde(default)]
     pub policy: Policy,
+    /// How an inventory sink's partner is asked for its stock. Default absent: it can't be reconciled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<Reconcile>,
 }
 
 fn preset() -> String {
@@ -291,6 +294,7 @@ impl Default for SinkConfig {
             accounts: Accounts::default(),
             filter: FilterConfig::default(),
             policy: Policy::default(),
+            reconcile: None,
         }
     }
 }
@@ -321,6 +325,7 @@ impl fmt::Debug for SinkConfig {
             .field("accounts", &shown.accounts)
             .field("filter", &shown.filter)
             .field("policy", &shown.policy)
+            .field("reconcile", &shown.reconcile)
             .finish()
     }
 }
@@ -388,6 +393,9 @@ impl SinkConfig {
         self.check_window()?;
         self.check_retry()?;
         self.policy.validate()?;
+        if let Some(reconcile) = &self.reconcile {
+            reconcile.validate(self)?;
+        }
         if self.domain == Domain::Finance && self.policy.ordering == Ordering::None {
             return Err(
                 "policy.ordering: a finance sink's must be strict; what an order does must \

@@ -33,6 +33,7 @@ mod inventory;
 mod lane;
 mod lookup;
 mod mend;
+pub mod outstanding;
 mod parked;
 mod progress;
 mod render;

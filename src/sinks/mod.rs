@@ -9,6 +9,7 @@ mod handshake;
 mod http;
 mod lookup;
 pub mod receiver;
+pub mod reconcile;
 mod request;
 mod rules;
 mod secrets;
