@@ -4,7 +4,8 @@
 //!
 //! - Tryton has the stock that the ledger says, on hand and committed, at every location;
 //! - its trial balance is balanced and is the one that the engine's own journal comes to;
-//! - the engine's books are what its log says.
+//! - the engine's books are what its log says;
+//! - `holdfast reconcile` finds no drift, and then one unit that was moved behind its back, by name.
 //!
 //! The clients repeat what was not answered, with the same keys, as storefronts do.
 
@@ -22,7 +23,7 @@ use cli::{Server, holdfast, run};
 use erp::Tryton;
 use proxy::Proxy;
 use sale::{LOCATIONS, Sale, sku};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Orders; at least so many, says what this test is for.
 const ORDERS: u64 = 100_000;
@@ -78,6 +79,7 @@ async fn a_real_erp_ends_with_the_ledgers_stock_and_the_engines_books() {
 
     until_delivered(&server.url).await;
     let ledger = ledger(&server.url).await;
+    reconcile(&server.url, &tryton);
     assert!(proxy.seen().faults > 0, "the partner was never in trouble: {:?}", proxy.seen());
     assert!(server.terminate().success());
     let (stock, balances) = tryton.dump();
@@ -108,9 +110,36 @@ fn configuration(url: &str, key: &str) -> String {
              retry_max_ms = 1000\n[sinks.connector.auth]\napi_key = \"{key}\"\n"
         )
     };
+    let stock = "[sinks.reconcile]\nurl = \"stock\"\npage_max = 100\npage_ms_max = 30000\n";
     let locations = LOCATIONS.map(|location| format!("\"{location}\"")).join(", ");
     let (erp, books) = (sink("erp", "inventory"), sink("books", "finance"));
-    format!("[engine]\nsourcing = [{locations}]\n{erp}{books}")
+    format!("[engine]\nsourcing = [{locations}]\n{erp}{stock}{books}")
+}
+
+/// The ERP's stock agrees; a unit that somebody takes away is found, and put back it agrees again.
+fn reconcile(url: &str, tryton: &Tryton) {
+    let ask = |code| {
+        let command = ["reconcile", "--sink", "erp", "--json", "--url", url];
+        let out = run(holdfast().args(command)).with(code).out;
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    let agrees = ask(0);
+    assert_eq!(agrees["state"], "agrees", "{agrees}");
+    assert_eq!((&agrees["drifts"], &agrees["committed_compared"]), (&json!([]), &json!(true)));
+    assert_eq!(agrees["positions"], SKUS * LOCATIONS.len() as u64);
+    assert!(agrees["pages"].as_u64() > Some(1), "{agrees}");
+    tryton.meddle(&sku(7), LOCATIONS[0], 1);
+    let drift = ask(1);
+    assert_eq!((&drift["state"], &drift["unexplained_positions"]), (&json!("drift"), &json!(1)));
+    let [found] = drift["drifts"].as_array().unwrap().as_slice() else { panic!("{drift}") };
+    assert_eq!(found["sku"], sku(7));
+    assert_eq!((&found["location"], &found["figure"]), (&json!(LOCATIONS[0]), &json!("on_hand")));
+    assert_eq!(found["unexplained"], -1);
+    let last =
+        run(holdfast().args(["reconcile", "--sink", "erp", "--last", "--url", url])).with(1).out;
+    assert!(last.contains("in flight 0, dead-lettered 0, unexplained -1"), "{last}");
+    tryton.meddle(&sku(7), LOCATIONS[0], -1);
+    assert_eq!(ask(0)["state"], "agrees");
 }
 
 async fn ask(client: &reqwest::Client, url: &str) -> Value {

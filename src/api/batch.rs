@@ -13,7 +13,7 @@ use super::{
     request::{Json, Names},
 };
 use crate::{
-    engine::{Answer, Key},
+    engine::Answer,
     model::{
         command::BatchReserve,
         view::{ReservationState, ReservationView},
@@ -65,8 +65,7 @@ pub(super) async fn reserve(
     let engine = state.engine()?;
     let decide = |cart: BatchReserve| {
         let (key, reserve) = cart.into_parts();
-        let key = Key { origin: names.origin_of_many(), ..Key::new(caller.name(), &key) };
-        engine.reserve(key, &reserve)
+        engine.reserve(names.key_of_many(caller.name(), &key), &reserve)
     };
     let decisions: Vec<_> = batch.reservations.into_iter().map(decide).collect();
     let deadline = answer::deadline(&state);

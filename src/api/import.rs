@@ -68,7 +68,7 @@ pub(super) async fn import(
     }
     let limit = state.options().import_bytes_max;
     request::check_length(&parts.headers, limit)?;
-    state.engine()?;
+    state.engine()?.admit_import()?;
     let mut import = Import::new(state.clone());
     match import.run(&mut body, limit).await {
         Ok(()) => Ok(answer::json(StatusCode::OK, &import.answer)),
@@ -172,7 +172,9 @@ impl Import {
     fn decide(&mut self, line: &[u8]) {
         let decided = json::parse::<ImportStock>(line).and_then(|stock| {
             let (sku, location, set) = stock.into_parts();
-            Ok(self.state.engine()?.set_stock(&sku, &location, &set))
+            let engine = self.state.engine()?;
+            engine.admit_import()?;
+            Ok(engine.set_stock(&sku, &location, &set))
         });
         match decided {
             Ok(decision) => self.group.push((self.line, decision)),

@@ -9,7 +9,7 @@ use axum::{
 use super::State;
 use crate::{
     engine::{Counters, Engine, Status},
-    model::sink::{Attempts, SinkView},
+    model::sink::{Attempts, SinkView, reconciliation::ReconciliationSummary},
     telemetry::{self, Exposition, Kind},
     wal::Stats,
 };
@@ -40,6 +40,7 @@ fn expose_engine(engine: &Engine, text: &mut Exposition) {
     let status = engine.status();
     expose_status(&status, text);
     expose_counters(&status.counters, text);
+    expose_shed(&status.counters, text);
     expose_log(&engine.log().stats(), text);
     let poisoned = u8::from(engine.log().poisoned().is_some());
     text.gauge("holdfast_log_poisoned", "1 once the log could not be written.", poisoned);
@@ -102,6 +103,21 @@ fn expose_counters(counters: &Counters, text: &mut Exposition) {
     }
 }
 
+/// With so little left no reservation is granted any more.
+const HARD_BYTES: i64 = 1_024;
+
+fn expose_shed(counters: &Counters, text: &mut Exposition) {
+    let help = "Work that can wait, refused past the log's soft mark.";
+    text.family("holdfast_log_shed", Kind::Counter, None, help);
+    for (reason, count) in [
+        ("low_priority", counters.shed_low_priority),
+        ("bulk_order", counters.shed_bulk_order),
+        ("stock_import", counters.shed_stock_import),
+    ] {
+        text.sample("holdfast_log_shed_total", &[("reason", reason)], count);
+    }
+}
+
 fn expose_log(log: &Stats, text: &mut Exposition) {
     text.counter("holdfast_log_records", "Records appended.", log.records);
     text.counter("holdfast_log_appended_bytes", "Bytes appended.", log.bytes);
@@ -117,6 +133,11 @@ fn expose_log(log: &Stats, text: &mut Exposition) {
     text.counter("holdfast_log_segments_recycled", "Segments recycled.", log.segments_recycled);
     text.gauge("holdfast_log_used_bytes", "Of the disk budget.", log.used_bytes);
     text.gauge("holdfast_log_budget_bytes", "The disk budget.", log.budget_bytes);
+    text.family("holdfast_log_mark", Kind::Gauge, None, "1 while a mark of the budget is passed.");
+    let hard = log.exhausted && log.free_bytes <= HARD_BYTES;
+    for (mark, passed) in [("soft", log.past_soft_mark), ("hard", hard)] {
+        text.sample("holdfast_log_mark", &[("mark", mark)], u8::from(passed));
+    }
     text.gauge("holdfast_log_closing_bytes", "Set aside to close what is open.", log.closing_bytes);
 }
 
@@ -166,6 +187,7 @@ fn expose_sinks(sinks: &[SinkView], text: &mut Exposition) {
     }
     expose_lanes(sinks, text);
     expose_attempts(sinks, text);
+    expose_reconciliations(sinks, text);
 }
 
 fn expose_attempts(sinks: &[SinkView], text: &mut Exposition) {
@@ -183,6 +205,36 @@ fn expose_attempts(sinks: &[SinkView], text: &mut Exposition) {
         for (reason, count) in sink.attempts.waits.by_reason() {
             let labels = [("sink", sink.name.as_str()), ("reason", reason)];
             text.sample("holdfast_sink_waits_total", &labels, count);
+        }
+    }
+}
+
+fn expose_reconciliations(sinks: &[SinkView], text: &mut Exposition) {
+    type Of = fn(&ReconciliationSummary) -> f64;
+    let gauges: [(&str, &str, Of); 3] = [
+        (
+            "holdfast_reconciliation_unexplained_positions",
+            "Figures of the partner that nothing explains.",
+            |last| last.unexplained_positions as f64,
+        ),
+        (
+            "holdfast_reconciliation_failed",
+            "1 if the last comparison with the partner's stock failed.",
+            |last| f64::from(u8::from(last.state == "failed")),
+        ),
+        (
+            "holdfast_reconciliation_age_seconds",
+            "Time since the last comparison with the partner's stock.",
+            |last| last.age_ms as f64 / 1e3,
+        ),
+    ];
+    for (name, help, read) in gauges {
+        let unit = name.ends_with("seconds").then_some("seconds");
+        text.family(name, Kind::Gauge, unit, help);
+        for sink in sinks {
+            if let Some(last) = &sink.reconciliation {
+                text.sample(name, &[("sink", sink.name.as_str())], read(last));
+            }
         }
     }
 }

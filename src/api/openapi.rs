@@ -66,6 +66,8 @@ pub(super) struct ProblemView {
         super::sink_operations::resume,
         super::sink_operations::replay,
         super::sink_operations::skip,
+        super::reconcile::run,
+        super::reconcile::last,
         super::dead_letters::list,
         super::dead_letters::get,
         super::dead_letters::mend,

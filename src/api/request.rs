@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::{State, codes, front, json, partners::Caller, problem::Problem};
+use super::{State, codes, front, json, partners::Caller, priority, problem::Problem};
 use crate::{
     engine::Key,
     model::{IdempotencyKey, Invalid, Origin},
@@ -162,6 +162,8 @@ pub(super) struct Names {
     traceparent: Option<HeaderValue>,
     /// Whether the caller named the request, by either.
     named: bool,
+    /// Whether the request says that it can wait.
+    can_wait: bool,
 }
 
 impl Names {
@@ -170,7 +172,14 @@ impl Names {
         let traceparent = front::traceparent(&parts.headers);
         let made = request_id.as_ref().is_some_and(|id| state.made_request_id(id));
         let named = traceparent.is_some() || (request_id.is_some() && !made);
-        Self { request_id, traceparent, named }
+        let can_wait = priority::can_wait(&parts.headers);
+        Self { request_id, traceparent, named, can_wait }
+    }
+
+    /// A key of the request, of which there may be many.
+    pub(super) fn key_of_many<'k>(&'k self, partner: &'k str, key: &'k IdempotencyKey) -> Key<'k> {
+        let (origin, can_wait) = (self.origin_of_many(), self.can_wait);
+        Key { origin, can_wait, ..Key::new(partner, key) }
     }
 
     fn origin(&self) -> Option<Origin<'_>> {
@@ -205,12 +214,13 @@ pub(super) struct Keyed {
 impl Keyed {
     /// As the engine takes it.
     pub(super) fn key(&self) -> Key<'_> {
-        Key { origin: self.names.origin(), ..Key::new(self.caller.name(), &self.key) }
+        let (origin, can_wait) = (self.names.origin(), self.names.can_wait);
+        Key { origin, can_wait, ..Key::new(self.caller.name(), &self.key) }
     }
 
     /// The same for a reservation; see [`Names::origin_of_many`].
     pub(super) fn key_of_many(&self) -> Key<'_> {
-        Key { origin: self.names.origin_of_many(), ..self.key() }
+        self.names.key_of_many(self.caller.name(), &self.key)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     hooks, import, metrics, openapi, operations, order_events, orders, pages, parked,
     parked_events,
     problem::Problem,
-    reservations, sink_operations, stock, trace,
+    reconcile, reservations, sink_operations, stock, trace,
 };
 
 /// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
@@ -68,6 +68,8 @@ fn build(state: &State) -> Routes<'_> {
         .post("/v1/sinks/{name}/resume", Open, sink_operations::resume)
         .post("/v1/sinks/{name}/replay", Open, sink_operations::replay)
         .post("/v1/sinks/{name}/skip", Open, sink_operations::skip)
+        .post("/v1/sinks/{name}/reconcile", Open, reconcile::run)
+        .get("/v1/sinks/{name}/reconciliation", Open, reconcile::last)
         .get("/v1/dead-letters", Open, dead_letters::list)
         .get("/v1/dead-letters/{id}", Open, dead_letters::get)
         .put("/v1/dead-letters/{id}", Open, dead_letters::mend)

@@ -19,6 +19,7 @@ use crate::{
         letter::Letter,
         sink::{
             LetterView, ParkedView, Release, SinkView,
+            reconciliation::{Reconciliation, Unreconciled},
             wish::{By, Denied, Granted, Wish},
         },
     },
@@ -59,10 +60,25 @@ pub trait Sinks: Send + Sync {
     fn wish<'a>(&'a self, _sink: &'a str, _wish: Wish, _by: By) -> Wishing<'a> {
         Box::pin(std::future::ready(None))
     }
+
+    /// Compares a sink's partner's stock with the ledger's now, which may take as long as is configured.
+    /// Goes on if the caller goes away.
+    fn reconcile<'a>(&'a self, _sink: &'a str) -> Reconciling<'a> {
+        Box::pin(std::future::ready(Err(Unreconciled::NoSink)))
+    }
+
+    /// What the last comparison came to. Must not wait.
+    fn reconciliation(&self, _sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
+        Err(Unreconciled::NoSink)
+    }
 }
 
 /// The answer to a wish, in time.
 pub type Wishing<'a> = Pin<Box<dyn Future<Output = Option<Result<Granted, Denied>>> + Send + 'a>>;
+
+/// The report of a comparison, in time.
+pub type Reconciling<'a> =
+    Pin<Box<dyn Future<Output = Result<Arc<Reconciliation>, Unreconciled>> + Send + 'a>>;
 
 /// The far end of a server that has none.
 pub struct NoSinks;
@@ -192,6 +208,17 @@ impl State {
         by: By,
     ) -> Option<Result<Granted, Denied>> {
         self.0.ready.get()?.sinks.wish(sink, wish, by).await
+    }
+
+    /// Compares a sink's stock now.
+    pub(super) async fn reconcile(&self, sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
+        let ready = self.0.ready.get().ok_or(Unreconciled::NoSink)?;
+        ready.sinks.reconcile(sink).await
+    }
+
+    /// What the last comparison of a sink came to.
+    pub(super) fn reconciliation(&self, sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
+        self.0.ready.get().ok_or(Unreconciled::NoSink)?.sinks.reconciliation(sink)
     }
 
     pub(super) fn requests(&self) -> &Requests {

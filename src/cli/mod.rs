@@ -15,6 +15,7 @@ mod logging;
 mod options;
 mod parked;
 mod partners;
+mod reconcile;
 mod server;
 mod sinks;
 mod stock;
@@ -67,6 +68,8 @@ enum Command {
     /// How the sinks of a running server stand, and what an operator does to them.
     #[command(subcommand)]
     Sinks(sinks::Sinks),
+    /// Compare an ERP's stock with the ledger's, and say what explains each difference.
+    Reconcile(reconcile::Reconcile),
     /// What partners refused for its content: list, look, mend, send again, drop.
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLetters),
@@ -149,6 +152,7 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::Books(books) => books.run(),
         Command::Stock(stock) => stock.run(),
         Command::Sinks(sinks) => sinks.run(),
+        Command::Reconcile(reconcile) => reconcile.run(),
         Command::DeadLetters(letters) => letters.run(),
         Command::Trace(trace) => trace.run(),
         Command::Parked(parked) => parked.run(),

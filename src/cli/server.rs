@@ -14,9 +14,11 @@ use holdfast::{
     delivery,
     engine::Engine,
     model::{
+        Timestamp,
         letter::Letter,
         sink::{
             LetterView, ParkedView, Release, SinkView,
+            reconciliation::{Reconciliation, Unreconciled},
             wish::{By, Wish},
         },
     },
@@ -115,32 +117,50 @@ impl Signals {
 }
 
 /// The far end as the API shows it; empty once it is stopped.
-pub struct FarEnd(Mutex<Option<Arc<delivery::Handle>>>);
+pub struct FarEnd {
+    handle: Mutex<Option<Arc<delivery::Handle>>>,
+    reconcilers: Mutex<Option<Arc<sinks::reconcile::Reconcilers>>>,
+    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+}
 
 impl api::Sinks for FarEnd {
     fn snapshot(&self) -> Vec<SinkView> {
-        self.0.lock().as_ref().map(|handle| handle.snapshot()).unwrap_or_default()
+        let handle = self.handle.lock().clone();
+        let mut views = handle.map(|handle| handle.snapshot()).unwrap_or_default();
+        if let Some(reconcilers) = self.reconcilers.lock().as_ref() {
+            reconcilers.fill(&mut views, (self.now)().millis());
+        }
+        views
     }
 
     fn parked(&self, sink: &str) -> Option<Vec<ParkedView>> {
-        self.0.lock().as_ref()?.parked(sink)
+        self.handle.lock().as_ref()?.parked(sink)
     }
 
     fn release_parked(&self, sink: &str, order_id: &str) -> Option<Release> {
-        self.0.lock().as_ref()?.release_parked(sink, order_id)
+        self.handle.lock().as_ref()?.release_parked(sink, order_id)
     }
 
     fn letters(&self, sink: Option<&str>) -> Vec<LetterView> {
-        self.0.lock().as_ref().map(|handle| handle.letter_views(sink)).unwrap_or_default()
+        self.handle.lock().as_ref().map(|handle| handle.letter_views(sink)).unwrap_or_default()
     }
 
     fn letter(&self, id: &str) -> Option<(LetterView, Arc<Letter>)> {
-        self.0.lock().as_ref()?.letter(id)
+        self.handle.lock().as_ref()?.letter(id)
     }
 
     fn wish<'a>(&'a self, sink: &'a str, wish: Wish, by: By) -> api::Wishing<'a> {
-        let handle = self.0.lock().clone();
+        let handle = self.handle.lock().clone();
         Box::pin(async move { handle?.wish(sink, wish, by).await })
+    }
+
+    fn reconcile<'a>(&'a self, sink: &'a str) -> api::Reconciling<'a> {
+        let reconcilers = self.reconcilers.lock().clone();
+        Box::pin(async move { reconcilers.ok_or(Unreconciled::Stopping)?.run(sink).await })
+    }
+
+    fn reconciliation(&self, sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
+        self.reconcilers.lock().as_ref().ok_or(Unreconciled::Stopping)?.last(sink)
     }
 }
 
@@ -168,7 +188,7 @@ impl Running {
         let shutdown = async { drop(stopped.await) };
         let http = tokio::spawn(api::serve(listener, state.clone(), shutdown));
         let engine = open(config).await?;
-        let far_end = Arc::new(FarEnd(Mutex::new(Some(Arc::new(start_sinks(config, &engine)?)))));
+        let far_end = Arc::new(start_sinks(config, &engine)?);
         state.ready(engine.clone(), far_end.clone());
         let grace = Duration::from_millis(server.shutdown_grace_ms);
         Ok(Self { address, data: server.data.clone(), grace, engine, far_end, stop, http })
@@ -186,7 +206,7 @@ impl Running {
 
     /// Waits until every sink has everything that is durable now.
     pub async fn drain(&self, timeout: Duration) -> Result<(), Error> {
-        let Some(handle) = self.far_end.0.lock().clone() else { return Ok(()) };
+        let Some(handle) = self.far_end.handle.lock().clone() else { return Ok(()) };
         let drained = handle.drain(timeout).await;
         drained.map_err(|e| Error::Part { what: "the sinks", reason: e.to_string() })
     }
@@ -196,8 +216,9 @@ impl Running {
         // An error means that the server has ended already; its result says why.
         let _ = self.stop.send(());
         let served = self.http.await;
+        drop(self.far_end.reconcilers.lock().take());
         // Nobody drains any more, so that this is the only one.
-        let handle = self.far_end.0.lock().take().and_then(Arc::into_inner);
+        let handle = self.far_end.handle.lock().take().and_then(Arc::into_inner);
         if let Some(handle) = handle
             && let Err(error) = handle.shutdown(self.grace).await
         {
@@ -228,11 +249,18 @@ fn panicked(what: &'static str, error: &tokio::task::JoinError) -> Error {
     Error::Part { what, reason: error.to_string() }
 }
 
-fn start_sinks(config: &Config, engine: &Engine) -> Result<delivery::Handle, Error> {
+fn start_sinks(config: &Config, engine: &Engine) -> Result<FarEnd, Error> {
     let failed = |reason: String| Error::Part { what: "the sinks", reason };
     let runtime = tokio::runtime::Handle::current();
     let mut handle =
         sinks::start(engine, config.sinks.clone(), &runtime).map_err(|e| failed(e.to_string()))?;
     handle.set_freezes(config.freezes.clone());
-    Ok(handle)
+    let reconcilers = sinks::reconcile::start(engine, &config.sinks, &handle, &runtime)
+        .map_err(|(sink, reason)| failed(format!("{sink}: {reason}")))?;
+    let clock = engine.clone();
+    Ok(FarEnd {
+        handle: Mutex::new(Some(Arc::new(handle))),
+        reconcilers: Mutex::new(Some(Arc::new(reconcilers))),
+        now: Box::new(move || clock.now()),
+    })
 }

@@ -141,6 +141,9 @@ fn check_log(config: &Config, source: &Source) -> Result<(), Error> {
     if log.budget_bytes.bytes() / 4 <= segment {
         return Err(source.unusable("log.budget_bytes", "must be more than four segments"));
     }
+    if !(1..=100).contains(&log.soft_mark_percent) {
+        return Err(source.unusable("log.soft_mark_percent", "must be 1 to 100"));
+    }
     if !(1..=64).contains(&log.ready_segments) {
         return Err(source.unusable("log.ready_segments", "must be 1 to 64"));
     }

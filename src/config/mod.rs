@@ -26,6 +26,7 @@ mod filter;
 mod freeze;
 mod partner;
 mod policy;
+mod reconcile;
 mod sink;
 mod size;
 mod stream;
@@ -47,6 +48,7 @@ pub use filter::*;
 pub use freeze::Freeze;
 pub use partner::*;
 pub use policy::{Ordering, Policy};
+pub use reconcile::Reconcile;
 pub use sink::*;
 pub use size::{ByteSize, NotASize};
 pub use stream::{StreamConfig, SubjectTemplate};
@@ -162,6 +164,8 @@ pub struct Log {
     pub segment_bytes: ByteSize,
     /// The disk space that the log may take; beyond it new reservations are refused.
     pub budget_bytes: ByteSize,
+    /// The share of the budget, in percent, beyond which low-priority work is refused.
+    pub soft_mark_percent: u32,
     /// The part of the budget that is kept for deliveries.
     pub delivery_reserve_bytes: ByteSize,
     /// Segments kept ready ahead of the tail.
@@ -186,6 +190,7 @@ impl Default for Log {
             ack: Ack::Disk,
             segment_bytes: ByteSize::mib(64),
             budget_bytes: ByteSize::mib(16 * 1024),
+            soft_mark_percent: 80,
             delivery_reserve_bytes: ByteSize::mib(64),
             ready_segments: 3,
             record_bytes_max: ByteSize(256 << 10),

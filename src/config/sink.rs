@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Auth, Connector, FilterConfig, Ordering, Overlay, Policy, StreamConfig};
+use super::{Auth, Connector, FilterConfig, Ordering, Overlay, Policy, Reconcile, StreamConfig};
 use crate::model::{
     posting::{Account, Recognition},
     signature::signing_key,
@@ -237,6 +237,9 @@ pub struct SinkConfig {
     /// How a stream reaches a message broker. Only with a `nats://` or `tls://` URL.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stream: StreamConfig,
+    /// How an inventory sink's partner is asked for its stock. Default absent: it can't be reconciled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<Reconcile>,
 }
 
 fn is_default(stream: &StreamConfig) -> bool {
@@ -300,6 +303,7 @@ impl Default for SinkConfig {
             filter: FilterConfig::default(),
             policy: Policy::default(),
             stream: StreamConfig::default(),
+            reconcile: None,
         }
     }
 }
@@ -331,6 +335,7 @@ impl fmt::Debug for SinkConfig {
             .field("filter", &shown.filter)
             .field("policy", &shown.policy)
             .field("stream", &shown.stream)
+            .field("reconcile", &shown.reconcile)
             .finish()
     }
 }
@@ -403,6 +408,9 @@ impl SinkConfig {
         self.check_window()?;
         self.check_retry()?;
         self.policy.validate()?;
+        if let Some(reconcile) = &self.reconcile {
+            reconcile.validate(self)?;
+        }
         if self.domain == Domain::Finance && self.policy.ordering == Ordering::None {
             return Err(
                 "policy.ordering: a finance sink's must be strict; what an order does must \

@@ -85,7 +85,9 @@ fn the_partner_of_the_example_is_complete_and_at_its_defaults() {
 fn every_comment_of_the_example_ends_in_the_default() {
     assert_eq!(not_at_their_default(EXAMPLE), Vec::<&str>::new());
     let given = ["name", "domain", "url"];
-    assert_eq!(not_at_their_default(&example_sinks()), [given, given].concat());
+    let reconcile = ["url"];
+    let expected = [&given[..], &reconcile, &given].concat();
+    assert_eq!(not_at_their_default(&example_sinks()), expected);
 }
 
 #[test]
@@ -93,10 +95,11 @@ fn the_sinks_of_the_example_are_complete_and_at_their_defaults() {
     let sinks = example_sinks();
     let config = load(&sinks, &[]).unwrap();
     let sink = |name, domain, url| SinkConfig::new(name, domain, url);
-    let expected = [
+    let mut expected = [
         sink("erp", Domain::Inventory, "http://127.0.0.1:8081/movements"),
         sink("finance", Domain::Finance, "http://127.0.0.1:8082/journal"),
     ];
+    expected[0].reconcile = Some(Reconcile::at("stock"));
     assert_eq!(config.sinks, expected);
     let mut full = expected[0].clone();
     full.rate_per_s = Some(1.0);

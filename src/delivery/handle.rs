@@ -113,6 +113,11 @@ impl Handle {
         self.sinks.iter().map(|sink| sink.view(now_ms)).collect()
     }
 
+    /// What a sink's feed and delivery tell each other; `None` if there is no such sink.
+    pub fn progress(&self, sink: &str) -> Option<Arc<Progress>> {
+        self.sinks.iter().find(|s| s.name() == sink).cloned()
+    }
+
     /// What lies dead, by sink and name.
     pub fn letters(&self) -> Vec<(String, Arc<Letter>)> {
         let of = |sink: &Arc<Progress>| {

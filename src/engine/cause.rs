@@ -14,6 +14,7 @@ use crate::{
 use super::{
     Key, Refusal,
     core::{Core, with_draft},
+    counters::Count,
 };
 
 /// The key of a request, and its origin.
@@ -21,6 +22,42 @@ use super::{
 pub(super) struct Cause<'a> {
     pub(super) key: KeyRef,
     pub(super) origin: Option<Origin<'a>>,
+    /// Why it is shed past the log's soft mark, if it opens something; `None`: it is not.
+    pub(super) sheds: Option<Shed>,
+}
+
+/// Why work is shed past the log's soft mark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shed {
+    LowPriority,
+    BulkOrder,
+    StockImport,
+}
+
+impl Shed {
+    /// Of a request that says whether it can wait.
+    pub(super) fn of(can_wait: bool) -> Option<Self> {
+        can_wait.then_some(Self::LowPriority)
+    }
+
+    fn refusal(self) -> Refusal {
+        let what = match self {
+            Self::LowPriority => {
+                "the log is past its soft mark, and the request says by its priority that it can wait"
+            }
+            Self::BulkOrder => "the log is past its soft mark, and the order's priority is bulk",
+            Self::StockImport => "the log is past its soft mark; stock is imported later",
+        };
+        Refusal::Overloaded { what }
+    }
+
+    fn count(self) -> Count {
+        match self {
+            Self::LowPriority => Count::ShedLowPriority,
+            Self::BulkOrder => Count::ShedBulkOrder,
+            Self::StockImport => Count::ShedStockImport,
+        }
+    }
 }
 
 impl Deref for Cause<'_> {
@@ -56,7 +93,17 @@ impl<S: Storage> Core<S> {
         route: &impl serde::Serialize,
         body: &impl serde::Serialize,
     ) -> Cause<'a> {
-        Cause { key: self.key_ref(key, route, body), origin: key.origin }
+        let sheds = Shed::of(key.can_wait);
+        Cause { key: self.key_ref(key, route, body), origin: key.origin, sheds }
+    }
+
+    /// Refuses what can wait while the log is past its soft mark.
+    pub(super) fn shed(&self, shed: Shed) -> Result<(), Refusal> {
+        if !self.log.is_past_soft_mark() {
+            return Ok(());
+        }
+        self.counters.add(shed.count());
+        Err(shed.refusal())
     }
 
     /// Asks for room for a record and its origin; as [`Core::ticket`].
@@ -67,6 +114,9 @@ impl<S: Storage> Core<S> {
         bytes: usize,
         closing: u64,
     ) -> Result<Room<'a, S>, Refusal> {
+        if let Some(shed) = cause.sheds.filter(|_| class == RoomClass::New) {
+            self.shed(shed)?;
+        }
         let Some(origin) = cause.origin else {
             return Ok(Room { ticket: self.ticket(class, bytes, closing)?, origin: None });
         };

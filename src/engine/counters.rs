@@ -62,6 +62,12 @@ counters! {
     EventsUnparked events_unparked,
     /// Changes of stock.
     StockChanged stock_changed,
+    /// Requests that can wait, refused past the log's soft mark.
+    ShedLowPriority shed_low_priority,
+    /// Orders of priority bulk, refused there.
+    ShedBulkOrder shed_bulk_order,
+    /// Stock imports, and lines of some, refused there.
+    ShedStockImport shed_stock_import,
     /// Checkpoints made.
     Checkpoints checkpoints,
 }

@@ -25,12 +25,15 @@ pub struct Key<'a> {
     pub key: &'a IdempotencyKey,
     /// The request that it came with, if that is to be found in what it causes.
     pub origin: Option<Origin<'a>>,
+    /// Whether new work that comes under it can wait: it is refused first when the log's disk budget
+    /// comes to its end. What it closes, and a repeat of what was done, is not.
+    pub can_wait: bool,
 }
 
 impl<'a> Key<'a> {
     /// A partner's key.
     pub fn new(partner: &'a str, key: &'a IdempotencyKey) -> Self {
-        Self { partner, key, origin: None }
+        Self { partner, key, origin: None, can_wait: false }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
 
 use super::{
     Answer, Decision, Engine, Key, Refusal,
-    cause::Cause,
+    cause::{Cause, Shed},
     core::{Core, KeyClaim, closing_bytes},
     counters::Count,
     reserve::SlotClaim,
@@ -412,6 +412,9 @@ impl<S: Storage> Core<S> {
             orders::Begin::Placed(order) => return self.placed_before(&order, money, None),
             _ => return Err(Refusal::Overloaded { what: "the table of orders is full" }),
         };
+        if place.priority == Priority::Bulk {
+            self.shed(Shed::BulkOrder)?;
+        }
         let slot = SlotClaim::new(self)?;
         let bytes = money.record_bytes(cart.lines_max, 0);
         let room = self.room(key, RoomClass::New, bytes, 0)?;

@@ -18,7 +18,7 @@ use crate::{
 
 use super::{
     Decision, Engine, Key, Refusal,
-    cause::Cause,
+    cause::{Cause, Shed},
     core::{Core, KeyClaim, closing_bytes},
     counters::Count,
     take::{Cart, Taker, Takes},
@@ -86,7 +86,7 @@ struct Wanted<'a> {
 
 impl<S: Storage> Core<S> {
     fn reserve(&self, key: Key<'_>, reserve: &Reserve) -> Decision<ReservationView> {
-        let (hash, origin) = (self.hasher.key(key), key.origin);
+        let (hash, origin, sheds) = (self.hasher.key(key), key.origin, Shed::of(key.can_wait));
         self.tables.keys.warm(hash);
         // Nearly every request of a flash sale ends here, without a lock and without the log. The
         // key is looked up after the stock was seen gone: a cart puts its key into the table before
@@ -96,7 +96,8 @@ impl<S: Storage> Core<S> {
             wanted => wanted,
         };
         let key = KeyRef { hash, fingerprint: self.hasher.reserve(reserve) };
-        match wanted.and_then(|wanted| self.try_reserve(&Cause { key, origin }, reserve, &wanted)) {
+        let cause = Cause { key, origin, sheds };
+        match wanted.and_then(|wanted| self.try_reserve(&cause, reserve, &wanted)) {
             Ok(decision) => decision,
             Err(refusal) => self.unless_known(&key, refusal, |done| self.granted_again(done)),
         }

@@ -26,6 +26,8 @@ pub struct Status {
     pub log_bytes_used: u64,
     /// What they may take.
     pub log_bytes_budget: u64,
+    /// Whether so much of it is spent that low-priority work is shed.
+    pub log_past_soft_mark: bool,
     /// Reservations held now, as far as counted since the start: grants less what closed them.
     pub open_reservations: u64,
     /// Reservations in the table, open or within their retention.
@@ -84,6 +86,7 @@ impl<S: Storage> Engine<S> {
             checkpoint: Lsn(core.checkpoint.load(Ordering::Acquire)),
             log_bytes_used: stats.used_bytes,
             log_bytes_budget: stats.budget_bytes,
+            log_past_soft_mark: stats.past_soft_mark,
             open_reservations: core.open_reservations(),
             reservations: tables.reservations.len().into(),
             reservations_max: tables.reservations.reservations_max().into(),

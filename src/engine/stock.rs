@@ -19,12 +19,21 @@ use crate::{
 
 use super::{
     Decision, Engine, Key, Refusal,
+    cause::Shed,
     core::{Core, KeyClaim},
     counters::Count,
     transition::{fixed_bytes, json},
 };
 
 impl<S: Storage> Engine<S> {
+    /// Whether stock may be imported now: not while the log is past its soft mark.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub fn admit_import(&self) -> Result<(), Refusal> {
+        self.core().shed(Shed::StockImport)
+    }
+
     /// Sets a position, and makes it if need be.
     ///
     /// # Errors

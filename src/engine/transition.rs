@@ -79,7 +79,7 @@ impl<S: Storage> Engine<S> {
         origin: Option<Origin<'_>>,
     ) -> Decision<ReservationView> {
         let core = self.core();
-        let cause = Cause { key: KeyRef::default(), origin };
+        let cause = Cause { key: KeyRef::default(), origin, sheds: None };
         core.count(core.change_lines(&cause, id, change).unwrap_or_else(Decision::from))
     }
 }

@@ -69,6 +69,9 @@ pub(super) struct Inventory {
     deltas: Vec<(Key, i64)>,
 }
 
+/// The lines that a window has not yet, and the most bytes that it has with them.
+type Fit = (Vec<(Key, Line)>, u64);
+
 /// The limits of a window.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
@@ -164,12 +167,7 @@ impl Inventory {
 
     /// The lines that the deltas need and the window has not, and the bytes that it then has at most; if
     /// all fits.
-    fn fit(
-        &self,
-        lsn: Lsn,
-        deltas: &[(Key, i64)],
-        terms: Terms<'_>,
-    ) -> Result<Option<(Vec<(Key, Line)>, u64)>, Error> {
+    fn fit(&self, lsn: Lsn, deltas: &[(Key, i64)], terms: Terms<'_>) -> Result<Option<Fit>, Error> {
         let Terms { sink, limits, lookup } = terms;
         let mut new = Vec::new();
         let mut bytes = self.bytes;

@@ -34,6 +34,7 @@ mod inventory;
 mod lane;
 mod lookup;
 mod mend;
+pub mod outstanding;
 mod parked;
 mod progress;
 mod render;

@@ -56,6 +56,7 @@ impl Progress {
             parked: parked.count,
             oldest_parked_age_ms: parked.oldest_ms.map_or(0, |ms| now_ms.saturating_sub(ms)),
             parked_overflows: inner.parked_overflows,
+            reconciliation: None,
         }
     }
 }

@@ -321,7 +321,7 @@ impl Partner for HttpPartner {
     }
 }
 
-fn built(
+pub(super) fn built(
     method: hyper::Method,
     url: &Url,
     headers: HeaderMap,
@@ -338,7 +338,7 @@ fn built(
 
 /// The headers that the sink itself declares, and a name and password that stand in its URL, which are
 /// taken out of it.
-fn own_headers(config: &SinkConfig, base: &mut Url) -> Result<HeaderMap, String> {
+pub(super) fn own_headers(config: &SinkConfig, base: &mut Url) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in &config.headers {
         let wrong = || format!("headers.{name}: is no header");

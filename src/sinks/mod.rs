@@ -13,6 +13,7 @@ mod lookup;
 #[cfg(feature = "nats")]
 mod nats;
 pub mod receiver;
+pub mod reconcile;
 mod rendering;
 mod request;
 mod rules;

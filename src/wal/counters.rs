@@ -48,6 +48,8 @@ pub struct Stats {
     pub ready_bytes: i64,
     /// Whether no more blocks can be had.
     pub exhausted: bool,
+    /// Whether the soft mark is passed.
+    pub past_soft_mark: bool,
     /// Records, marks and padding included.
     pub records: u64,
     /// The log's own marks.
@@ -99,6 +101,7 @@ impl Counters {
             free_bytes: core.room.free(),
             ready_bytes: core.room.near(),
             exhausted: core.room.is_exhausted(),
+            past_soft_mark: core.room.is_past_soft_mark(),
             records: core.lock_walk().records,
             marks: load(&self.own_records),
             syncs: load(&self.syncs),

@@ -258,6 +258,12 @@ impl<S: Storage> Log<S> {
         Lsn(self.inner().oldest())
     }
 
+    /// Whether so much of the disk budget is spent that work which can wait should. One relaxed load; it
+    /// follows the log within a tenth of a second.
+    pub fn is_past_soft_mark(&self) -> bool {
+        self.core().room.is_past_soft_mark()
+    }
+
     /// Figures about it.
     pub fn stats(&self) -> Stats {
         self.inner().stats()

@@ -22,6 +22,9 @@ pub struct Options {
     pub segment_bytes: u64,
     /// The disk that all segments together may take; at least four segments. Default: 16 GiB.
     pub budget_bytes: u64,
+    /// The share of the budget that is spent at the soft mark, in percent, 1 to 100: from there on work
+    /// that can wait should ([`Log::is_past_soft_mark`](super::Log::is_past_soft_mark)). Default: 80.
+    pub soft_mark_percent: u32,
     /// The room that only seals and acknowledgements may use when the rest is spent. At most two
     /// segments and an eighth of the budget of it take effect. Default: 64 MiB.
     pub delivery_reserve_bytes: u64,
@@ -52,6 +55,7 @@ impl Default for Options {
         Self {
             segment_bytes: 64 * MIB,
             budget_bytes: 16 * GIB,
+            soft_mark_percent: 80,
             delivery_reserve_bytes: 64 * MIB,
             ready_segments: 3,
             record_bytes_max: 256 * KIB as u32,
@@ -79,6 +83,9 @@ impl Options {
         }
         if !(1..=64).contains(&self.ready_segments) {
             return wrong("ready_segments must be from 1 to 64");
+        }
+        if !(1..=100).contains(&self.soft_mark_percent) {
+            return wrong("soft_mark_percent must be from 1 to 100");
         }
         if self.record_bytes_max < 64 {
             return wrong("record_bytes_max must be at least 64");
@@ -126,6 +133,7 @@ mod tests {
             Options { segment_bytes: 100_000, ..Options::default() },
             Options { budget_bytes: 64 * MIB, ..Options::default() },
             Options { ready_segments: 0, ..Options::default() },
+            Options { soft_mark_percent: 0, ..Options::default() },
             Options { unsynced_bytes_max: KIB, ..Options::default() },
             Options { record_bytes_max: 1, ..Options::default() },
             Options { group_us: 10_001, ..Options::default() },

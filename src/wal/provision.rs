@@ -14,6 +14,7 @@ use std::{io, sync::Arc, time::Duration};
 use super::{
     error::Poisoned,
     log::Inner,
+    options::Options,
     ring::{Memory, Segment},
     segment::{self, Header},
     storage::{SegmentMemory, Storage},
@@ -50,6 +51,7 @@ impl<S: Storage> Provisioner<S> {
         let inner = self.inner.clone();
         inner.core.provisioner.belongs_to_me();
         while !inner.core.is_closing() {
+            self.look_at_mark();
             match self.round() {
                 Ok(true) => {}
                 Ok(false) => inner.core.provisioner.sleep(SLEEP_MAX, || inner.core.is_closing()),
@@ -80,6 +82,17 @@ impl<S: Storage> Provisioner<S> {
             self.inner.room_changed();
         }
         Ok(worked)
+    }
+
+    /// Sets the soft mark or takes it away.
+    fn look_at_mark(&self) {
+        let (inner, room) = (&self.inner, &self.inner.core.room);
+        let segments = inner.options.budget_segments();
+        let files = inner.table_len() + self.spares.len() as u64;
+        // On a full disk there are none to be had, whatever the budget says.
+        let unmade = if room.is_exhausted() { 0 } else { segments.saturating_sub(files) };
+        let Options { segment_bytes, soft_mark_percent, .. } = inner.options;
+        room.look_at_mark(segments, unmade, segment_bytes, soft_mark_percent);
     }
 
     fn has_spare(&mut self) -> io::Result<bool> {

@@ -9,6 +9,10 @@
 //!   fall below zero; delivery may take it down to minus its reserve; what closes an open reservation
 //!   is never refused for it, because its room was set aside when the reservation was opened.
 //!
+//! Beside the credits stands a soft mark: whether so much of the budget is spent that work which can wait
+//! should. It refuses nothing by itself, is set by the thread that makes segments, and costs who asks one
+//! relaxed load.
+//!
 //! A little of both is kept for the log's own last word: the mark that an idle or closing log writes
 //! must not fail for room, or its last group would be covered by none ([`Room::take_last`]).
 //!
@@ -76,6 +80,8 @@ pub struct Room {
     padding_max: i64,
     /// Set while no more blocks can be had: the budget is spent or the disk is full.
     exhausted: AtomicBool,
+    /// Set while more than the configured share of the budget is spent.
+    past_soft_mark: AtomicBool,
 }
 
 impl Room {
@@ -91,6 +97,7 @@ impl Room {
             delivery_reserve,
             padding_max: padding_max as i64,
             exhausted: AtomicBool::new(false),
+            past_soft_mark: AtomicBool::new(false),
         }
     }
 
@@ -200,6 +207,22 @@ impl Room {
         self.exhausted.store(exhausted, Ordering::Release);
     }
 
+    /// Compares what new work may still use with all that it could of an empty log: `segments` may be made
+    /// in all, `unmade` of them can still be had; past the mark while `percent` is spent.
+    pub fn look_at_mark(&self, segments: u64, unmade: u64, segment_bytes: u64, percent: u32) {
+        let each = i128::from(segment_bytes as i64 - self.padding_max);
+        let kept = i128::from(self.delivery_reserve + LAST_BYTES as i64);
+        let all = i128::from(segments) * each - kept;
+        let left = i128::from(self.free()) + i128::from(unmade) * each;
+        let past = (all - left) * 100 >= all * i128::from(percent);
+        self.past_soft_mark.store(past, Ordering::Relaxed);
+    }
+
+    /// Whether work that can wait should.
+    pub fn is_past_soft_mark(&self) -> bool {
+        self.past_soft_mark.load(Ordering::Relaxed)
+    }
+
     /// Whether no more blocks can be had.
     pub fn is_exhausted(&self) -> bool {
         self.exhausted.load(Ordering::Acquire)
@@ -226,6 +249,32 @@ mod tests {
         room.give(0, 700);
         assert_eq!(room.free(), -50);
         assert_eq!(room.near(), 50);
+    }
+
+    #[test]
+    fn the_soft_mark_counts_what_is_spent_of_all_that_new_work_may_use() {
+        let room = Room::new(100, 0);
+        room.add_blocks(1000);
+        // Of five segments of 1000 and what is kept back, one is made.
+        let all = 5 * 1000 - 100 - LAST_BYTES as i64;
+        let look = |unmade| {
+            room.look_at_mark(5, unmade, 1000, 80);
+            room.is_past_soft_mark()
+        };
+        assert!(!look(4));
+        let spent = all * 8 / 10;
+        (0..4).for_each(|_| room.add_blocks(1000));
+        room.set_aside(spent as u64 - 1);
+        assert!(!look(0));
+        room.set_aside(1);
+        assert!(look(0));
+        room.give(0, 1);
+        assert!(!look(0));
+        // The disk is full: what can't be made is spent.
+        room.give(0, spent as u64 - 1);
+        assert!(!look(0));
+        room.set_aside(1000);
+        assert!(look(0) && !look(1));
     }
 
     #[test]

@@ -49,6 +49,16 @@ impl Tryton {
         self.start();
     }
 
+    /// Somebody takes units away in Tryton itself, or puts some there.
+    pub fn meddle(&self, sku: &str, location: &str, units: i64) {
+        let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/erp/tryton/meddle.py");
+        let mut command = Command::new("python3");
+        command.arg(tests).arg(&self.folder).arg(self.port.to_string());
+        let out = command.args([sku, location, &units.to_string()]).output().unwrap();
+        let told = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "{told}");
+    }
+
     /// What it has, from its database: stock by position, balances by account. All of it is done and
     /// posted.
     pub fn dump(&self) -> (Stock, Balances) {

@@ -14,6 +14,7 @@ mod orders;
 mod parked_events;
 mod partners;
 mod reservations;
+mod soft_mark;
 mod stock;
 mod stock_import;
 mod support;

@@ -38,6 +38,7 @@ impl Sinks for Erp {
             parked: 2,
             oldest_parked_age_ms: 900,
             parked_overflows: 1,
+            reconciliation: None,
         }]
     }
 

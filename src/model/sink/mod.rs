@@ -7,6 +7,7 @@
 mod attempts;
 #[allow(missing_docs, reason = "the archived form's hidden fields have no words of their own")]
 mod deed;
+pub mod reconciliation;
 mod state;
 mod view;
 pub mod wish;

@@ -2,7 +2,7 @@
 
 use utoipa::ToSchema;
 
-use super::Attempts;
+use super::{Attempts, reconciliation::ReconciliationSummary};
 use crate::model::{Lsn, Timestamp};
 
 /// A sink as an operator sees it, `GET /v1/sinks`.
@@ -53,6 +53,9 @@ pub struct SinkView {
     /// start.
     #[serde(default)]
     pub parked_overflows: u64,
+    /// The last comparison with the partner's stock; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciliation: Option<ReconciliationSummary>,
 }
 
 /// A queue of one priority.
