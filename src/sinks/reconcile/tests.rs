@@ -1,3 +1,5 @@
+//! The comparison: causes of differences, figure by figure.
+
 use std::collections::HashMap;
 
 use super::{
