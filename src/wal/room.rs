@@ -262,7 +262,7 @@ mod tests {
             room.is_past_soft_mark()
         };
         assert!(!look(4));
-        let spent = all * 8 / 10;
+        let spent = (all * 8 + 9) / 10;
         (0..4).for_each(|_| room.add_blocks(1000));
         room.set_aside(spent as u64 - 1);
         assert!(!look(0));
