@@ -110,7 +110,7 @@ fn configuration(url: &str, key: &str) -> String {
              retry_max_ms = 1000\n[sinks.connector.auth]\napi_key = \"{key}\"\n"
         )
     };
-    let stock = "[sinks.reconcile]\nurl = \"stock\"\npage_max = 100\npage_ms_max = 30000\n";
+    let stock = "[sinks.reconcile]\nurl = \"/tryton/r/holdfast/stock\"\npage_max = 100\npage_ms_max = 30000\n";
     let locations = LOCATIONS.map(|location| format!("\"{location}\"")).join(", ");
     let (erp, books) = (sink("erp", "inventory"), sink("books", "finance"));
     format!("[engine]\nsourcing = [{locations}]\n{erp}{stock}{books}")
