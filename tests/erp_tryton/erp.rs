@@ -49,8 +49,8 @@ impl Tryton {
         self.start();
     }
 
-    /// Somebody takes units away in Tryton itself, or puts some there.
-    pub fn meddle(&self, sku: &str, location: &str, units: i64) {
+    /// Somebody receives units in Tryton itself.
+    pub fn meddle(&self, sku: &str, location: &str, units: u64) {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/erp/tryton/meddle.py");
         let mut command = Command::new("python3");
         command.arg(tests).arg(&self.folder).arg(self.port.to_string());

@@ -1,7 +1,5 @@
 #!/usr/bin/env python3
-"""Moves stock in a running Tryton behind Holdfast's back: meddle.py DIR PORT SKU LOCATION QUANTITY.
-
-The units go from the location to lost and found, or back if they are below zero."""
+"""Receives stock in a running Tryton behind Holdfast's back: meddle.py DIR PORT SKU LOCATION QUANTITY."""
 import pathlib
 import sys
 
@@ -20,12 +18,13 @@ def main(folder, port, sku, location, quantity):
 
     product = one('product.product', ['code', '=', sku], fields=['default_uom'])
     place = one('stock.location', ['code', '=', location])
-    lost = erp.rpc(
-        'model.stock.location.search', [['type', '=', 'lost_found']], 0, None, None, CONTEXT)
-    places = [place['id'], lost[0]] if int(quantity) > 0 else [lost[0], place['id']]
+    supplier, = erp.rpc(
+        'model.stock.location.search', [['type', '=', 'supplier']], 0, 1, None, CONTEXT)
+    currency = one('currency.currency', ['code', '=', 'EUR'])
     move, = erp.rpc('model.stock.move.create', [{
-        'product': product['id'], 'unit': product['default_uom'], 'quantity': float(abs(int(quantity))),
-        'from_location': places[0], 'to_location': places[1], 'company': 1}], CONTEXT)
+        'product': product['id'], 'unit': product['default_uom'], 'quantity': float(quantity),
+        'from_location': supplier, 'to_location': place['id'], 'company': 1,
+        'unit_price': {'__class__': 'Decimal', 'decimal': '1'}, 'currency': currency['id']}], CONTEXT)
     erp.rpc('model.stock.move.do', [move], CONTEXT)
     done = one('stock.move', ['id', '=', move], fields=['state'])
     assert done['state'] == 'done', done
