@@ -21,7 +21,7 @@
 //! - Every other sealed line was acknowledged before the reading began: it is there.
 //!
 //! A position's figure is explained if it is the ledger's less the certain lines less *some* choice of the
-//! uncertain ones; lines are whole or absent, so with up to [`judge::CHOICES_MAX`] uncertain lines at a
+//! uncertain ones; lines are whole or absent, so with up to `judge::CHOICES_MAX` uncertain lines at a
 //! position every choice is tried, and beyond that all sums between the least and the most count. The rest
 //! is unexplained, to the unit: the distance to the nearest choice. Where sales run, an uncertain line of
 //! just the size of a lost one can hide it in one comparison, but not in the next, when it is acknowledged.
