@@ -142,8 +142,12 @@ pub fn authorization(api_key: Option<&str>) -> Result<HeaderMap, Error> {
     Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
 }
 
-/// An answer that this version can't read.
-pub fn unknown_answer(error: &serde_json::Error) -> Error {
+/// What a server of this version says.
+pub fn read<T: serde::de::DeserializeOwned>(said: serde_json::Value) -> Result<T, Error> {
+    serde_json::from_value(said).map_err(|e| unknown_answer(&e))
+}
+
+fn unknown_answer(error: &serde_json::Error) -> Error {
     let reason = format!("is of another version: {error}; --json shows it");
     Error::Part { what: "the answer", reason }
 }

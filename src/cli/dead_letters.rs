@@ -8,7 +8,10 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Error, Outcome, ask::Server, sinks::read};
+use super::{
+    Error, Outcome,
+    ask::{Server, read},
+};
 
 /// What is to be done.
 #[derive(Debug, Subcommand)]

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{
     Error, Outcome,
-    ask::{Server, unknown_answer},
+    ask::{Server, read},
 };
 
 /// See the module.
@@ -147,8 +147,7 @@ impl List {
     }
 
     fn get<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, &str)]) -> Result<T, Error> {
-        let said = self.server.call(Method::GET, path, query)?;
-        serde_json::from_value(said).map_err(|e| unknown_answer(&e))
+        read(self.server.call(Method::GET, path, query)?)
     }
 
     /// All pages: the server keeps at most so many.

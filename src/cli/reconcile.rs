@@ -6,7 +6,10 @@ use clap::Args;
 use holdfast::model::sink::reconciliation::{Drift, Reconciliation};
 use reqwest::Method;
 
-use super::{Error, Outcome, ask::Server, sinks::read};
+use super::{
+    Error, Outcome,
+    ask::{Server, read},
+};
 
 /// Exits with 1 if something is unexplained, or if there was nothing to compare with.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Error, Outcome,
-    ask::{Server, unknown_answer},
+    ask::{Server, read},
 };
 
 /// What is to be done.
@@ -114,11 +114,6 @@ impl Deed {
             _ => writeln!(out, "{}: {deed}, written down", self.sink),
         })
     }
-}
-
-/// What a server of this version says.
-pub fn read<T: serde::de::DeserializeOwned>(said: Value) -> Result<T, Error> {
-    serde_json::from_value(said).map_err(|e| unknown_answer(&e))
 }
 
 fn print(out: &mut impl Write, sinks: &[SinkView]) -> std::io::Result<()> {

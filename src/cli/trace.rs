@@ -7,7 +7,7 @@ use holdfast::model::{OrderId, lineage::TraceView};
 
 use super::{
     Error, Outcome,
-    ask::{Asked, unknown_answer},
+    ask::{Asked, read},
 };
 
 /// Where an order comes from.
@@ -33,8 +33,7 @@ impl Trace {
         let written = if self.json {
             writeln!(out, "{said:#}")
         } else {
-            let view = serde_json::from_value::<TraceView>(said);
-            print(&mut out, &view.map_err(|e| unknown_answer(&e))?)
+            print(&mut out, &read::<TraceView>(said)?)
         };
         written.and_then(|()| out.flush()).map_err(Error::Output)?;
         Ok(Outcome::Good)

@@ -18,6 +18,7 @@
 //! The sections mirror the options of the parts that they configure, but this module imports the
 //! words of the house only; the command line turns one into the other.
 
+mod accounts;
 mod check;
 mod connector;
 mod environment;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Location;
 
+pub use accounts::Accounts;
 pub use check::Source;
 pub(crate) use connector::HEADER_BYTES_MAX;
 pub use connector::*;

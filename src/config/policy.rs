@@ -7,8 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The longest of the waits here, in milliseconds: a day.
-const MS_MAX: u64 = 86_400_000;
+use super::sink::{MS_MAX, between};
 
 /// Whether batches of one lane keep their order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -93,32 +92,18 @@ impl Policy {
     /// What is wrong, beginning with the field's name.
     pub fn validate(&self) -> Result<(), String> {
         let waits_max = self.breaker_open_ms_max;
-        within("concurrency_max", self.concurrency_max, 1, 256)?;
-        within("breaker_failures", self.breaker_failures, 1, 1_000_000)?;
-        within("breaker_open_ms", self.breaker_open_ms, 1, MS_MAX)?;
-        within("breaker_open_ms_max", waits_max, self.breaker_open_ms, MS_MAX)?;
-        within("retries_per_s_min", self.retries_per_s_min, 1, 100_000)?;
-        within("recovery_lag_ms", self.recovery_lag_ms, 1, MS_MAX)?;
-        within("recovery_pause_ms_max", self.recovery_pause_ms_max, 0, MS_MAX)?;
-        within("poison_parts_max", self.poison_parts_max, 1, 100_000)?;
-        within("refused_batches_max", self.refused_batches_max, 1, 1_000_000)?;
-        share("retry_budget_ratio", self.retry_budget_ratio, 0.0, 10.0)?;
-        share("recovery_factor", self.recovery_factor, 1.0, 1_000.0)
+        between("policy.concurrency_max", self.concurrency_max, 1, 256)?;
+        between("policy.breaker_failures", self.breaker_failures, 1, 1_000_000)?;
+        between("policy.breaker_open_ms", self.breaker_open_ms, 1, MS_MAX)?;
+        between("policy.breaker_open_ms_max", waits_max, self.breaker_open_ms, MS_MAX)?;
+        between("policy.retries_per_s_min", self.retries_per_s_min, 1, 100_000)?;
+        between("policy.recovery_lag_ms", self.recovery_lag_ms, 1, MS_MAX)?;
+        between("policy.recovery_pause_ms_max", self.recovery_pause_ms_max, 0, MS_MAX)?;
+        between("policy.poison_parts_max", self.poison_parts_max, 1, 100_000)?;
+        between("policy.refused_batches_max", self.refused_batches_max, 1, 1_000_000)?;
+        between("policy.retry_budget_ratio", self.retry_budget_ratio, 0.0, 10.0)?;
+        between("policy.recovery_factor", self.recovery_factor, 1.0, 1_000.0)
     }
-}
-
-fn within(field: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(format!("policy.{field}: must be {least} to {most}, is {value}"))
-}
-
-fn share(field: &str, value: f64, least: f64, most: f64) -> Result<(), String> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(format!("policy.{field}: must be {least} to {most}, is {value}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Domain, SinkConfig};
+use super::{Domain, SinkConfig, sink::between};
 use crate::model::{Invalid, mapping::Pointer};
 
 /// The longest time of any setting here, in milliseconds: a week.
@@ -202,9 +202,7 @@ impl Reconcile {
             ("page_ms_max", self.page_ms_max, 1, MS_MAX),
             ("run_ms_max", self.run_ms_max, self.page_ms_max, MS_MAX),
         ] {
-            if !(least..=most).contains(&value) {
-                return Err(format!("reconcile.{field}: must be {least} to {most}, is {value}"));
-            }
+            between(&format!("reconcile.{field}"), value, least, most)?;
         }
         Ok(())
     }

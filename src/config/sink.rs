@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Auth, Connector, FilterConfig, Ordering, Overlay, Policy, Reconcile, StreamConfig};
+use super::{
+    Accounts, Auth, Connector, FilterConfig, Ordering, Overlay, Policy, Reconcile, StreamConfig,
+};
 use crate::model::{
     posting::{Account, Recognition},
     signature::signing_key,
@@ -26,7 +28,7 @@ pub const BATCH_BYTES_MIN: u64 = 96 * 1024;
 /// The type of a list of CloudEvents (CloudEvents 1.0, JSON event format, section 4).
 const CLOUD_EVENTS: &str = "application/cloudevents-batch+json";
 /// The longest time of any setting here, in milliseconds: a day.
-const MS_MAX: u64 = 86_400_000;
+pub(super) const MS_MAX: u64 = 86_400_000;
 
 /// What a sink's partner is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -76,83 +78,6 @@ pub enum Dedupe {
     Lookup,
     /// It does not: what may have had its effect must not be sent again.
     None,
-}
-
-/// The accounts that a finance sink posts to, by the names that its books use.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Accounts {
-    /// What customers owe, tax contained. Default `receivable`.
-    pub receivable: String,
-    /// Sales of goods, without tax. Default `revenue`.
-    pub revenue: String,
-    /// Tax owed. Default `tax`.
-    pub tax: String,
-    /// Shipping fees, without tax. Default `shipping`.
-    pub shipping: String,
-    /// Money that the payment provider has and owes. Default `settlement_clearing`.
-    pub settlement_clearing: String,
-    /// What the payment provider keeps. Default `processor_fees`.
-    pub processor_fees: String,
-    /// Sales given back, without tax. Default `refunds`.
-    pub refunds: String,
-    /// Goods on hand, at cost. Default `inventory`.
-    pub inventory: String,
-    /// What goods cost that were sold. Default `cost_of_goods_sold`.
-    pub cost_of_goods_sold: String,
-    /// What goods cost that came back and can't be sold again. Default `write_off`.
-    pub write_off: String,
-}
-
-impl Default for Accounts {
-    fn default() -> Self {
-        Self {
-            receivable: "receivable".into(),
-            revenue: "revenue".into(),
-            tax: "tax".into(),
-            shipping: "shipping".into(),
-            settlement_clearing: "settlement_clearing".into(),
-            processor_fees: "processor_fees".into(),
-            refunds: "refunds".into(),
-            inventory: "inventory".into(),
-            cost_of_goods_sold: "cost_of_goods_sold".into(),
-            write_off: "write_off".into(),
-        }
-    }
-}
-
-impl Accounts {
-    /// The name of an account.
-    pub fn name(&self, account: Account) -> &str {
-        match account {
-            Account::Receivable => &self.receivable,
-            Account::Revenue => &self.revenue,
-            Account::Tax => &self.tax,
-            Account::Shipping => &self.shipping,
-            Account::Clearing => &self.settlement_clearing,
-            Account::Fees => &self.processor_fees,
-            Account::Refunds => &self.refunds,
-            Account::Inventory => &self.inventory,
-            Account::CostOfGoods => &self.cost_of_goods_sold,
-            Account::WriteOff => &self.write_off,
-        }
-    }
-
-    /// The key of an account in the configuration.
-    fn key(account: Account) -> &'static str {
-        match account {
-            Account::Receivable => "receivable",
-            Account::Revenue => "revenue",
-            Account::Tax => "tax",
-            Account::Shipping => "shipping",
-            Account::Clearing => "settlement_clearing",
-            Account::Fees => "processor_fees",
-            Account::Refunds => "refunds",
-            Account::Inventory => "inventory",
-            Account::CostOfGoods => "cost_of_goods_sold",
-            Account::WriteOff => "write_off",
-        }
-    }
 }
 
 /// One sink. `name`, `domain` and `url` must be given; the rest has defaults.
@@ -423,7 +348,7 @@ impl SinkConfig {
         if let Some(secret) = &self.signing_secret {
             signing_key(secret).map_err(|e| format!("signing_secret: {e}"))?;
         }
-        self.check_accounts()?;
+        self.accounts.validate().map_err(|e| format!("accounts.{e}"))?;
         self.filter.validate(self.domain)
     }
 
@@ -557,19 +482,6 @@ impl SinkConfig {
             _ => Ok(()),
         }
     }
-
-    fn check_accounts(&self) -> Result<(), String> {
-        for account in Account::ALL {
-            let (field, name) = (Accounts::key(account), self.accounts.name(account));
-            let printable = name.bytes().all(|b| (0x20..=0x7e).contains(&b));
-            if name.is_empty() || name.len() > 64 || !printable {
-                return Err(format!(
-                    "accounts.{field}: must be 1 to 64 printable ASCII characters"
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Headers that every batch carries and no configuration may set.
@@ -592,8 +504,14 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn between(field: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
-    if (least..=most).contains(&value) {
+/// Refuses what is not within its bounds.
+pub(super) fn between<T: PartialOrd + fmt::Display>(
+    field: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), String> {
+    if (&least..=&most).contains(&&value) {
         Ok(())
     } else {
         Err(format!("{field}: must be {least} to {most}, is {value}"))
@@ -601,121 +519,5 @@ fn between(field: &str, value: u64, least: u64, most: u64) -> Result<(), String>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn good() -> SinkConfig {
-        SinkConfig::new("erp", Domain::Inventory, "http://127.0.0.1:9/in")
-    }
-
-    #[test]
-    fn what_is_wrong_is_named() {
-        assert_eq!(good().validate(), Ok(()));
-        let secret = |text: &str| Some(text.to_owned());
-        let cases = [
-            ("name", SinkConfig { name: "Erp".into(), ..good() }),
-            ("name", SinkConfig { name: "x".repeat(33), ..good() }),
-            ("url", SinkConfig { url: "ftp://example.com".into(), ..good() }),
-            ("url", SinkConfig { url: "erp".into(), ..good() }),
-            ("window_events_max", SinkConfig { window_events_max: 0, ..good() }),
-            ("window_ms_max", SinkConfig { window_ms_max: 0, ..good() }),
-            ("lines_max", SinkConfig { lines_max: 0, ..good() }),
-            ("parked_max", SinkConfig { parked_max: 0, ..good() }),
-            ("batch_bytes_max", SinkConfig { batch_bytes_max: 1 << 20, ..good() }),
-            ("timeout_ms", SinkConfig { timeout_ms: 0, ..good() }),
-            ("rate_per_s", SinkConfig { rate_per_s: Some(f64::NAN), ..good() }),
-            ("rate_per_s", SinkConfig { rate_per_s: Some(0.0), ..good() }),
-            ("retry_max_ms", SinkConfig { retry_max_ms: 99, ..good() }),
-            (
-                "policy.ordering",
-                SinkConfig {
-                    domain: Domain::Finance,
-                    policy: Policy { ordering: Ordering::None, ..Policy::default() },
-                    ..good()
-                },
-            ),
-            (
-                "policy.concurrency_max",
-                SinkConfig { policy: Policy { concurrency_max: 0, ..Policy::default() }, ..good() },
-            ),
-            ("signing_secret", SinkConfig { signing_secret: secret("whsec_AAAA"), ..good() }),
-            ("signing_secret", SinkConfig { signing_secret: secret("secret"), ..good() }),
-            (
-                "headers.webhook-id",
-                SinkConfig { headers: [("webhook-id".to_owned(), "x".into())].into(), ..good() },
-            ),
-            (
-                "filter.events",
-                SinkConfig {
-                    filter: FilterConfig {
-                        events: vec!["order.*".into()],
-                        ..FilterConfig::default()
-                    },
-                    ..good()
-                },
-            ),
-            (
-                "accounts.tax",
-                SinkConfig {
-                    accounts: Accounts { tax: String::new(), ..Accounts::default() },
-                    ..good()
-                },
-            ),
-        ];
-        for (field, config) in cases {
-            let error = config.validate().unwrap_err();
-            assert!(error.starts_with(&format!("{field}:")), "{field}: {error}");
-        }
-    }
-
-    #[test]
-    fn reads_from_toml_with_defaults_and_refuses_what_it_does_not_know() {
-        let text = "name = \"books\"\ndomain = \"finance\"\nurl = \"http://127.0.0.1:9/\"\n\
-                    rate_per_s = 2.5\n[accounts]\ntax = \"1776\"";
-        let config: SinkConfig = toml::from_str(text).unwrap();
-        assert_eq!(config.domain, Domain::Finance);
-        assert_eq!(config.accounts.tax, "1776");
-        assert_eq!(config.accounts.receivable, "receivable");
-        assert_eq!(config.window_events_max, 10_000);
-        assert_eq!(config.rate_per_s, Some(2.5));
-        assert_eq!(config.validate(), Ok(()));
-        assert_eq!(
-            toml::from_str::<SinkConfig>(&toml::to_string(&config).unwrap()).unwrap(),
-            config
-        );
-        assert!(toml::from_str::<SinkConfig>(&format!("colour = 1\n{text}")).is_err());
-        assert!(toml::from_str::<SinkConfig>(&text.replace("domain", "#")).is_err());
-        assert!(toml::from_str::<SinkConfig>(&text.replace("\"finance\"", "\"x\"")).is_err());
-    }
-
-    #[test]
-    fn secrets_are_not_printed() {
-        let mut config = good();
-        config.url = "http://me:swordfish@127.0.0.1/".into();
-        config.signing_secret = Some("whsec_swordfish".into());
-        config.headers.insert("authorization".into(), "Bearer swordfish".into());
-        let printed = format!("{config:?}");
-        assert!(!printed.contains("swordfish"), "{printed}");
-        assert!(printed.contains("authorization"));
-    }
-
-    #[test]
-    fn the_render_version_follows_what_shapes_the_body() {
-        let mut other = good();
-        other.timeout_ms = 1;
-        assert_eq!(good().render_version(), other.render_version());
-        other.accounts.tax = "1776".into();
-        assert_ne!(good().render_version(), other.render_version());
-        let other = SinkConfig { recognition: Recognition::Invoice, ..good() };
-        assert_ne!(good().render_version(), other.render_version());
-        let filter = |skus: &[&str], locations: &[&str]| FilterConfig {
-            skus: skus.iter().map(|s| (*s).to_owned()).collect(),
-            locations: locations.iter().map(|l| l.parse().unwrap()).collect(),
-            ..FilterConfig::default()
-        };
-        let filters = [filter(&[], &[]), filter(&["A"], &[]), filter(&[], &["A"])];
-        let version = |filter| SinkConfig { filter, ..good() }.render_version();
-        let versions: std::collections::HashSet<_> = filters.into_iter().map(version).collect();
-        assert_eq!(versions.len(), 3);
-    }
-}
+#[path = "sink_tests.rs"]
+mod tests;

@@ -15,18 +15,10 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::items::Items;
+use crate::model::sink::body::{EVENT_ID, id_field};
 
 /// The field that a part's own id replaces.
 const BATCH_ID: &str = "batch_id";
-
-/// What names an item in an array of that key.
-fn id_field(key: &str) -> Option<&'static str> {
-    match key {
-        "lines" | "orders" | "cancellations" => Some("line_id"),
-        "entries" => Some("entry_id"),
-        _ => None,
-    }
-}
 
 /// One field of the object.
 #[derive(Debug)]
@@ -61,7 +53,7 @@ impl Content {
             let fields = fields.into_iter().map(|(key, value)| content.field(body, key, value));
             content.fields = Some(fields.collect::<Option<_>>()?);
         } else {
-            content.take(body, serde_json::from_slice(body).ok()?, "id")?;
+            content.take(body, serde_json::from_slice(body).ok()?, EVENT_ID)?;
         }
         (!content.items.is_empty()).then_some(content)
     }

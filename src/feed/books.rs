@@ -69,6 +69,23 @@ impl Report {
     }
 }
 
+/// The versions under which a seal is known to have been rendered. To reckon one reads the sink's preset,
+/// so that it is done once and not for every seal.
+#[derive(Debug, Clone, Copy)]
+struct Versions {
+    /// The present configuration's.
+    own: u64,
+    /// The same without a filter.
+    unfiltered: u64,
+}
+
+impl Versions {
+    fn of(config: &SinkConfig) -> Self {
+        let unfiltered = SinkConfig { filter: FilterConfig::default(), ..config.clone() };
+        Self { own: config.render_version(), unfiltered: unfiltered.render_version() }
+    }
+}
+
 /// The window of a seal, as the log has it.
 struct Open {
     seal: Seal,
@@ -85,6 +102,7 @@ struct Open {
 /// A verification of one sink, fed with the log's records in order.
 pub struct Verification<'a, I> {
     config: &'a SinkConfig,
+    versions: Versions,
     incarnation: Incarnation,
     /// Where the log begins.
     begin: Option<Lsn>,
@@ -133,6 +151,7 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
     pub fn new(config: &'a SinkConfig, incarnation: Incarnation, seals: I) -> Self {
         let mut all = Self {
             config,
+            versions: Versions::of(config),
             incarnation,
             begin: None,
             seals,
@@ -184,7 +203,7 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
                 None => break None,
                 Some(Err(why)) => self.report.fault(why),
                 Some(Ok(seal)) if seal.letter.is_empty() => {
-                    break Some(Open::new(seal, self.config));
+                    break Some(Open::new(seal, self.config, self.versions));
                 }
                 Some(Ok(seal)) => self.sent_again(&seal),
             }
@@ -311,7 +330,7 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
             Ok(expected) => expected,
             Err(why) => return vec![format!("batch {id}: {why}")],
         };
-        let same_names = seal.config_version == self.config.render_version();
+        let same_names = seal.config_version == self.versions.own;
         let mut faults = Vec::new();
         for at in 0..expected.len().max(found.len()) {
             let part = id.part(at + 1);
@@ -349,9 +368,9 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
 }
 
 impl Open {
-    fn new(seal: Seal, config: &SinkConfig) -> Self {
+    fn new(seal: Seal, config: &SinkConfig, versions: Versions) -> Self {
         Self {
-            filter: filter_of(&seal, config),
+            filter: filter_of(&seal, config, versions),
             recognition: Recognition::of_number(seal.recognition).unwrap_or_default(),
             window: Finance::default(),
             parked: seal.parking.parked.iter().map(|parked| parked.lsn).collect(),
@@ -406,12 +425,11 @@ impl Open {
 }
 
 /// What of the log a seal is of.
-fn filter_of(seal: &Seal, config: &SinkConfig) -> Option<Filter> {
-    let unfiltered = SinkConfig { filter: FilterConfig::default(), ..config.clone() };
-    if seal.config_version == config.render_version() {
+fn filter_of(seal: &Seal, config: &SinkConfig, versions: Versions) -> Option<Filter> {
+    if seal.config_version == versions.own {
         return Some(Filter::new(&config.filter));
     }
-    if seal.config_version == unfiltered.render_version() {
+    if seal.config_version == versions.unfiltered {
         return Some(Filter::default());
     }
     let entries = body_of(&seal.body).map(|body| body.entries).unwrap_or_default();

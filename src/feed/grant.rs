@@ -272,7 +272,15 @@ impl<S: Storage> Worker<S> {
             .with_state(|state| state.configurations.last().map(|(version, _)| *version));
         match rendering {
             Some(text) if known != Some(version) => {
-                self.operate(Deed::Configure { version, text }, &By::default(), 1).map(drop)
+                let deed = Deed::Configure { version, text };
+                if let Verdict::Denied(why) = self.operate(deed, &By::default(), 1)? {
+                    tracing::error!(
+                        sink = self.config.name, %why,
+                        "what renders can't be written down: what is sealed now is rendered as \
+                         configured when it goes out"
+                    );
+                }
+                Ok(())
             }
             _ => Ok(()),
         }

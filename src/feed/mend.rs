@@ -3,13 +3,7 @@
 
 use serde_json::{Map, Value};
 
-/// The arrays that a body may have, and what names their items.
-const ARRAYS: [(&str, &str); 4] = [
-    ("lines", "line_id"),
-    ("entries", "entry_id"),
-    ("orders", "line_id"),
-    ("cancellations", "line_id"),
-];
+use crate::model::sink::body::{EVENT_ID, LISTS};
 
 /// A body with the arrays of `content` in place of its own.
 ///
@@ -21,7 +15,7 @@ pub(super) fn mend(body: &[u8], content: &Value) -> Result<Vec<u8>, String> {
     let mended = match (body, content) {
         (Value::Object(body), Value::Object(content)) => Value::Object(mend_arrays(body, content)?),
         (Value::Array(old), Value::Array(new)) => {
-            same_items(&old, new, "id")?;
+            same_items(&old, new, EVENT_ID)?;
             Value::Array(new.clone())
         }
         (Value::Object(_), _) => return Err("must be an object".into()),
@@ -35,7 +29,7 @@ fn mend_arrays(
     content: &Map<String, Value>,
 ) -> Result<Map<String, Value>, String> {
     let mut changed = false;
-    for (name, id) in ARRAYS {
+    for (name, id) in LISTS {
         let (Some(Value::Array(old)), Some(new)) = (body.get(name), content.get(name)) else {
             continue;
         };

@@ -261,6 +261,24 @@ async fn what_is_not_kept_is_not_sent_and_what_is_too_large_is_halved() {
     assert_eq!(kept.lock().len(), 0);
 }
 
+/// A wave that only calls something off, and a list of events, once were taken for batches without any line:
+/// done, and never sent.
+#[tokio::test]
+async fn what_is_kept_is_sent_whatever_list_it_stands_in() {
+    let (url, kept) = keeping().await;
+    let wave = r#"{"orders": [], "cancellations": [{"line_id": "w.1", "reason": "cancelled"}]}"#;
+    let events = r#"[{"id": "1", "reason": "cancelled"}, {"id": "2"}]"#;
+    for (domain, body) in [(Domain::Fulfilment, wave), (Domain::Stream, events)] {
+        let text = "keep = { \"/reason\" = \"cancelled\" }";
+        let mut config = SinkConfig::new("wms", domain, url.clone());
+        config.connector = Overlay::parse(text).unwrap();
+        let partner = HttpPartner::new(&config, &[]).unwrap();
+        let outcome = partner.send(&Part { body: body.into(), ..part(1) }).await;
+        assert_eq!(outcome, Outcome::Done { status: 200, rejected: vec![] });
+    }
+    assert_eq!(kept.lock().len(), 2);
+}
+
 #[tokio::test]
 async fn an_absent_part_is_not_believed_while_the_partner_may_be_at_work() {
     let (url, kept) = keeping().await;

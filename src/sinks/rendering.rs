@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::{fault::Fault, request::Declared, rules::Rules};
 use crate::{
-    config::{Connector, Context, item_ids},
+    config::{Connector, Context},
     delivery::Part,
+    model::sink::body,
 };
 
 /// See the module.
@@ -63,8 +64,7 @@ impl Rendering {
         let batch = serde_json::from_slice(&part.body)
             .map_err(|e| Fault::Unfit(format!("the sealed batch is not JSON: {e}")))?;
         let batch = self.connector.kept(batch);
-        let ids = item_ids(&batch).unwrap_or_default().into_iter().map(str::to_owned);
-        let ids: Vec<String> = ids.collect();
+        let ids: Vec<String> = body::item_ids(&batch).into_iter().map(str::to_owned).collect();
         if !self.connector.keep.is_empty() && ids.is_empty() {
             return Ok(None);
         }

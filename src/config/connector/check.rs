@@ -5,7 +5,7 @@ use super::{
     sample::{self, PART_ID},
     template::Context,
 };
-use crate::config::{Dedupe, Domain};
+use crate::config::{Dedupe, Domain, sink::between};
 
 /// The most rules.
 const RULES_MAX: usize = 100;
@@ -35,9 +35,7 @@ impl Connector {
             ("answer_bytes_max", self.answer_bytes_max, 1_024, 16 << 20),
             ("dedupe_horizon_ms", self.dedupe_horizon_ms.unwrap_or(1), 1, u64::MAX),
         ] {
-            if !(least..=most).contains(&value) {
-                return Err(format!("{field}: must be {least} to {most}, is {value}"));
-            }
+            between(field, value, least, most)?;
         }
         let finish_rules = self.finish.as_ref().map_or(0, |finish| finish.rules.len());
         if self.rules.len() > RULES_MAX || finish_rules > RULES_MAX {

@@ -29,7 +29,10 @@ pub use rule::{AnswerRule, Heard, Match, RejectedLines, StatusSet, Then, Took};
 pub use template::{Context, Escape, Template, Unrendered};
 
 use super::{Dedupe, Domain};
-use crate::model::mapping::{Condition, Pointer};
+use crate::model::{
+    mapping::{Condition, Pointer},
+    sink::body,
+};
 
 /// How a partner is spoken to. Every field has a default: without any it is the generic connector
 /// without its headers.
@@ -144,12 +147,10 @@ impl Connector {
         all
     }
 
-    /// The batch without the lines, entries or orders that are not sent.
+    /// The batch without the items that are not sent.
     pub fn kept(&self, mut batch: Value) -> Value {
-        if !self.keep.is_empty()
-            && let Some(Value::Array(items)) = items_of(&mut batch)
-        {
-            items.retain(|item| rule::stands(&self.keep, item));
+        if !self.keep.is_empty() {
+            body::retain(&mut batch, |item| rule::stands(&self.keep, item));
         }
         batch
     }
@@ -202,21 +203,6 @@ impl Connector {
             hasher.update(part.as_bytes());
         }
     }
-}
-
-/// What a batch has its content in.
-const ITEMS: [&str; 3] = ["lines", "entries", "orders"];
-
-fn items_of(batch: &mut Value) -> Option<&mut Value> {
-    let name = ITEMS.into_iter().find(|name| batch.get(name).is_some())?;
-    batch.get_mut(name)
-}
-
-/// The ids of a batch's lines, entries or orders, in their order; `None` if it has no such list.
-pub fn item_ids(batch: &Value) -> Option<Vec<&str>> {
-    let items = ITEMS.into_iter().find_map(|name| batch.get(name))?.as_array()?;
-    let id = |item| ["line_id", "entry_id"].into_iter().find_map(|name| Value::get(item, name));
-    Some(items.iter().map(|item| id(item).and_then(Value::as_str).unwrap_or("")).collect())
 }
 
 #[cfg(test)]

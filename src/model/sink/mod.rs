@@ -5,6 +5,7 @@
 //! alike.
 
 mod attempts;
+pub mod body;
 #[allow(missing_docs, reason = "the archived form's hidden fields have no words of their own")]
 mod deed;
 pub mod reconciliation;

@@ -43,7 +43,7 @@ def _book(domain, body, fresh, company, ready):
             {domain.ID: id_, 'batch': row, 'fingerprint': fresh[id_],
                 **domain.columns(body.parts[id_], company, what)}
             for id_, what in ready.items()])
-    rows = claim.row_ids(Part, domain.ID, list(ready))
+    rows = claim.of_ids(Part, domain.ID, list(ready), 'id')
     domain.book({rows[id_]: what for id_, what in ready.items()}, company)
 
 

@@ -24,11 +24,17 @@ class BigInteger(fields.Integer):
 
 
 class Received(ModelSQL, ModelView):
-    "A row that stays as it was received."
+    "A row that stays as it was received, one for each id, which is its name."
 
     @classmethod
     def __setup__(cls):
         super().__setup__()
+        t, id_name = cls.__table__(), cls._rec_name
+        cls._order = [('id', 'DESC')]
+        cls._sql_constraints += [
+            (f'{id_name}_unique', Unique(t, getattr(t, id_name)),
+                f'holdfast.msg_{id_name}_unique'),
+            ]
         for name in ('create', 'write', 'delete', 'copy'):
             cls.__rpc__.pop(name, None)
 
@@ -58,11 +64,6 @@ class Batch(Received):
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
-        cls._order = [('id', 'DESC')]
-        cls._sql_constraints += [
-            ('batch_id_unique', Unique(t, t.batch_id),
-                'holdfast.msg_batch_id_unique'),
-            ]
         cls._sql_indexes.add(
             Index(t, (t.series, Index.Equality()), (t.seal, Index.Range())))
 
@@ -93,11 +94,6 @@ class Line(Received):
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
-        cls._order = [('id', 'DESC')]
-        cls._sql_constraints += [
-            ('line_id_unique', Unique(t, t.line_id),
-                'holdfast.msg_line_id_unique'),
-            ]
         cls._sql_indexes.update({
                 Index(t, (t.batch, Index.Equality())),
                 Index(t, (t.product, Index.Range())),
@@ -124,9 +120,4 @@ class Entry(Received):
     def __setup__(cls):
         super().__setup__()
         t = cls.__table__()
-        cls._order = [('id', 'DESC')]
-        cls._sql_constraints += [
-            ('entry_id_unique', Unique(t, t.entry_id),
-                'holdfast.msg_entry_id_unique'),
-            ]
         cls._sql_indexes.add(Index(t, (t.batch, Index.Equality())))

@@ -18,15 +18,15 @@ LINE_SAYS = ['sku', 'location', 'movement', 'quantity']
 ENTRY_SAYS = ['kind', 'currency', 'postings', 'digest']
 
 
-def known(Part, id_name, ids):
-    "The ids among these that were applied before, with what they said."
+def of_ids(Part, id_name, ids, what):
+    "What stands in a column of each of these ids that there is."
     table = Part.__table__()
     column = getattr(table, id_name)
     cursor = Transaction().connection.cursor()
     found = {}
     for some in grouped_slice(ids):
         cursor.execute(*table.select(
-                column, table.fingerprint,
+                column, getattr(table, what),
                 where=fields.SQL_OPERATORS['in'](column, list(some))))
         found.update(cursor)
     return found
@@ -37,7 +37,7 @@ def sort_out(body, Part, id_name, says):
 
     One that was applied with another content is rejected: it can't be undone by sending it again.
     """
-    before = known(Part, id_name, list(body.parts))
+    before = of_ids(Part, id_name, list(body.parts), 'fingerprint')
     fresh, already = {}, 0
     for id_, part in body.parts.items():
         print_ = fingerprint(part, says)
@@ -95,17 +95,3 @@ def insert(Part, rows):
             cursor.execute(*table.insert(columns, values))
         except backend.DatabaseIntegrityError as e:
             raise Twin() from e
-
-
-def row_ids(Part, id_name, ids):
-    "The row of each id."
-    table = Part.__table__()
-    column = getattr(table, id_name)
-    cursor = Transaction().connection.cursor()
-    rows = {}
-    for some in grouped_slice(ids):
-        cursor.execute(*table.select(
-                column, table.id,
-                where=fields.SQL_OPERATORS['in'](column, list(some))))
-        rows.update(cursor)
-    return rows
