@@ -170,6 +170,29 @@ async fn a_server_that_hangs_is_given_up_and_told_again() {
     assert_eq!(ids, (0..200).map(|n| format!("e-{n}")).collect::<Vec<_>>());
 }
 
+/// The client's library connects again by itself and would go on with what it has not sent yet: events that
+/// were lost with the connection would then stand behind later ones. So a broken session is not continued.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs nats-server: the test command installs it"]
+async fn a_connection_that_breaks_in_the_middle_of_a_part_is_not_continued() {
+    let nats = Nats::start("").await;
+    nats.create(StreamSettings::default()).await;
+    let proxy = Proxy::start(nats.port).await;
+    let partner = partner(&sink(&proxy.url()));
+    let part = part(0..4_000, 4_000);
+    proxy.cut_after(1 << 20);
+    let outcome = partner.send(&part).await;
+    assert!(matches!(outcome, Outcome::Failed { effect: Effect::Unknown, .. }), "{outcome:?}");
+    // What the library may still be doing has time to be done.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = nats.stored().await.len();
+    assert!((1..4_000).contains(&before), "it broke in the middle: {before}");
+    assert_eq!(partner.send(&Part { uncertain: true, ..part }).await, DONE);
+    let stored = nats.stored().await;
+    let ids: Vec<_> = stored.iter().map(|event| event.id.clone()).collect();
+    assert_eq!(ids, (0..4_000).map(|n| format!("e-{n}")).collect::<Vec<_>>());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs nats-server: the test command installs it"]
 async fn who_may_not_publish_is_denied_and_no_secret_is_told() {

@@ -165,6 +165,7 @@ pub struct Proxy {
     port: u16,
     lose: Arc<AtomicBool>,
     lost: Arc<AtomicU64>,
+    cut_after: Arc<AtomicU64>,
 }
 
 impl Proxy {
@@ -173,13 +174,16 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let (lose, lost) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (losing, counted) = (lose.clone(), lost.clone());
+        let cut_after = Arc::new(AtomicU64::new(u64::MAX));
+        let cutting = cut_after.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", to)).await else { continue };
-                tokio::spawn(between(client, server, losing.clone(), counted.clone()));
+                let faults = (losing.clone(), counted.clone(), cutting.clone());
+                tokio::spawn(between(client, server, faults));
             }
         });
-        Self { port, lose, lost }
+        Self { port, lose, lost, cut_after }
     }
 
     pub fn url(&self) -> String {
@@ -189,6 +193,12 @@ impl Proxy {
     /// From now on a connection breaks as soon as an event is acknowledged on it.
     pub fn lose_answers(&self, lose: bool) {
         self.lose.store(lose, Ordering::Relaxed);
+    }
+
+    /// Once, a connection breaks when so many bytes came over it. Before that nothing is read for a
+    /// while, so that what comes behind piles up at the sender.
+    pub fn cut_after(&self, bytes: u64) {
+        self.cut_after.store(bytes, Ordering::Relaxed);
     }
 
     /// How many connections broke so.
@@ -201,12 +211,26 @@ impl Proxy {
 async fn between(
     client: TcpStream,
     server: TcpStream,
-    lose: Arc<AtomicBool>,
-    lost: Arc<AtomicU64>,
+    (lose, lost, cut_after): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>),
 ) {
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
-    let there = async move { tokio::io::copy(&mut from_client, &mut to_server).await.map(|_| ()) };
+    let there = async move {
+        let (mut buffer, mut bytes) = (vec![0; 16 << 10], 0);
+        loop {
+            let n = from_client.read(&mut buffer).await?;
+            if n == 0 {
+                return Ok::<(), std::io::Error>(());
+            }
+            to_server.write_all(&buffer[..n]).await?;
+            bytes += n as u64;
+            if bytes > cut_after.load(Ordering::Relaxed) {
+                cut_after.store(u64::MAX, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                return Ok(());
+            }
+        }
+    };
     let back = async move {
         let mut buffer = vec![0; 16 << 10];
         loop {
