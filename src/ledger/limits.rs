@@ -433,7 +433,7 @@ impl Limits {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use super::*;
 

@@ -50,7 +50,7 @@ pub(super) fn prefetch<T>(at: &T) {
     let _ = at;
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     #[test]
     fn a_block_has_its_values_whatever_its_size() {

@@ -203,7 +203,7 @@ impl Drop for Deciding<'_> {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use super::*;
     use crate::model::inbound::{ParkedOutcome, Why};

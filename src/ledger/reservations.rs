@@ -510,7 +510,7 @@ impl Reservations {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use super::*;
 

@@ -207,7 +207,7 @@ impl<T: Default> Slab<T> {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use super::*;
 

@@ -1,7 +1,7 @@
 //! The atomics, locks and sizes of the ledger's protocols, named in one place.
 //!
 //! `word`, `slab`, `keys`, `limits`, `reservations` and `wheel` take everything that one thread can do
-//! to another from here, and import their neighbours only through `super`. `tests/ledger_loom.rs`
+//! to another from here, and import their neighbours only through `super`. `model-checks/tests/ledger_loom.rs`
 //! compiles those same files against loom's versions of these names, so that the model checker runs
 //! the code that ships and not a sketch of it.
 

@@ -121,7 +121,7 @@ impl Wheel {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use super::*;
     use crate::{

@@ -215,7 +215,7 @@ impl<S: Storage> Committer<S> {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use super::*;
     use crate::{

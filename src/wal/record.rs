@@ -198,7 +198,7 @@ fn record(lsn: u64, word1: u64, extent: u64, body: &[u8]) -> Record<'_> {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use proptest::prelude::*;
 

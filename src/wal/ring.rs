@@ -93,7 +93,7 @@ impl<M> Ring<M> {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use super::*;
 

@@ -229,7 +229,7 @@ impl Room {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use super::*;
 

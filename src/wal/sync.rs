@@ -1,7 +1,7 @@
 //! The atomics, locks and threads of the log's lock-free core, named in one place.
 //!
 //! The core (`record`, `ring`, `room`, `signal`, `wait`, `append`) takes everything that one thread can
-//! do to another from here, and imports its neighbours only through `super`. `tests/wal_loom.rs`
+//! do to another from here, and imports its neighbours only through `super`. `model-checks/tests/wal_loom.rs`
 //! compiles those same files against loom's versions of these names, so that the model checker runs
 //! the code that ships and not a sketch of it.
 

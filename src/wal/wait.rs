@@ -73,7 +73,7 @@ impl Waiters {
     }
 }
 
-#[cfg(all(test, not(feature = "model-check")))]
+#[cfg(all(test, not(model_check)))]
 mod tests {
     use std::{
         sync::{

@@ -1,7 +1,7 @@
 //! The ledger's protocols under loom: the very files of `src/ledger/`, compiled against loom's atomics
 //! and locks, and the order of take, log and give that the engine keeps (law 1).
 //!
-//! Run: `cargo test --release --features model-check --test ledger_loom`. `LOOM_MAX_PREEMPTIONS` bounds
+//! Run: `cargo test --release -p model-checks --test ledger_loom`. `LOOM_MAX_PREEMPTIONS` bounds
 //! the search (default here: 3).
 //!
 //! A model that can't fail proves nothing. So every model also runs broken, and has to fail then: with
@@ -12,7 +12,6 @@
 //!
 //! Loom tries all of a few steps. Shuttle (`schedules`) tries some of many: several threads that
 //! reserve, commit, release and extend, and a timer that expires and sweeps, on few units and slots.
-#![cfg(feature = "model-check")]
 #![allow(missing_docs, dead_code, clippy::duplicate_mod)]
 
 use std::sync::{
@@ -31,14 +30,14 @@ mod names;
 /// The ledger's files and the models over them, with one kind of atomics.
 macro_rules! ledger {
     ($name:ident) => {
-        ledger!($name, models, "../../tests/ledger_loom/models.rs");
+        ledger!($name, models, "../../model-checks/tests/ledger_loom/models.rs");
     };
     ($name:ident, $over:ident, $file:literal) => {
-        #[path = "../src/ledger"]
+        #[path = "../../src/ledger"]
         mod $name {
             pub(crate) use crate::names::$name as sync;
             pub mod keys;
-            #[path = "../../tests/ledger_loom/limit_models.rs"]
+            #[path = "../../model-checks/tests/ledger_loom/limit_models.rs"]
             pub mod limit_models;
             pub mod limits;
             pub mod memory;
@@ -56,7 +55,7 @@ macro_rules! ledger {
 ledger!(sound);
 ledger!(weak);
 ledger!(unfenced);
-ledger!(shuttled, schedules, "../../tests/ledger_loom/schedules.rs");
+ledger!(shuttled, schedules, "../../model-checks/tests/ledger_loom/schedules.rs");
 
 /// An order of steps that breaks law 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,8 @@
 //! The log's lock-free core under loom: the very files of `src/wal/`, compiled against loom's atomics,
 //! locks and threads.
 //!
-//! Run: `cargo test --release --features model-check --test wal_loom`. `LOOM_MAX_PREEMPTIONS` bounds the
+//! Run: `cargo test --release -p model-checks --test wal_loom`. `LOOM_MAX_PREEMPTIONS` bounds the
 //! search (default here: 2).
-#![cfg(feature = "model-check")]
 #![allow(missing_docs, dead_code)]
 
 use std::{
@@ -17,17 +16,17 @@ use std::{
 
 use loom::thread;
 
-#[path = "../src/wal/append.rs"]
+#[path = "../../src/wal/append.rs"]
 mod append;
-#[path = "../src/wal/record.rs"]
+#[path = "../../src/wal/record.rs"]
 mod record;
-#[path = "../src/wal/ring.rs"]
+#[path = "../../src/wal/ring.rs"]
 mod ring;
-#[path = "../src/wal/room.rs"]
+#[path = "../../src/wal/room.rs"]
 mod room;
-#[path = "../src/wal/signal.rs"]
+#[path = "../../src/wal/signal.rs"]
 mod signal;
-#[path = "../src/wal/wait.rs"]
+#[path = "../../src/wal/wait.rs"]
 mod wait;
 
 /// What `src/wal/sync.rs` names, loom's way.
@@ -133,7 +132,7 @@ fn append(core: &Core<Words>, kind: u8) -> u64 {
     let mut draft = Draft::new();
     draft.begin(kind, 1, 7).extend([kind; 8]);
     draft.seal();
-    core.ticket(RoomClass::New, RECORD_BYTES, 0).ok().expect("room").append(&draft)
+    core.ticket(RoomClass::New, RECORD_BYTES, 0).expect("room").append(&draft)
 }
 
 /// Reads the record at a position that the walk has passed; it must be whole.

@@ -1,0 +1,277 @@
+//! How near the HTTP route comes to its ceiling: an axum route that only parses the same body and
+//! answers the same JSON, in alternating rounds of one run.
+//!
+//! `cargo bench --bench http -- [--connections N] [--seconds S] [--rounds N] [--sold-out]
+//! [--ack disk|memory] [--data DIR]`
+//!
+//! Each connection sends its next request when it has the answer to the last. The callers share the
+//! machine with the server: one thread that reads and writes whole requests. Every answer's status is
+//! looked at. The report has the rate and the latency of each, the medians' ratio, and how long a
+//! sync took meanwhile.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::post};
+use clap::Parser;
+use hdrhistogram::Histogram;
+use holdfast::{
+    Engine, Key, Options, api,
+    model::{
+        IdempotencyKey,
+        command::{Reserve, SetStock},
+        view::ReservationView,
+    },
+    wal,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const BODY: &str = r#"{"lines":[{"sku":"SKU-000000","quantity":1}],"customer":"c-42"}"#;
+
+#[derive(Parser)]
+struct Args {
+    /// Connections, each with one request under way.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// How long a round takes.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Rounds of each.
+    #[arg(long, default_value_t = 10)]
+    rounds: usize,
+    /// Nothing is in stock.
+    #[arg(long)]
+    sold_out: bool,
+    /// Level of acknowledgement.
+    #[arg(long, default_value = "disk")]
+    ack: String,
+    /// Where the data goes; a fresh folder in it.
+    #[arg(long, default_value = "target")]
+    data: PathBuf,
+    /// Cargo says so.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// What a round saw.
+struct Round {
+    rate: f64,
+    latency_ns: Histogram<u64>,
+}
+
+fn main() {
+    let args = Args::parse();
+    let dir = tempfile::tempdir_in(&args.data).expect("a folder for the data");
+    let servers = Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let engine = Engine::open(dir.path(), options(&args)).expect("an engine");
+    stock(&engine, if args.sold_out { 0 } else { 1_000_000_000 });
+    let sample = sample(&args, &engine);
+    let ceiling = serve_ceiling(&servers, sample);
+    let holdfast = serve_holdfast(&servers, engine.clone());
+    let expected = if args.sold_out { "409" } else { "201" };
+
+    let mut rounds: [Vec<Round>; 2] = [Vec::new(), Vec::new()];
+    for number in 0..args.rounds {
+        for (which, address) in [ceiling, holdfast].into_iter().enumerate() {
+            let round = callers(&args, address, expected, (number * 2 + which) as u64);
+            rounds[which].push(round);
+        }
+    }
+    let [ceiling, holdfast] = rounds;
+    report("ceiling", &ceiling);
+    report("holdfast", &holdfast);
+    let ratio = median(&holdfast, |r| r.rate) / median(&ceiling, |r| r.rate);
+    println!("ratio     {:.1} % of the ceiling's rate", ratio * 100.0);
+    let log = engine.log().stats();
+    println!(
+        "sync      {} of {:.0} us and {:.0} bytes on the average",
+        log.syncs,
+        log.sync_us_sum as f64 / log.syncs.max(1) as f64,
+        log.group_bytes_sum as f64 / log.syncs.max(1) as f64
+    );
+    servers.shutdown_background();
+}
+
+fn options(args: &Args) -> Options {
+    let ack = if args.ack == "memory" { wal::Ack::Memory } else { wal::Ack::Disk };
+    Options {
+        wal: wal::Options { ack, budget_bytes: 16 << 30, ..wal::Options::default() },
+        reservations_max: 40_000_000,
+        keys_max: 40_000_000,
+        customer_limits_max: 1_000_000,
+        checkpoint_bytes: 1 << 40,
+        ..Options::default()
+    }
+}
+
+fn stock(engine: &Engine, on_hand: u64) {
+    let set: SetStock =
+        serde_json::from_str(&format!(r#"{{"on_hand":{on_hand}}}"#)).expect("a stock");
+    let decision =
+        engine.set_stock(&"SKU-000000".parse().expect("a SKU"), &"A".parse().expect("one"), &set);
+    engine.settle_blocking(decision).expect("stock");
+}
+
+/// What the ceiling answers: what Holdfast would.
+fn sample(args: &Args, engine: &Engine) -> Sample {
+    if args.sold_out {
+        let problem = serde_json::json!({
+            "type": "/problems/insufficient_stock", "title": "Not enough in stock", "status": 409,
+            "detail": "line 0 (`SKU-000000`): 1 asked for, 0 available", "code": "insufficient_stock",
+            "lines": [{"sku": "SKU-000000", "requested": 1, "available": 0}],
+        });
+        return Sample::Refused(problem);
+    }
+    let key: IdempotencyKey = "sample".parse().expect("a key");
+    let cart: Reserve = serde_json::from_str(BODY).expect("a cart");
+    let held = engine.settle_blocking(engine.reserve(Key::new("", &key), &cart)).expect("held");
+    Sample::Granted(held.value)
+}
+
+#[derive(Clone)]
+enum Sample {
+    Granted(ReservationView),
+    Refused(serde_json::Value),
+}
+
+fn serve_ceiling(runtime: &Runtime, sample: Sample) -> SocketAddr {
+    let sample = Arc::new(sample);
+    let answer = move |Json(reserve): Json<Reserve>| async move {
+        std::hint::black_box(&reserve);
+        match &*sample {
+            Sample::Granted(view) => (StatusCode::CREATED, Json(view)).into_response(),
+            Sample::Refused(problem) => (StatusCode::CONFLICT, Json(problem)).into_response(),
+        }
+    };
+    let router = Router::new().route("/v1/reservations", post(answer));
+    let listener = listener(runtime);
+    let address = listener.local_addr().expect("an address");
+    runtime.spawn(async move {
+        use axum::serve::ListenerExt;
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+        axum::serve(listener, router).await
+    });
+    address
+}
+
+fn serve_holdfast(runtime: &Runtime, engine: Engine) -> SocketAddr {
+    let listener = listener(runtime);
+    let address = listener.local_addr().expect("an address");
+    let state = api::State::new(api::Options::default());
+    state.ready(engine, Arc::new(api::NoSinks));
+    runtime.spawn(api::serve(listener, state, std::future::pending()));
+    address
+}
+
+fn listener(runtime: &Runtime) -> TcpListener {
+    runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port")
+}
+
+/// All connections for the time of a round, on this thread.
+fn callers(args: &Args, address: SocketAddr, expected: &'static str, round: u64) -> Round {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let length = Duration::from_secs(args.seconds);
+    let mut latency_ns = Histogram::new(3).expect("a histogram");
+    let (elapsed, count) = runtime.block_on(async {
+        let begun = Instant::now();
+        let mut tasks = JoinSet::new();
+        for connection in 0..args.connections as u64 {
+            let caller = Caller { round, connection, expected, end: begun + length };
+            tasks.spawn(caller.run(address));
+        }
+        let mut count = 0;
+        while let Some(seen) = tasks.join_next().await {
+            let seen = seen.expect("a caller that ends");
+            count += seen.len();
+            latency_ns.add(&seen).expect("room in a histogram");
+        }
+        (begun.elapsed(), count)
+    });
+    Round { rate: count as f64 / elapsed.as_secs_f64(), latency_ns }
+}
+
+struct Caller {
+    round: u64,
+    connection: u64,
+    expected: &'static str,
+    end: Instant,
+}
+
+impl Caller {
+    async fn run(self, address: SocketAddr) -> Histogram<u64> {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.set_nodelay(true).expect("a socket's option");
+        let mut latency_ns = Histogram::new(3).expect("a histogram");
+        let mut answer = vec![0; 16 << 10];
+        let mut number = 0_u64;
+        loop {
+            number += 1;
+            let request = self.request(number);
+            let sent = Instant::now();
+            if sent >= self.end {
+                return latency_ns;
+            }
+            stream.write_all(request.as_bytes()).await.expect("a request sent");
+            let mut bytes = 0;
+            while !is_whole(&answer[..bytes]) {
+                let more = stream.read(&mut answer[bytes..]).await.expect("an answer");
+                assert!(more > 0, "the answer ended early, or is too long");
+                bytes += more;
+            }
+            latency_ns.record(sent.elapsed().as_nanos() as u64).expect("a time in range");
+            assert_eq!(std::str::from_utf8(&answer[9..12]), Ok(self.expected));
+        }
+    }
+
+    fn request(&self, number: u64) -> String {
+        format!(
+            "POST /v1/reservations HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+             idempotency-key: {}-{}-{number}\r\ncontent-length: {}\r\n\r\n{BODY}",
+            self.round,
+            self.connection,
+            BODY.len()
+        )
+    }
+}
+
+/// Whether an answer's head and as much body as it announces are there.
+fn is_whole(answer: &[u8]) -> bool {
+    const LENGTH: &[u8] = b"content-length: ";
+    let Some(head) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
+    let at = answer[..head].windows(LENGTH.len()).position(|w| w == LENGTH).expect("a length");
+    let digits = answer[at + LENGTH.len()..].iter().take_while(|b| b.is_ascii_digit());
+    let length = digits.fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
+    answer.len() >= head + 4 + length
+}
+
+fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
+    let mut values: Vec<f64> = rounds.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn report(name: &str, rounds: &[Round]) {
+    let us = |at: f64| median(rounds, |r| r.latency_ns.value_at_quantile(at) as f64 / 1_000.0);
+    let rates = rounds.iter().map(|r| r.rate);
+    println!(
+        "{name:<9} {:.0} a second (least {:.0}, most {:.0}), p50 {:.0} us, p99 {:.0}, p99.9 {:.0}",
+        median(rounds, |r| r.rate),
+        rates.clone().fold(f64::INFINITY, f64::min),
+        rates.fold(0.0, f64::max),
+        us(0.5),
+        us(0.99),
+        us(0.999),
+    );
+}

@@ -1,0 +1,8 @@
+//! What the model checks need of Holdfast, compiled by itself: optimised, since the checkers try a great
+//! many schedules, and without what they do not look at, since that would take minutes to build.
+#![allow(missing_docs, dead_code)]
+
+#[path = "../../src/model/mod.rs"]
+pub mod model;
+#[path = "../../src/wal/mod.rs"]
+pub mod wal;
