@@ -2,11 +2,11 @@
 //! answers the same JSON, in alternating rounds of one run.
 //!
 //! `cargo bench --bench http -- [--connections N] [--seconds S] [--rounds N] [--sold-out]
-//! [--ack disk|memory] [--data DIR]`
+//! [--ack disk|memory] [--only ceiling|holdfast] [--data DIR]`
 //!
 //! Each connection sends its next request when it has the answer to the last. The callers share the
 //! machine with the server: one thread that reads and writes whole requests. Every answer's status is
-//! looked at. The report has the rate and the latency of each, the medians' ratio, and how long a
+//! looked at. The report has the rate, the latency and the processor's time of each, the medians' ratio, and how long a
 //! sync took meanwhile.
 
 use std::{
@@ -57,6 +57,9 @@ struct Args {
     /// Level of acknowledgement.
     #[arg(long, default_value = "disk")]
     ack: String,
+    /// Only one of the two, for a profile: `ceiling` or `holdfast`.
+    #[arg(long)]
+    only: Option<String>,
     /// Where the data goes; a fresh folder in it.
     #[arg(long, default_value = "target")]
     data: PathBuf,
@@ -68,32 +71,38 @@ struct Args {
 /// What a round saw.
 struct Round {
     rate: f64,
+    cpu_us: f64,
     latency_ns: Histogram<u64>,
 }
 
 fn main() {
     let args = Args::parse();
     let dir = tempfile::tempdir_in(&args.data).expect("a folder for the data");
-    let servers = Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let engine = Engine::open(dir.path(), options(&args)).expect("an engine");
     stock(&engine, if args.sold_out { 0 } else { 1_000_000_000 });
     let sample = sample(&args, &engine);
-    let ceiling = serve_ceiling(&servers, sample);
-    let holdfast = serve_holdfast(&servers, engine.clone());
+    let servers = [
+        ("ceiling", serve_ceiling(&runtime, sample)),
+        ("holdfast", serve_holdfast(&runtime, engine.clone())),
+    ];
     let expected = if args.sold_out { "409" } else { "201" };
 
     let mut rounds: [Vec<Round>; 2] = [Vec::new(), Vec::new()];
     for number in 0..args.rounds {
-        for (which, address) in [ceiling, holdfast].into_iter().enumerate() {
-            let round = callers(&args, address, expected, (number * 2 + which) as u64);
+        for (which, (name, address)) in servers.iter().enumerate() {
+            if args.only.as_ref().is_some_and(|only| only != name) {
+                continue;
+            }
+            let round = callers(&args, *address, expected, (number * 2 + which) as u64);
             rounds[which].push(round);
         }
     }
-    let [ceiling, holdfast] = rounds;
-    report("ceiling", &ceiling);
-    report("holdfast", &holdfast);
-    let ratio = median(&holdfast, |r| r.rate) / median(&ceiling, |r| r.rate);
-    println!("ratio     {:.1} % of the ceiling's rate", ratio * 100.0);
+    for ((name, _), rounds) in servers.iter().zip(&rounds) {
+        report(name, rounds);
+    }
+    let [ceiling, holdfast] = rounds.map(|rounds| median(&rounds, |r| r.rate));
+    println!("ratio     {:.1} % of the ceiling's rate", holdfast / ceiling * 100.0);
     let log = engine.log().stats();
     println!(
         "sync      {} of {:.0} us and {:.0} bytes on the average",
@@ -101,7 +110,7 @@ fn main() {
         log.sync_us_sum as f64 / log.syncs.max(1) as f64,
         log.group_bytes_sum as f64 / log.syncs.max(1) as f64
     );
-    servers.shutdown_background();
+    runtime.shutdown_background();
 }
 
 fn options(args: &Args) -> Options {
@@ -179,11 +188,22 @@ fn listener(runtime: &Runtime) -> TcpListener {
     runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port")
 }
 
+/// What the whole process has used of the processors, callers and all.
+fn process_cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    // The second field is a name in parentheses and may hold spaces; the times are 11 and 12 after it.
+    let (_, fields) = stat.rsplit_once(')').expect("fields");
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<u64>).sum();
+    // In hundredths of a second on every Linux.
+    Duration::from_millis(ticks * 10)
+}
+
 /// All connections for the time of a round, on this thread.
 fn callers(args: &Args, address: SocketAddr, expected: &'static str, round: u64) -> Round {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let length = Duration::from_secs(args.seconds);
     let mut latency_ns = Histogram::new(3).expect("a histogram");
+    let cpu = process_cpu();
     let (elapsed, count) = runtime.block_on(async {
         let begun = Instant::now();
         let mut tasks = JoinSet::new();
@@ -199,7 +219,8 @@ fn callers(args: &Args, address: SocketAddr, expected: &'static str, round: u64)
         }
         (begun.elapsed(), count)
     });
-    Round { rate: count as f64 / elapsed.as_secs_f64(), latency_ns }
+    let cpu_us = (process_cpu() - cpu).as_secs_f64() * 1e6 / count as f64;
+    Round { rate: count as f64 / elapsed.as_secs_f64(), cpu_us, latency_ns }
 }
 
 struct Caller {
@@ -259,19 +280,21 @@ fn is_whole(answer: &[u8]) -> bool {
 fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
     let mut values: Vec<f64> = rounds.iter().map(of).collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn report(name: &str, rounds: &[Round]) {
     let us = |at: f64| median(rounds, |r| r.latency_ns.value_at_quantile(at) as f64 / 1_000.0);
     let rates = rounds.iter().map(|r| r.rate);
     println!(
-        "{name:<9} {:.0} a second (least {:.0}, most {:.0}), p50 {:.0} us, p99 {:.0}, p99.9 {:.0}",
+        "{name:<9} {:.0} a second (least {:.0}, most {:.0}), p50 {:.0} us, p99 {:.0}, p99.9 {:.0}, {:.1} us \
+         of processor a request",
         median(rounds, |r| r.rate),
         rates.clone().fold(f64::INFINITY, f64::min),
         rates.fold(0.0, f64::max),
         us(0.5),
         us(0.99),
         us(0.999),
+        median(rounds, |r| r.cpu_us),
     );
 }

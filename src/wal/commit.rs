@@ -30,6 +30,8 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const HOLE_LOOK: Duration = Duration::from_millis(1);
 /// A group of so many bytes says that the log is under load: the next one may grow.
 const BUSY_GROUP_BYTES: u64 = 16 << 10;
+/// A group of so many bytes says that several wait at once: the log then syncs half of the time at most.
+const SHARED_GROUP_BYTES: u64 = 512;
 
 /// What the thread that syncs knows.
 pub struct Committer<S: Storage> {
@@ -158,8 +160,8 @@ impl<S: Storage> Committer<S> {
         let end = inner.core.walk(&mut self.scratch);
         let started = Instant::now();
         self.sync(begin, end)?;
-        if end - begin >= BUSY_GROUP_BYTES && !inner.core.is_closing() {
-            self.next_group = Some(started + Duration::from_micros(inner.options.group_us));
+        if !inner.core.is_closing() {
+            self.next_group = self.pause(end - begin, started.elapsed()).map(|p| started + p);
         }
         if inner.core.is_stopped() {
             return Ok(());
@@ -177,6 +179,18 @@ impl<S: Storage> Committer<S> {
         }
         inner.window_moved();
         Ok(())
+    }
+
+    /// How long after the beginning of a group of so many bytes, whose sync took so long, the next one
+    /// may begin. A sync takes about as much of a processor as ten requests over HTTP do; what saturates
+    /// the processors makes it take longer, and so rarer.
+    fn pause(&self, bytes: u64, took: Duration) -> Option<Duration> {
+        let longest = Duration::from_micros(self.inner.options.group_us);
+        match bytes {
+            BUSY_GROUP_BYTES.. => Some(longest),
+            SHARED_GROUP_BYTES.. => Some((took * 2).min(longest)),
+            _ => None,
+        }
     }
 
     fn sync(&self, begin: u64, end: u64) -> io::Result<()> {

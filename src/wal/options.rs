@@ -39,7 +39,8 @@ pub struct Options {
     /// When a record is acknowledged. Default: [`Ack::Disk`].
     pub ack: Ack,
     /// Under load (groups of 16 KiB and more), how far apart groups begin at least: larger groups
-    /// cost less of the processor. 0 to 10,000. Default: 1000.
+    /// cost less of the processor. Groups from 512 bytes on begin twice as far apart as a sync takes,
+    /// and no further than this. 0 to 10,000. Default: 1000.
     pub group_us: u64,
     /// A log that is idle for so long writes a mark that names its last position. Default: 50.
     pub idle_mark_ms: u64,
