@@ -5,7 +5,8 @@
 //! answer 5xx without a reason that lies with the server. A decision is made in one synchronous
 //! call; a caller who goes away drops only the wait for its answer, never half a decision.
 //!
-//! It speaks HTTP/1.1. What isn't HTTP at all (a head that can't be parsed) is answered with a bare
+//! It speaks HTTP/1.1, and HTTP/2 to a client that begins with it (prior knowledge, RFC 9113 section
+//! 3.3). What isn't HTTP at all (a head that can't be parsed) is answered with a bare
 //! 400 and the connection closed, before any of this is reached.
 //!
 //! ```no_run

@@ -31,6 +31,8 @@ pub struct Options {
     pub keep_alive: bool,
     /// Connections open at once; further ones wait to be accepted. Default: 10,000.
     pub connections_max: usize,
+    /// Requests under way at once on one HTTP/2 connection; further ones wait. Default: 250.
+    pub streams_max: u32,
     /// Requests under way at once; beyond: 503 `overloaded`. Health, status and metrics are always
     /// answered. Default: 65,536.
     pub in_flight_max: usize,
@@ -59,6 +61,7 @@ impl Default for Options {
             request_timeout_ms: 10_000,
             keep_alive: true,
             connections_max: 10_000,
+            streams_max: 250,
             in_flight_max: 65_536,
             shutdown_grace_ms: 10_000,
             batch_max: 1_000,

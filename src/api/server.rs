@@ -5,16 +5,27 @@
 //! those under way are answered. Then every connection is told to finish and no more are accepted;
 //! what is still open when the grace is over is cut.
 
-use std::{convert::Infallible, future::Future, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use axum::{Router, body::Body, http::Request};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tower::Service;
 
@@ -27,6 +38,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const DRAIN_TIME_MIN: Duration = Duration::from_millis(50);
 /// How often the drain looks whether it is done.
 const DRAIN_PACE: Duration = Duration::from_millis(2);
+/// What a connection begins with if it is HTTP/2 (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How often a preface that came in pieces is looked at again.
+const PREFACE_PACE: Duration = Duration::from_millis(1);
+/// An HTTP/2 connection on which nothing comes is asked so often whether the other end is there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A connection's read buffer; hyper takes no less.
 const BUFFER_BYTES_MIN: usize = 8_192;
 
@@ -68,7 +85,7 @@ struct Server {
     listener: TcpListener,
     state: State,
     router: Router,
-    http: http1::Builder,
+    http: Http,
     connections: JoinSet<()>,
     closing: watch::Sender<bool>,
 }
@@ -78,7 +95,7 @@ impl Server {
         Self {
             listener,
             router: router(state.clone()),
-            http: connection_limits(state.options()),
+            http: Http::new(state.options()),
             state,
             connections: JoinSet::new(),
             closing: watch::Sender::new(false),
@@ -110,26 +127,10 @@ impl Server {
     fn spawn(&mut self, stream: TcpStream) {
         // Small answers must not wait for the acknowledgement of the ones before.
         let _ = stream.set_nodelay(true);
-        let router = self.router.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let mut router = router.clone();
-            async move {
-                let answered: Result<_, Infallible> = router.call(request.map(Body::new)).await;
-                answered
-            }
-        });
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
+        let (http, router) = (self.http.clone(), self.router.clone());
         let closing = self.closing.subscribe();
         self.connections.spawn(async move {
-            let mut connection = pin!(connection);
-            let served = tokio::select! {
-                served = connection.as_mut() => served,
-                () = told(closing) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = served {
+            if let Err(error) = http.serve(stream, router, closing).await {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
@@ -164,9 +165,85 @@ async fn told(mut closing: watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
 
-/// The limits that only the connection can keep. Those on headers are kept with a problem further
-/// in; here they are twice as wide, and what is beyond gets a bare 431.
-fn connection_limits(options: &Options) -> http1::Builder {
+/// How connections are served: the limits that only they can keep. Those on headers are kept with a
+/// problem further in; here they are twice as wide, and what is beyond gets a bare 431.
+#[derive(Clone)]
+struct Http {
+    first: http1::Builder,
+    second: http2::Builder<TokioExecutor>,
+    /// How long a connection may take to show which of the two it speaks.
+    preface_wait: Duration,
+}
+
+impl Http {
+    fn new(options: &Options) -> Self {
+        let preface_wait = Duration::from_millis(options.header_read_timeout_ms);
+        Self { first: http1_limits(options), second: http2_limits(options), preface_wait }
+    }
+
+    /// Serves a connection to its end, or until what is under way is answered once it is `closing`.
+    async fn serve(
+        self,
+        stream: TcpStream,
+        router: Router,
+        closing: watch::Receiver<bool>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let speaks_http2 = tokio::select! {
+            speaks = timeout(self.preface_wait, speaks_http2(&stream)) => speaks??,
+            () = told(closing.clone()) => return Ok(()),
+        };
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut router = router.clone();
+            async move {
+                let answered: Result<_, Infallible> = router.call(request.map(Body::new)).await;
+                answered
+            }
+        });
+        let io = TokioIo::new(stream);
+        if speaks_http2 {
+            let connection = self.second.serve_connection(io, service);
+            to_the_end(connection, closing, http2::Connection::graceful_shutdown).await?;
+        } else {
+            let connection = self.first.serve_connection(io, service);
+            to_the_end(connection, closing, http1::Connection::graceful_shutdown).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Serves a connection; told to close, it is let finish what is under way.
+async fn to_the_end<C: Future>(
+    connection: C,
+    closing: watch::Receiver<bool>,
+    finish: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        served = connection.as_mut() => served,
+        () = told(closing) => {
+            finish(connection.as_mut());
+            connection.await
+        }
+    }
+}
+
+/// Whether a connection begins as HTTP/2 does, which is how a client without TLS says that it knows
+/// that the server speaks it. What is looked at stays to be read.
+async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut begun = [0; HTTP2_PREFACE.len()];
+    loop {
+        let bytes = stream.peek(&mut begun).await?;
+        if bytes == 0 || begun[..bytes] != HTTP2_PREFACE[..bytes] {
+            return Ok(false);
+        }
+        if bytes == HTTP2_PREFACE.len() {
+            return Ok(true);
+        }
+        sleep(PREFACE_PACE).await;
+    }
+}
+
+fn http1_limits(options: &Options) -> http1::Builder {
     let header_bytes_max = options.header_bytes_max.saturating_mul(2).max(BUFFER_BYTES_MIN);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -175,5 +252,16 @@ fn connection_limits(options: &Options) -> http1::Builder {
         .max_headers(options.headers_max.saturating_mul(2).max(8))
         .max_buf_size(header_bytes_max.max(64 << 10))
         .max_header_size(header_bytes_max);
+    http
+}
+
+fn http2_limits(options: &Options) -> http2::Builder<TokioExecutor> {
+    let header_bytes_max = options.header_bytes_max.saturating_mul(2).max(BUFFER_BYTES_MIN);
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(options.streams_max)
+        .max_header_list_size(u32::try_from(header_bytes_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(Duration::from_millis(options.header_read_timeout_ms));
     http
 }

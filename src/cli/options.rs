@@ -81,6 +81,7 @@ pub fn api(server: &config::Server) -> api::Options {
         request_timeout_ms: server.request_timeout_ms,
         keep_alive: server.keep_alive,
         connections_max: server.connections_max as usize,
+        streams_max: server.streams_max,
         in_flight_max: server.in_flight_max as usize,
         shutdown_grace_ms: server.shutdown_grace_ms,
         batch_max: server.batch_max as usize,

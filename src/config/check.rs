@@ -117,6 +117,7 @@ fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
         ("server.header_read_timeout_ms", server.header_read_timeout_ms),
         ("server.request_timeout_ms", server.request_timeout_ms),
         ("server.connections_max", server.connections_max.into()),
+        ("server.streams_max", server.streams_max.into()),
         ("server.in_flight_max", server.in_flight_max.into()),
         ("server.batch_max", server.batch_max.into()),
         ("server.skus_max", server.skus_max.into()),

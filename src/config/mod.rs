@@ -108,6 +108,8 @@ pub struct Server {
     pub keep_alive: bool,
     /// Connections at a time.
     pub connections_max: u32,
+    /// Requests at a time on one HTTP/2 connection.
+    pub streams_max: u32,
     /// Requests at a time.
     pub in_flight_max: u32,
     /// At the end: how long accepted requests may take to be answered, and sinks to come to rest.
@@ -137,6 +139,7 @@ impl Default for Server {
             request_timeout_ms: 10_000,
             keep_alive: true,
             connections_max: 10_000,
+            streams_max: 250,
             in_flight_max: 65_536,
             shutdown_grace_ms: 10_000,
             batch_max: 1_000,

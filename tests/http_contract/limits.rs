@@ -225,7 +225,7 @@ async fn an_answer_that_is_not_certain_in_time_is_504_and_a_repeat_learns_it() {
     assert_eq!(s.available("A").await, before);
 }
 
-async fn wait_until(mut condition: impl FnMut() -> bool) {
+pub async fn wait_until(mut condition: impl FnMut() -> bool) {
     for _ in 0..2_000 {
         if condition() {
             return;

@@ -6,6 +6,7 @@ mod common_rules;
 mod hooks;
 mod hooks_stripe;
 mod hostile;
+mod http2;
 mod idempotency;
 mod limits;
 mod operations;
