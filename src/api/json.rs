@@ -15,6 +15,14 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
         return Err(Problem::malformed(BODY, "is empty; a JSON object is needed"));
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
+    let parsed = T::deserialize(Strict(&mut json)).and_then(|value| json.end().map(|()| value));
+    // Only what is refused is read again to find where: keeping track costs as much as the parsing.
+    parsed.or_else(|_| parse_tracking(bytes))
+}
+
+/// Parses a body and names what is wrong with it.
+fn parse_tracking<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(Strict(&mut json)).map_err(|error| {
         let path = error.path().to_string();
         named(&path, &error.into_inner())
