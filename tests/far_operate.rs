@@ -139,6 +139,42 @@ async fn the_oldest_batch_is_skipped_as_a_letter_and_the_next_goes() {
     handle.shutdown(PATIENCE).await.unwrap();
 }
 
+/// The attempt under way is given up with the process; what was to be skipped is not sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_skipped_stays_so_over_a_crash_before_its_fate() {
+    for checkpoint in [false, true] {
+        let storage = SimStorage::new();
+        let link = link(Erp::default());
+        let (mut shop, handle) = shop(&storage, &link, erp(Domain::Inventory)).await;
+        let sent = link.erp().sent.len();
+        link.erp().hangs_at = Some((sent + 1, true));
+        shop.sell(0).unwrap();
+        until("it hangs", || link.erp().sent.len() == sent + 1).await;
+        wish(&handle, Wish::Skip).await.unwrap();
+        if checkpoint {
+            shop.engine.checkpoint().unwrap();
+        }
+        let disk = storage.crash(7);
+        let handle = again(&mut shop, handle, &link, disk).await;
+        handle.drain(PATIENCE).await.unwrap();
+        assert_eq!(link.erp().sent.len(), sent + 1, "it was not sent again");
+        let letter = letter(&handle);
+        assert!(letter.reason.starts_with("skipped by an operator: for a test"), "{letter:?}");
+        assert!(letter.uncertain, "it had been sent");
+        // The next is not skipped.
+        shop.sell(1).unwrap();
+        handle.drain(PATIENCE).await.unwrap();
+        assert_eq!((link.erp().sent.len(), handle.letters().len()), (sent + 2, 1));
+        wish(&handle, Wish::Retry { letter: letter.id.clone() }).await.unwrap();
+        until("the partner says that it has it", || handle.letters().is_empty()).await;
+        let told = deeds(&shop.engine).pop().unwrap();
+        assert_eq!(told, ("retry".into(), "ops".into(), "for a test".into(), false));
+        assert_eq!(link.erp().sold(), shop.committed());
+        link.erp().audit(&[]);
+        handle.shutdown(PATIENCE).await.unwrap();
+    }
+}
+
 /// Sells orders of which some have lines that the partner does not know, until there are letters.
 async fn refused(shop: &mut Shop<SimStorage>, handle: &Handle, link: &Link, letters: usize) {
     link.erp().bad = Some("\"SKU-3\"");
@@ -502,6 +538,86 @@ async fn a_replay_of_several_lanes_leaves_out_what_is_under_way_and_nothing_else
     assert_eq!(link.erp().to_pick(), shop.committed());
     link.erp().audit(&[]);
     assert!(shop.engine.settle_blocking(shop.engine.order(&order_id(0))).is_ok());
+    handle.shutdown(PATIENCE).await.unwrap();
+}
+
+/// A batch that was under way when a replay was asked for goes out once, also when the process ends in the
+/// middle of the replay.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_under_way_is_no_part_of_a_replay_over_a_crash_either() {
+    for checkpoint in [false, true] {
+        let storage = SimStorage::new();
+        let link = link(Erp::default());
+        let (mut shop, handle) = shop(&storage, &link, erp(Domain::Fulfilment)).await;
+        place(&mut shop, 0, Priority::Express);
+        handle.drain(PATIENCE).await.unwrap();
+        link.erp().down = Some("\"priority\":\"bulk\"");
+        place(&mut shop, 1, Priority::Bulk);
+        until("the bulk lane is stuck", || view(&handle).lanes[2].depth == 1).await;
+        place(&mut shop, 2, Priority::Express);
+        let numbered = || view(&handle).lanes[0].depth == 0 && link.erp().taken.len() == 2;
+        until("what comes after it is taken", numbered).await;
+        wish(&handle, Wish::Replay { from: From::Lsn(Lsn(0)) }).await.unwrap();
+        // It goes out, and then the replay's first is under way when the process ends.
+        let sent = link.erp().taken.clone();
+        link.erp().down = Some("\"priority\":\"express\"");
+        until("the stuck one is taken", || link.erp().taken.len() == 3).await;
+        until("it is acknowledged", || view(&handle).lanes[2].depth == 0).await;
+        let from = link.erp().sent.len();
+        until("the replay is under way", || link.erp().sent.len() > from).await;
+        if checkpoint {
+            shop.engine.checkpoint().unwrap();
+        }
+        handle.shutdown(Duration::from_millis(50)).await.ok();
+        shop.engine.close().unwrap();
+        shop.engine = Engine::open_on(storage, options()).unwrap();
+        let from = link.erp().sent.len();
+        link.erp().down = None;
+        let handle = link.deliver(&shop.engine, erp(Domain::Fulfilment));
+        handle.drain(PATIENCE).await.unwrap();
+        until("it is done", || view(&handle).replaying == 0).await;
+        assert_eq!(link.erp().ids_since(from), sent.keys().cloned().collect::<Vec<_>>());
+        link.erp().audit(&[]);
+        handle.shutdown(PATIENCE).await.unwrap();
+    }
+}
+
+/// From the moment the engine is opened, before its sinks begin.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_was_under_way_keeps_its_batches_in_the_log_while_the_engine_starts() {
+    let storage = SimStorage::new();
+    let link = link(Erp::default());
+    let small = Options {
+        wal: wal::Options { segment_bytes: 512 << 10, budget_bytes: 64 << 20, ..options().wal },
+        ..options()
+    };
+    let open = |storage: &SimStorage| Engine::open_on(storage.clone(), small.clone()).unwrap();
+    let mut shop = Shop::open(open(&storage), SKUS);
+    let handle = link.deliver(&shop.engine, erp(Domain::Inventory));
+    handle.drain(PATIENCE).await.unwrap();
+    batches(&mut shop, &handle, 4).await;
+    let sent = link.erp().sent.clone();
+    while shop.engine.log().durable().0 < 4 << 20 {
+        (0..200).for_each(|_| shop.sell(shop.orders).unwrap());
+    }
+    handle.drain(PATIENCE).await.unwrap();
+    link.erp().down = Some("");
+    wish(&handle, Wish::Replay { from: From::Lsn(Lsn(0)) }).await.unwrap();
+    handle.shutdown(Duration::from_millis(50)).await.ok();
+    shop.engine.close().unwrap();
+    shop.engine = open(&storage);
+    for _ in 0..3 {
+        shop.sell(shop.orders).unwrap();
+        shop.engine.checkpoint().unwrap();
+    }
+    let before = link.erp().sent.len();
+    link.erp().down = None;
+    let handle = link.deliver(&shop.engine, erp(Domain::Inventory));
+    until("it is done", || view(&handle).replaying == 0).await;
+    let again: Vec<_> = link.erp().sent[before..].to_vec();
+    assert_eq!(again[..sent.len()], sent);
+    handle.drain(PATIENCE).await.unwrap();
+    assert_eq!(link.erp().sold(), shop.committed());
     handle.shutdown(PATIENCE).await.unwrap();
 }
 

@@ -1,5 +1,6 @@
 //! Poisoned batches over the real engine: bad lines are found and the others arrive once, at a partner
-//! that knows nothing but the ids of batches, wherever the process ends in the middle of the search.
+//! that knows nothing but the ids of batches, wherever the process ends in the middle of the search, and
+//! again when all of it is replayed. What calls a dead order off waits for it.
 
 mod far_common;
 
@@ -9,14 +10,16 @@ use std::{
     time::Duration,
 };
 
-use far_common::{PATIENCE, Shop, options, until};
+use far_common::{PATIENCE, Shop, link, options, order_id, until};
 use holdfast::{
     config::{Dedupe, Domain, SinkConfig},
     delivery::{self, Handle, Outcome, Part, Partner, Sending},
-    engine::Engine,
+    engine::{Engine, Key},
     model::{
+        Lsn,
+        command::Cancel,
         letter::Letter,
-        sink::wish::{By, Wish},
+        sink::wish::{By, Denied, From, Granted, Wish},
     },
     wal::sim::SimStorage,
 };
@@ -185,4 +188,220 @@ async fn what_was_set_aside_goes_out_once_when_the_partner_knows_the_article() {
         handle.shutdown(PATIENCE).await.unwrap();
         shop.engine.close().unwrap();
     }
+}
+
+fn erp(domain: Domain) -> SinkConfig {
+    SinkConfig::new("erp", domain, "http://127.0.0.1:1/")
+}
+
+async fn wish(handle: &Handle, wish: Wish) -> Result<Granted, Denied> {
+    let by = By { reason: "for a test".into(), ..By::default() };
+    handle.wish("erp", wish, by).await.unwrap()
+}
+
+/// The process ends in good order, and begins again, after a checkpoint.
+async fn again(
+    shop: &mut Shop<SimStorage>,
+    handle: Handle,
+    storage: &SimStorage,
+    to: (&link::Link, Domain),
+) -> Handle {
+    shop.engine.checkpoint().unwrap();
+    handle.shutdown(Duration::from_millis(50)).await.ok();
+    shop.engine.close().unwrap();
+    shop.engine = Engine::open_on(storage.clone(), options()).unwrap();
+    to.0.deliver(&shop.engine, erp(to.1))
+}
+
+async fn replay(handle: &Handle) {
+    wish(handle, Wish::Replay { from: From::Lsn(Lsn(0)) }).await.unwrap();
+    until("it is done", || handle.snapshot()[0].replaying == 0).await;
+}
+
+/// Batches that were halved, refused whole, retried, and with a line that was dropped for good: a partner
+/// that has all of it takes nothing twice, and one that lost all of it has the same again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_what_was_parted_sends_what_was_taken_and_nothing_twice() {
+    for knows_lines in [false, true] {
+        let storage = SimStorage::new();
+        let mut shop = Shop::open(Engine::open_on(storage.clone(), options()).unwrap(), 8);
+        let bad = || Some("\"SKU-3\"");
+        let link = link::Link::default();
+        *link.erp() = link::Erp { knows_lines, bad: bad(), ..link::Erp::default() };
+        let mut handle = link.deliver(&shop.engine, erp(Domain::Inventory));
+        handle.drain(PATIENCE).await.unwrap();
+        while handle.letters().len() < 5 {
+            (0..6).for_each(|_| shop.sell(shop.orders).unwrap());
+            handle.drain(PATIENCE).await.unwrap();
+        }
+        let whole = |ids: &[String]| ids.iter().filter(|id| id.matches('.').count() == 0).count();
+        let parts: Vec<_> = link.erp().taken.keys().cloned().collect();
+        assert!(whole(&parts) < parts.len(), "some were halved: {parts:?}");
+        link.erp().bad = None;
+        let names: Vec<_> = handle.letters().iter().map(|(_, l)| l.id.clone()).collect();
+        for (n, letter) in names.iter().enumerate() {
+            match n {
+                0 => drop(wish(&handle, Wish::Discard { letter: letter.clone() }).await.unwrap()),
+                1 => {}
+                _ => drop(wish(&handle, Wish::Retry { letter: letter.clone() }).await.unwrap()),
+            }
+        }
+        until("they are taken", || handle.letters().len() == 1).await;
+        let letters = handle.letters();
+        let before = link.erp().taken.clone();
+        let applied = link.erp().applied.clone();
+        let sold = link.erp().sold();
+
+        replay(&handle).await;
+        assert_eq!(link.erp().applied, applied, "knows_lines: {knows_lines}");
+        assert_eq!((&link.erp().taken, handle.letters()), (&before, letters.clone()));
+        // Again after a restart, to a partner that was restored from before all of it.
+        handle = again(&mut shop, handle, &storage, (&link, Domain::Inventory)).await;
+        *link.erp() = link::Erp { knows_lines, ..link::Erp::default() };
+        replay(&handle).await;
+        link.erp().audit(&letters);
+        assert_eq!(link.erp().taken, before);
+        assert_eq!(link.erp().sold(), sold);
+        assert_eq!(handle.letters(), letters);
+        assert_eq!(link.erp().sent.len(), before.len(), "each part once");
+        handle.shutdown(PATIENCE).await.unwrap();
+    }
+}
+
+/// The process ends between any two parts of a replay of a halved batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_what_was_parted_goes_on_where_it_ended() {
+    for (hangs_at, effect) in (1..=4).flat_map(|n| [(n, false), (n, true)]) {
+        let storage = SimStorage::new();
+        let mut shop = Shop::open(Engine::open_on(storage.clone(), options()).unwrap(), 8);
+        let link = link::Link::default();
+        link.erp().bad = Some("\"SKU-3\"");
+        let mut handle = link.deliver(&shop.engine, erp(Domain::Inventory));
+        handle.drain(PATIENCE).await.unwrap();
+        let (taken, letters) = (link.erp().taken.clone(), handle.letters());
+        assert!(taken.len() >= 2 && !letters.is_empty(), "{taken:?}");
+        *link.erp() = link::Erp { hangs_at: Some((hangs_at, effect)), ..link::Erp::default() };
+        wish(&handle, Wish::Replay { from: From::Lsn(Lsn(0)) }).await.unwrap();
+        until("it hangs or is done", || {
+            link.erp().sent.len() == hangs_at || handle.snapshot()[0].replaying == 0
+        })
+        .await;
+        handle = again(&mut shop, handle, &storage, (&link, Domain::Inventory)).await;
+        until("it is done", || handle.snapshot()[0].replaying == 0).await;
+        link.erp().audit(&letters);
+        assert_eq!((&link.erp().taken, handle.letters()), (&taken, letters));
+        handle.shutdown(PATIENCE).await.unwrap();
+    }
+}
+
+fn cancel(shop: &Shop<SimStorage>, n: u64) {
+    let key = format!("cancel-{n}").parse().unwrap();
+    let cancel = Cancel { cancellation_id: format!("C-{n}").parse().unwrap(), lines: None };
+    let cancelled = shop.engine.cancel(Key::new("", &key), &order_id(n), &cancel);
+    shop.engine.settle_blocking(cancelled).unwrap();
+}
+
+/// What a warehouse was told of these orders, in its order.
+fn picks(link: &link::Link, orders: &[u64]) -> Vec<(String, String)> {
+    let erp = link.erp();
+    let item = |(_, item): &(Value, Value)| {
+        let text = |field: &str| item[field].as_str().unwrap().to_owned();
+        (text("order_id"), text("is"))
+    };
+    let wanted = |(order, _): &(String, String)| orders.iter().any(|n| format!("O-{n}") == *order);
+    erp.effect.iter().map(item).filter(wanted).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_waits_for_its_order_that_lies_dead_and_follows_it() {
+    let storage = SimStorage::new();
+    let mut shop = Shop::open(Engine::open_on(storage.clone(), options()).unwrap(), 8);
+    let link = link::Link::default();
+    link.erp().bad = Some("\"SKU-3\"");
+    let warehouse = (&link, Domain::Fulfilment);
+    let mut handle = link.deliver(&shop.engine, erp(Domain::Fulfilment));
+    // Order 5 has the bad SKU, alone in its wave; order 6 is good.
+    let dead =
+        (0..20).find(|n| far_common::order(*n, 8).lines.iter().any(|l| l.sku.as_str() == "SKU-3"));
+    let (dead, good) = (dead.unwrap(), 6);
+    for n in [dead, good] {
+        shop.sell(n).unwrap();
+        handle.drain(PATIENCE).await.unwrap();
+    }
+    let [(_, first)] = handle.letters().try_into().unwrap();
+    cancel(&shop, dead);
+    cancel(&shop, good);
+    handle.drain(PATIENCE).await.unwrap();
+    let told = |n: u64, is: &str| (format!("O-{n}"), is.to_owned());
+    let good_alone = [told(good, "orders"), told(good, "cancellations")];
+    assert_eq!(picks(&link, &[dead, good]), good_alone, "the other is not held up");
+    let behind = |handle: &Handle| {
+        let letters = handle.letters().into_iter().map(|(_, letter)| letter);
+        letters.filter(|letter| letter.id != first.id).collect::<Vec<_>>()
+    };
+    let [second] = behind(&handle).try_into().unwrap();
+    assert!(second.reason.contains(&first.id) && !second.uncertain, "{second:?}");
+    assert_eq!(second.attempts, 0, "it was never sent");
+
+    // By itself it does not go; right behind its order it does, but not while that is refused again.
+    let alone = wish(&handle, Wish::Retry { letter: second.id.clone() }).await;
+    let why = Denied::Behind { letter: second.id.clone(), first: first.id.clone() };
+    assert_eq!(alone, Err(why));
+    handle = again(&mut shop, handle, &storage, warehouse).await;
+    let retry = || Wish::Retry { letter: first.id.clone() };
+    for _ in 0..2 {
+        let count = wish(&handle, retry()).await.unwrap().count;
+        assert_eq!(count, 2, "both go");
+        let dead = |handle: &Handle| {
+            handle.letter_views(None).iter().filter(|l| l.state == "dead").count()
+        };
+        until("both are back", || dead(&handle) == 2).await;
+        assert_eq!(picks(&link, &[dead_order(&first)]), []);
+        let [now] = behind(&handle).try_into().unwrap();
+        assert_eq!((&now.id, &now.part_id, now.attempts), (&second.id, &second.part_id, 0));
+    }
+    link.erp().bad = None;
+    wish(&handle, retry()).await.unwrap();
+    until("both are taken", || handle.letters().is_empty()).await;
+    assert_eq!(picks(&link, &[dead]), [told(dead, "orders"), told(dead, "cancellations")]);
+    assert_eq!(link.erp().to_pick(), shop.committed());
+    link.erp().audit(&[]);
+    handle.shutdown(PATIENCE).await.unwrap();
+}
+
+fn dead_order(letter: &Letter) -> u64 {
+    let body: Value = serde_json::from_slice(&letter.body).unwrap();
+    body["orders"][0]["order_id"].as_str().unwrap()[2..].parse().unwrap()
+}
+
+/// When the order is dropped for good, what calls it off is a person's to send or to drop.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_for_an_order_is_free_when_that_is_dropped() {
+    let storage = SimStorage::new();
+    let mut shop = Shop::open(Engine::open_on(storage.clone(), options()).unwrap(), 8);
+    let link = link::Link::default();
+    link.erp().down = Some("");
+    let warehouse = (&link, Domain::Fulfilment);
+    let mut handle = link.deliver(&shop.engine, erp(Domain::Fulfilment));
+    shop.sell(6).unwrap();
+    until("it is tried", || !link.erp().sent.is_empty()).await;
+    wish(&handle, Wish::Skip).await.unwrap();
+    until("it is a letter", || handle.letters().len() == 1).await;
+    // The cancellation is sealed, and the process ends before it is handed over.
+    wish(&handle, Wish::Pause).await.unwrap();
+    link.erp().down = None;
+    cancel(&shop, 6);
+    handle = again(&mut shop, handle, &storage, warehouse).await;
+    wish(&handle, Wish::Resume).await.unwrap();
+    handle.drain(PATIENCE).await.unwrap();
+    assert_eq!(picks(&link, &[6]), []);
+    let letters = handle.letters();
+    let behind = letters.iter().find(|(_, letter)| letter.reason.contains("must come first"));
+    let (first, behind) = (&letters[0].1, &behind.unwrap().1);
+    assert_eq!(letters.len(), 2);
+    wish(&handle, Wish::Discard { letter: first.id.clone() }).await.unwrap();
+    wish(&handle, Wish::Retry { letter: behind.id.clone() }).await.unwrap();
+    until("it is taken", || handle.letters().is_empty()).await;
+    assert_eq!(picks(&link, &[6]), [("O-6".to_owned(), "cancellations".to_owned())]);
+    handle.shutdown(PATIENCE).await.unwrap();
 }

@@ -156,7 +156,9 @@ fn refused(denied: &Denied) -> Problem {
         Denied::NoLetter(_) => Problem::detailed(&codes::NOT_FOUND, detail),
         Denied::Content(what) => Problem::malformed("content", what),
         Denied::Frozen { .. } => Problem::detailed(&codes::FROZEN, detail),
-        Denied::Sending(_) | Denied::Nothing(_) => Problem::detailed(&codes::WRONG_STATE, detail),
+        Denied::Sending(_) | Denied::Behind { .. } | Denied::Nothing(_) => {
+            Problem::detailed(&codes::WRONG_STATE, detail)
+        }
         Denied::TooLarge { bytes_max, .. } => Problem::too_large(*bytes_max as u64),
         Denied::TooMany(_) => Problem::detailed(&codes::OVERLOADED, detail),
         Denied::Stopped => Problem::detailed(&codes::SHUTTING_DOWN, detail),

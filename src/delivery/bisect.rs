@@ -12,6 +12,9 @@
 //!   nothing is not repeated at all.
 //! - Every item ends up in a part that the partner took or in exactly one letter, and in both only where
 //!   the letter says that it is uncertain.
+//! - What the partner took, and under which ids, is told with the batch's fate, so that a replay sends that
+//!   again and nothing else.
+//! - Items that must not go out now ([`Batch::held_back`]) are set aside before anything is sent.
 //! - Except at a partner that knows lines, every step is handed out as a [`Split`], to be made durable before
 //!   the next part leaves. If it can't be, the batch is not halved.
 //!
@@ -26,7 +29,7 @@ use super::{
 use crate::{
     config::Dedupe,
     feed::{Batch, Rejected},
-    model::letter::{Letter, PendingPart, Split},
+    model::letter::{Letter, PendingPart, Split, TakenPart},
 };
 
 /// Why a part is set aside that was not refused.
@@ -70,7 +73,7 @@ pub(super) struct Plan {
     aside: Vec<Aside>,
     attempts: u64,
     parts: u64,
-    taken: bool,
+    taken: Vec<TakenPart>,
     refused: bool,
     status: u16,
     answer: String,
@@ -90,7 +93,7 @@ impl Plan {
             aside: Vec::new(),
             attempts: 0,
             parts: 0,
-            taken: false,
+            taken: Vec::new(),
             refused: false,
             status: 0,
             answer: String::new(),
@@ -110,7 +113,7 @@ impl Plan {
 
     fn resume(&mut self, split: &Split) {
         (self.attempts, self.parts) = (split.attempts, split.parts);
-        (self.taken, self.refused) = (split.taken, true);
+        (self.taken, self.refused) = (split.taken.clone(), true);
         self.content();
         let todo = |part: &PendingPart| Todo {
             path: part.path.clone(),
@@ -120,7 +123,7 @@ impl Plan {
         };
         self.todo = split.pending.iter().rev().map(todo).collect();
         if let Some(first) = self.todo.last_mut() {
-            first.uncertain = true;
+            first.uncertain |= !self.batch.fresh;
         }
         self.turn();
     }
@@ -151,12 +154,20 @@ impl Plan {
 
     /// Whether the partner refused everything.
     pub fn is_refused_whole(&self) -> bool {
-        self.refused && !self.taken
+        self.refused && !self.is_taken()
     }
 
     /// Whether the partner took some of it.
     pub fn is_taken(&self) -> bool {
-        self.taken
+        !self.taken.is_empty()
+    }
+
+    /// The parts that the partner took; none if it took the batch whole, or nothing.
+    pub fn taken_parts(&self) -> &[TakenPart] {
+        match self.taken.as_slice() {
+            [whole] if whole.path.is_empty() && whole.items.is_empty() => &[],
+            parts => parts,
+        }
     }
 
     /// A person wants what is still to be sent set aside.
@@ -171,7 +182,24 @@ impl Plan {
         if todo.uncertain && self.dedupe == Dedupe::None {
             return self.give_up(0, UNKNOWN_EFFECT);
         }
-        Next::Again
+        let held_back = std::mem::take(&mut self.batch.held_back);
+        if held_back.is_empty() { Next::Again } else { self.hold_back(&held_back) }
+    }
+
+    /// Sets items aside that must not be sent now, before anything is sent.
+    fn hold_back(&mut self, held: &[Rejected]) -> Next {
+        let reason = held.first().map_or("", |item| &item.reason);
+        self.hear(reason);
+        let Some(todo) = self.todo.last().cloned() else { return Next::Done };
+        let items = self.items_of(&todo);
+        if held.len() >= items.len() {
+            return self.give_up(0, reason);
+        }
+        self.todo.pop();
+        let named = self.take_out(&todo, 0, held, false);
+        let (rest, _) = items.partition(|place| named.binary_search(&place).is_err());
+        self.push(&todo, "a", rest);
+        self.turn()
     }
 
     /// An attempt of the current part is made.
@@ -212,20 +240,28 @@ impl Plan {
         self.status = status;
         let Some(mut todo) = self.todo.pop() else { return Next::Done };
         if rejected.is_empty() {
-            self.taken = true;
+            let items = todo.items.ranges();
+            self.taken.push(TakenPart { path: todo.path, items });
             return self.turn();
         }
         let said = serde_json::to_string(rejected).unwrap_or_default();
         self.hear(&said);
         if self.content().is_none() {
             // Some of it was taken, and nobody can tell what.
-            (self.taken, todo.uncertain) = (true, true);
+            todo.uncertain = true;
+            self.taken.push(TakenPart { path: todo.path.clone(), items: Vec::new() });
             self.put_aside(todo, status, &said);
             return self.turn();
         }
-        let named = self.take_out(&todo, status, rejected, false).len();
-        self.refused |= named > 0;
-        self.taken |= named < self.items_of(&todo).len();
+        let named = self.take_out(&todo, status, rejected, false);
+        let (rest, _) =
+            self.items_of(&todo).partition(|place| named.binary_search(&place).is_err());
+        self.refused |= !named.is_empty();
+        if named.is_empty() {
+            self.taken.push(TakenPart { path: todo.path, items: todo.items.ranges() });
+        } else if !rest.is_empty() {
+            self.taken.push(TakenPart { path: todo.path, items: rest.ranges() });
+        }
         self.turn()
     }
 
@@ -243,7 +279,8 @@ impl Plan {
         }
         self.todo.pop();
         let named = self.take_out(&todo, status, rejected, todo.uncertain);
-        let (rest, _) = self.items_of(&todo).partition(|place| !named.contains(&place));
+        let (rest, _) =
+            self.items_of(&todo).partition(|place| named.binary_search(&place).is_err());
         if named.is_empty() {
             let (first, second) = rest.halves();
             self.push(&todo, "b", second);
@@ -270,7 +307,7 @@ impl Plan {
             seal_lsn: self.batch.seal_lsn.0,
             attempts: self.attempts,
             parts: self.parts,
-            taken: self.taken,
+            taken: self.taken.clone(),
             pending: self.todo.iter().rev().map(pending).collect(),
             letters: self.letters(at_ms),
         })
@@ -291,7 +328,7 @@ impl Plan {
     /// What was set aside and is not in a durable split.
     pub fn letters(&self, at_ms: u64) -> Vec<Letter> {
         let content = self.content.as_ref().and_then(Option::as_ref);
-        letters(&self.batch, content, &self.aside, at_ms)
+        letters(&self.batch, content, &self.aside, (&self.taken, at_ms))
     }
 
     /// The first thing that the partner says is the cause; what follows tells the same of less.

@@ -344,6 +344,92 @@ fn after_a_crash_a_batch_goes_out_as_it_is_once_more_and_is_uncertain() {
     assert!(plan.letters(9)[0].uncertain && plan.attempts() == 0);
 }
 
+/// A batch as a replay brings it, to a partner that lost all that it had.
+fn replayed(batch: &Batch, taken: &[TakenPart]) -> Batch {
+    let part = |part: &TakenPart| PendingPart {
+        path: part.path.clone(),
+        items: part.items.clone(),
+        attempts: 0,
+        uncertain: true,
+    };
+    let pending: Vec<_> = taken.iter().map(part).collect();
+    let split = (!pending.is_empty()).then(|| Split { number: 1, pending, ..Split::default() });
+    Batch { split, fresh: false, ..batch.clone() }
+}
+
+#[test]
+fn what_was_taken_is_told_part_by_part_and_can_be_sent_again_as_it_was() {
+    let batch = batch_of_lines(1, 8);
+    for (bad, names_bad) in (0..256u32).flat_map(|bad| [(bad, false), (bad, true)]) {
+        let mut first = receiver(Dedupe::Batch, bad, 8, names_bad);
+        let (mut plan, mut next) = begun(&batch, Dedupe::Batch, &Log::default(), true);
+        while next != Next::Done {
+            plan.sent();
+            next = match first.take(plan.part(), Fault::Not) {
+                Answer::Taken => plan.taken(200, &[]),
+                Answer::Refused(named) => plan.refused(422, &named, "bad"),
+                Answer::Failed(_) => panic!("nothing fails"),
+            };
+        }
+        let taken = plan.taken_parts().to_vec();
+        assert_eq!((taken.is_empty(), plan.is_taken()), (bad == 0 || bad == 255, bad != 255));
+        if !plan.is_taken() {
+            continue;
+        }
+        // Nothing is wrong with those lines now; they are none of it.
+        let mut second = receiver(Dedupe::Batch, 0, 8, false);
+        let mut plan = Plan::new(replayed(&batch, &taken), Dedupe::Batch, 9);
+        let mut next = plan.begin();
+        while next != Next::Done {
+            plan.sent();
+            second.take(plan.part(), Fault::Not);
+            next = plan.taken(200, &[]);
+        }
+        assert_eq!((&second.applied, &second.known), (&first.applied, &first.known));
+        assert_eq!((plan.taken_parts(), plan.letters(9)), (taken.as_slice(), Vec::new()));
+    }
+}
+
+#[test]
+fn of_a_part_that_was_taken_but_for_some_lines_the_others_are_told() {
+    let mut plan = Plan::new(batch_of_lines(1, 4), Dedupe::Batch, 9);
+    plan.sent();
+    let named = Rejected { line_id: "erp-0000-000001.2".to_owned(), reason: "no".to_owned() };
+    plan.taken(200, std::slice::from_ref(&named));
+    let taken = plan.taken_parts().to_vec();
+    assert_eq!(taken, [TakenPart { path: String::new(), items: vec![(0, 1), (2, 4)] }]);
+    let mut plan = Plan::new(replayed(&batch_of_lines(1, 4), &taken), Dedupe::Batch, 9);
+    assert_eq!(plan.begin(), Next::Again);
+    assert_eq!(
+        (plan.part().id.as_str(), places(&plan.part().body)),
+        ("erp-0000-000001", vec![0, 2, 3])
+    );
+    // Refused now, it is not halved: it may have been taken.
+    plan.sent();
+    assert_eq!(plan.refused(422, &[], "no"), Next::Done);
+    assert!(plan.letters(9)[0].uncertain && plan.taken_parts().is_empty());
+}
+
+#[test]
+fn what_is_held_back_is_set_aside_before_anything_is_sent() {
+    let held = |n| Rejected { line_id: format!("erp-0000-000001.{n}"), reason: "later".to_owned() };
+    for dedupe in DEDUPES {
+        let batch = Batch { held_back: vec![held(2)], ..batch_of_lines(1, 3) };
+        let mut plan = Plan::new(batch, dedupe, 9);
+        assert_eq!(plan.begin(), Next::Part);
+        assert_eq!((plan.part().id.as_str(), plan.attempts()), ("erp-0000-000001.a", 0));
+        assert_eq!(places(&plan.part().body), [0, 2]);
+        let letters = plan.letters(9);
+        assert_eq!((letters[0].id.as_str(), letters[0].uncertain), ("erp-0000-000001.2", false));
+        assert_eq!(plan.split(9).is_some(), dedupe != Dedupe::Line);
+        let batch = Batch { held_back: vec![held(1), held(2)], ..batch_of_lines(1, 2) };
+        let mut plan = Plan::new(batch, dedupe, 9);
+        assert_eq!(plan.begin(), Next::Done);
+        assert_eq!(plan.letters(9)[0].part_id, "erp-0000-000001", "as one, under its own id");
+        assert!(!plan.is_refused_whole(), "the partner refused nothing");
+    }
+}
+
 proptest! {
     /// Whatever fails, and wherever it crashes.
     #[test]

@@ -36,6 +36,7 @@ impl Job {
             refused: !self.plan.is_taken(),
             answer: answer.to_owned(),
             letters: self.plan.letters(at_ms),
+            taken: self.plan.taken_parts().to_vec(),
         }
     }
 }

@@ -5,7 +5,10 @@
 //! larger than its batch.
 
 use super::{items::Items, parts::Content};
-use crate::{feed::Batch, model::letter::Letter};
+use crate::{
+    feed::Batch,
+    model::letter::{Letter, TakenPart},
+};
 
 /// Bytes of a partner's answer that a fate keeps.
 pub(super) const ANSWER_BYTES_MAX: usize = 1_000;
@@ -45,7 +48,7 @@ pub(super) fn letters(
     batch: &Batch,
     content: Option<&Content>,
     aside: &[Aside],
-    at_ms: u64,
+    (taken, at_ms): (&[TakenPart], u64),
 ) -> Vec<Letter> {
     let letter = |aside: &Aside| letter(batch, content, aside, at_ms);
     let own = |aside: &&Aside| !aside.items.is_empty() && !aside.keeps_id;
@@ -57,11 +60,17 @@ pub(super) fn letters(
     };
     // What a record of a whole batch has room for, all heads and reasons contained.
     let bytes_max = LETTERS_BYTES_MAX.max(batch.body.len() + REASON_BYTES_MAX + LETTER_BYTES);
-    if owns.len() < 2 || aside.iter().map(|aside| bytes_of(&aside)).sum::<usize>() <= bytes_max {
+    let bytes = aside.iter().map(|aside| bytes_of(&aside)).sum::<usize>() + taken_bytes(taken);
+    if owns.len() < 2 || bytes <= bytes_max {
         return aside.iter().map(letter).collect();
     }
     let rest = aside.iter().filter(|aside| !own(aside)).map(letter);
     rest.chain([letter(&shared(&owns))]).collect()
+}
+
+/// What the same record needs to say which parts were taken, about.
+fn taken_bytes(taken: &[TakenPart]) -> usize {
+    taken.iter().map(|part| 24 + part.path.len() + 8 * part.items.len()).sum()
 }
 
 /// All in one.
@@ -130,7 +139,7 @@ mod tests {
     fn an_item_has_a_letter_of_its_own_with_the_head_of_its_batch() {
         let batch = testing::batch_of_lines(1, 3);
         let content = Content::parse(&batch.body);
-        let letters = letters(&batch, content.as_ref(), &[aside(1)], 7);
+        let letters = letters(&batch, content.as_ref(), &[aside(1)], (&[], 7));
         let [letter] = letters.as_slice() else { panic!("{letters:?}") };
         assert_eq!(
             (letter.id.as_str(), letter.part_id.as_str()),
@@ -147,7 +156,7 @@ mod tests {
         let batch = testing::batch_of_lines(1, 2_000);
         let content = Content::parse(&batch.body).unwrap();
         let aside: Vec<_> = (0..2_000).map(aside).collect();
-        let letters = letters(&batch, Some(&content), &aside, 7);
+        let letters = letters(&batch, Some(&content), &aside, (&[], 7));
         let [letter] = letters.as_slice() else { panic!("{}", letters.len()) };
         assert_eq!(letter.id, letter.part_id);
         assert!(letter.reason.contains("1999 more"), "{}", letter.reason);
@@ -165,7 +174,7 @@ mod tests {
         let mut all: Vec<_> =
             (0..27).map(|n| Aside { reason: reason.clone(), ..aside(n) }).collect();
         all.push(Aside { path: ".r".to_owned(), items: Items::of([(27, 4_000)]), ..aside(0) });
-        let letters = letters(&batch, Some(&content), &all, 7);
+        let letters = letters(&batch, Some(&content), &all, (&[], 7));
         let bytes: usize = letters.iter().map(|l| l.body.len() + l.reason.len()).sum();
         assert!(bytes <= batch.body.len() + 600, "{bytes} of {}", batch.body.len());
         let lines = |letter: &Letter| Content::parse(&letter.body.clone().into()).unwrap().len();
@@ -177,7 +186,7 @@ mod tests {
         let whole = Aside { path: String::new(), items: Items::default(), ..aside(0) };
         let id_of = |batch: &Batch| {
             let content = Content::parse(&batch.body);
-            letters(batch, content.as_ref(), std::slice::from_ref(&whole), 7)[0].id.clone()
+            letters(batch, content.as_ref(), std::slice::from_ref(&whole), (&[], 7))[0].id.clone()
         };
         assert_eq!(id_of(&testing::batch_of_lines(1, 1)), "erp-0000-000001.1");
         assert_eq!(id_of(&testing::batch_of_lines(1, 2)), "erp-0000-000001");

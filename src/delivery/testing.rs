@@ -20,6 +20,7 @@ pub fn batch(number: u64, body: &str) -> Batch {
         events: 1,
         body: body.to_owned().into(),
         split: None,
+        held_back: Vec::new(),
     }
 }
 

@@ -42,6 +42,13 @@ pub(crate) fn sink_reader(sink: &str) -> String {
     format!("sink/{sink}")
 }
 
+/// What of the log a sink needs: what is not acknowledged, and what a replay under way has still to send.
+fn needs_from(name: &str, sink: &SinkState, seals: &Seals) -> Lsn {
+    let replayed = sink.replay.as_ref().and_then(|replay| seals.replays_from(name, replay));
+    let needs = Lsn(sink.needs_from());
+    replayed.map_or(needs, |from| from.min(needs))
+}
+
 pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, Error> {
     let snapshot = checkpoint::newest(&storage)?;
     let covers = snapshot.as_ref().map_or(Lsn(0), |s| s.covers());
@@ -66,7 +73,9 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
     };
     let clock = Clock::new(replayed.time_ms);
     let (now_ms, sinks) = (clock.now_ms(), replayed.sinks);
-    let needs = |(name, sink): (&String, &SinkState)| (sink_reader(name), Lsn(sink.needs_from()));
+    let needs = |(name, sink): (&String, &SinkState)| {
+        (sink_reader(name), needs_from(name, sink, &replayed.seals))
+    };
     let holds = sinks.iter().map(needs).collect();
     let mut core = Core {
         hasher: Hasher::new(secret),

@@ -11,7 +11,7 @@ use crate::{
         },
         fact::{Fact, Units},
         inbound::ParkedOutcome,
-        letter::Letter,
+        letter::{Letter, TakenPart},
         sink::{Deed, Lane},
     },
     wal::Record,
@@ -415,11 +415,12 @@ fn operate(event: Operate) -> Value {
         }
         Deed::Skip { number } => json!({"number": number}),
         Deed::Mend { letter: mended } => letter(mended),
-        Deed::Discard { letter } => json!({"letter": letter}),
+        Deed::Retry { letter } | Deed::Discard { letter } => json!({"letter": letter}),
         Deed::Configure { version, .. } => json!({"version": version}),
         Deed::Split { split } => json!({
             "number": split.number,
             "attempts": split.attempts,
+            "taken": paths(&split.taken),
             "pending": split.pending.iter().map(|part| part.path.as_str()).collect::<Vec<_>>(),
             "letters": split.letters.iter().map(letter).collect::<Vec<_>>(),
         }),
@@ -446,7 +447,12 @@ fn acknowledge(event: Acknowledge) -> Value {
         "answer": event.answer,
         "letter": event.letter,
         "letters": event.letters.iter().map(letter).collect::<Vec<_>>(),
+        "taken": paths(&event.taken),
     })
+}
+
+fn paths(parts: &[TakenPart]) -> Vec<&str> {
+    parts.iter().map(|part| part.path.as_str()).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -17,7 +17,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::model::{Lsn, sink::Lane};
+use crate::model::{
+    Lsn,
+    sink::{Lane, Replay},
+};
 
 use super::{codec::Input, thing::Effect};
 
@@ -243,6 +246,20 @@ impl Seals {
         batches.into()
     }
 
+    /// Where the record stands that says what became of a batch last.
+    pub(super) fn fate_of(&self, sink: &str, number: u64) -> Option<Lsn> {
+        self.sinks.get(sink)?.find(number)?.acknowledged.map(Lsn)
+    }
+
+    /// Where the log has the first seal of a batch that a replay has still to send.
+    pub(super) fn replays_from(&self, sink: &str, replay: &Replay) -> Option<Lsn> {
+        let of_lane = |seals: &VecDeque<Sealed>| {
+            let at = seals.partition_point(|seal| seal.number < replay.next_number);
+            seals.range(at..).find(|seal| replay.has(seal.number)).map(|seal| Lsn(seal.lsn))
+        };
+        self.sinks.get(sink)?.lanes.iter().filter_map(of_lane).min()
+    }
+
     /// Takes a checkpoint's entry in.
     pub(super) fn load(&mut self, sink: &str, number: u64, entry: &SealEntry) {
         let SealEntry { covers, lsn, acknowledged, lane, .. } = *entry;
@@ -320,6 +337,26 @@ mod tests {
         assert!(remembered.has_forgotten("books", 9, &entry(392)));
         assert!(!remembered.has_forgotten("erp", 4, &entry(408)));
         assert!(!remembered.has_forgotten("books", 1, &entry(400)));
+    }
+
+    #[test]
+    fn a_replay_needs_the_log_from_the_first_seal_that_it_has_still_to_send() {
+        let mut seals = Seals::default();
+        for number in 1..=6 {
+            let lane = (number % 2) as u8;
+            seals.sealed(
+                "erp",
+                Sealed { lane, ..seal(number, number * 100, number * 100 + 8) },
+                &[],
+            );
+        }
+        seals.acknowledged("erp", 3, Lsn(700));
+        assert_eq!((seals.fate_of("erp", 3), seals.fate_of("erp", 4)), (Some(Lsn(700)), None));
+        let replay = |next_number, to_number| Replay { next_number, to_number, left_out: vec![3] };
+        assert_eq!(seals.replays_from("erp", &replay(2, 6)), Some(Lsn(208)));
+        assert_eq!(seals.replays_from("erp", &replay(3, 6)), Some(Lsn(408)));
+        assert_eq!(seals.replays_from("erp", &replay(3, 3)), None);
+        assert_eq!(seals.replays_from("books", &replay(1, 6)), None);
     }
 
     #[test]

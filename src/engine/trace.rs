@@ -109,6 +109,12 @@ impl<S: Storage> Engine<S> {
         self.core().seals.lock().batches_from(sink, from, to_number)
     }
 
+    /// Where the record stands that says what became of a sink's batch last; `None` if that is not known
+    /// here.
+    pub fn fate_of(&self, sink: &str, number: u64) -> Option<Lsn> {
+        self.core().seals.lock().fate_of(sink, number)
+    }
+
     /// Says that the record at `lsn` tells what became of a sink's batch.
     pub fn acknowledged(&self, sink: &str, number: u64, lsn: Lsn) {
         self.core().seals.lock().acknowledged(sink, number, lsn);

@@ -79,8 +79,11 @@ pub struct Batch {
     pub events: u64,
     /// The bytes that are sent.
     pub body: Bytes,
-    /// How far its bisection had come in an earlier life; then it is not sent whole.
+    /// How far its bisection had come in an earlier life, or in which parts the partner took it; then it is
+    /// not sent whole.
     pub split: Option<Split>,
+    /// Items that must not go out now, and why: they are set aside before the rest is sent.
+    pub held_back: Vec<Rejected>,
 }
 
 /// A line that the partner refused: of a finance batch an entry, of a stream an event.

@@ -1,7 +1,11 @@
 //! What became of a batch.
 
 use super::Batch;
-use crate::model::{Lsn, letter::Letter};
+use crate::model::{
+    Lsn,
+    event::ArchivedAcknowledge,
+    letter::{Letter, TakenPart},
+};
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub struct Fate {
     pub answer: String,
     /// What was set aside.
     pub letters: Vec<Letter>,
+    /// The parts that the partner took; none: all, as one, or, if `refused`, nothing.
+    pub taken: Vec<TakenPart>,
 }
 
 impl Fate {
@@ -46,6 +52,14 @@ impl Fate {
             refused: false,
             answer: String::new(),
             letters: Vec::new(),
+            taken: Vec::new(),
         }
+    }
+
+    /// A replay came to a batch of which the partner had taken nothing: its fate stays what it was. The
+    /// letters that it left are told apart from it.
+    pub(super) fn of_refused(batch: &Batch, before: &ArchivedAcknowledge) -> Self {
+        let (status, answer) = (before.status.to_native(), before.answer.as_str().to_owned());
+        Self { status, answer, refused: true, ..Self::of_nothing(batch) }
     }
 }

@@ -4,9 +4,7 @@
 //! A letter that is sent again is sealed anew, so that what leaves the house is fixed before its first
 //! byte does. While nobody changed it, it goes out under the identity and with the bytes that it had, so
 //! that a partner who did get it knows it; mended, it is a batch of its own. Its lines keep their ids
-//! either way.
-
-use std::collections::VecDeque;
+//! either way. What must not overtake it goes right behind it.
 
 use serde_json::Value;
 
@@ -20,19 +18,18 @@ use super::{
 use crate::{
     config::Dedupe,
     model::{
-        Lsn,
         event::{Operate, Seal},
         letter::Letter,
         sink::{
             Deed, Lane,
-            wish::{By, Denied, From, Granted, Wish},
+            wish::{By, Denied, Granted, Wish},
         },
     },
-    wal::{self, Storage},
+    wal::Storage,
 };
 
 /// A wish is granted, denied, or the sink stops.
-enum Verdict {
+pub(super) enum Verdict {
     Granted(Granted),
     Denied(Denied),
     Stopping,
@@ -62,7 +59,7 @@ impl<S: Storage> Worker<S> {
                 None => Ok(Verdict::Denied(Denied::Nothing("no batch is under way"))),
             },
             Wish::Mend { letter, content } => self.mend(&letter, &content, &by),
-            Wish::Retry { letter } => self.retry(&letter),
+            Wish::Retry { letter } => self.retry(&letter, &by),
             Wish::Discard { letter } => match self.free_letter(&letter) {
                 Ok(_) => self.operate(Deed::Discard { letter }, &by, 1),
                 Err(denied) => Ok(Verdict::Denied(denied)),
@@ -71,7 +68,7 @@ impl<S: Storage> Worker<S> {
     }
 
     /// Writes a deed down.
-    fn operate(&mut self, deed: Deed, by: &By, count: u64) -> Result<Verdict, Error> {
+    pub(super) fn operate(&mut self, deed: Deed, by: &By, count: u64) -> Result<Verdict, Error> {
         let operate = Operate {
             sink: self.config.name.clone(),
             by: by.who.clone(),
@@ -151,12 +148,38 @@ impl<S: Storage> Worker<S> {
         }
     }
 
-    /// Seals a letter's content anew; it goes out when its lane has room.
-    fn retry(&mut self, name: &str) -> Result<Verdict, Error> {
+    /// Sends a letter again, and right behind it those that call off what it orders.
+    fn retry(&mut self, name: &str, by: &By) -> Result<Verdict, Error> {
         let letter = match self.free_letter(name) {
             Ok(letter) => letter,
             Err(denied) => return Ok(Verdict::Denied(denied)),
         };
+        if let Some(first) = self.comes_after(&letter) {
+            return Ok(Verdict::Denied(Denied::Behind { letter: letter.id, first }));
+        }
+        let behind = self.kept_behind(&letter);
+        let mut verdict = self.send_letter(&letter, by)?;
+        for letter in behind {
+            let Verdict::Granted(Granted { count }) = &mut verdict else { return Ok(verdict) };
+            match self.send_letter(&letter, by)? {
+                Verdict::Granted(_) => *count += 1,
+                Verdict::Denied(why) => {
+                    let (sink, letter) = (&self.config.name, &letter.id);
+                    tracing::error!(sink, letter, %why, "it does not follow its order");
+                }
+                Verdict::Stopping => return Ok(Verdict::Stopping),
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Writes down who wants it, and seals a letter's content anew; it goes out when its lane has room.
+    fn send_letter(&mut self, letter: &Letter, by: &By) -> Result<Verdict, Error> {
+        let retry = Deed::Retry { letter: letter.id.clone() };
+        match self.operate(retry, by, 1)? {
+            Verdict::Granted(_) => {}
+            verdict => return Ok(verdict),
+        }
         let (number, chain) =
             self.progress.with_state(|state| (state.last_number + 1, state.chain));
         let lane = Lane::of_seal(letter.lane);
@@ -212,57 +235,6 @@ impl<S: Storage> Worker<S> {
         self.progress.with_state(|state| state.pending.first().map(|batch| batch.number))
     }
 
-    fn replay(&mut self, from: From, by: &By) -> Result<Verdict, Error> {
-        if self.replay_from.is_some() {
-            return Ok(Verdict::Denied(Denied::Nothing("a replay is under way")));
-        }
-        let to = self.progress.with_state(|state| state.last_number);
-        let mut batches = self.batches_from(from, to)?;
-        self.leave_out_pending(&mut batches);
-        let (Some((first, _)), Some((last, _))) = (batches.front(), batches.back()) else {
-            let none = "the log has no acknowledged batch from there on";
-            return Ok(Verdict::Denied(Denied::Nothing(none)));
-        };
-        let deed = Deed::Replay { from_number: *first, to_number: *last };
-        let verdict = self.operate(deed, by, batches.len() as u64)?;
-        if matches!(verdict, Verdict::Granted(_)) {
-            self.replay_from = batches.front().map(|(_, lsn)| *lsn);
-            self.replaying = batches;
-        }
-        Ok(verdict)
-    }
-
-    /// What is under way goes out anyway. In another lane it may have a lower number than what is not.
-    fn leave_out_pending(&self, batches: &mut Batches) {
-        self.progress.with_state(|state| batches.retain(|(number, _)| !state.is_pending(*number)));
-    }
-
-    fn batches_from(&self, from: From, to: u64) -> Result<Batches, Error> {
-        let sink = &self.config.name;
-        let time = match from {
-            From::Lsn(lsn) => return Ok(self.engine.batches_from(sink, lsn, to)),
-            From::Time(time) => time,
-        };
-        let mut batches = self.engine.batches_from(sink, Lsn(0), to);
-        let (mut low, mut high) = (0, batches.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let at = batches[middle].1;
-            let before = match self.engine.log().read_at(at) {
-                Ok(seal) => seal.record().time_ms < time.millis(),
-                // The index hears late of what the log has let go.
-                Err(wal::Error::Archived { .. }) => true,
-                Err(source) => return Err(Error::Log { at, source }),
-            };
-            if before {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(batches.split_off(low))
-    }
-
     /// Writes down what renders from here on, where that is not what the log says last.
     pub(super) fn configure(&mut self) -> Result<(), Error> {
         let rendering = self.config.connector().ok().and_then(|connector| connector.rendering());
@@ -285,23 +257,4 @@ impl<S: Storage> Worker<S> {
             _ => Ok(()),
         }
     }
-
-    /// Takes up the replay that the last life of the process did not end.
-    pub(super) fn go_on_replaying(&mut self) {
-        let Some(replay) = self.progress.with_state(|state| state.replay) else { return };
-        let mut batches = self.engine.batches_from(&self.config.name, Lsn(0), replay.to_number);
-        batches.retain(|(number, _)| *number >= replay.next_number);
-        self.leave_out_pending(&mut batches);
-        self.replay_from = batches.front().map(|(_, lsn)| *lsn);
-        self.replaying = batches;
-        if self.replaying.is_empty() {
-            tracing::error!(
-                sink = self.config.name,
-                "the batches that were to be sent again are no longer in the log"
-            );
-        }
-    }
 }
-
-/// Batches to be sent again: number and the position of the seal.
-pub(super) type Batches = VecDeque<(u64, Lsn)>;

@@ -21,6 +21,7 @@
 //! the delivery tell each other stands in [`Progress`].
 
 mod batch;
+mod behind;
 pub mod books;
 mod causal;
 mod entry;
@@ -38,6 +39,7 @@ pub mod outstanding;
 mod parked;
 mod progress;
 mod render;
+mod replay;
 mod seal;
 mod stream;
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl Progress {
         for (lane, state) in lanes.iter_mut().zip(&state.lanes) {
             lane.position = Lsn(state.covers_lsn);
         }
-        let asks = Asks { paused: state.paused.is_some(), skip: None };
+        let asks = Asks { paused: state.paused.is_some(), skip: state.skip.clone() };
         let inner = Inner {
             folded: Lsn(0),
             lanes,

@@ -100,5 +100,6 @@ pub(super) fn read_seal<S: Storage>(
         events: if nth == 0 { seal.events.to_native() } else { 0 },
         body: Bytes::copy_from_slice(body),
         split: None,
+        held_back: Vec::new(),
     })
 }

@@ -11,21 +11,21 @@ use tokio::sync::mpsc;
 
 use super::{
     Batch, BatchId, Condition, Error, Fate, Progress,
-    grant::Batches,
     lane::{LaneFeed, Read},
     render::{Rendered, Stamp},
+    replay::Batches,
     seal,
     window::Window,
 };
 use crate::{
-    config::{Dedupe, SinkConfig},
+    config::SinkConfig,
     engine::Engine,
     model::{
         Lsn, Timestamp,
         event::{Acknowledge, Seal},
         sink::{Lane, Sealed},
     },
-    wal::{self, Storage},
+    wal::Storage,
 };
 
 /// The longest wait while a window is open or a batch is under way.
@@ -311,35 +311,14 @@ impl<S: Storage> Worker<S> {
         Ok(())
     }
 
-    /// Hands over the next batch of a replay, once nothing else is under way.
-    fn send_replayed(&mut self) -> Result<(), Error> {
-        let free = self.progress.is_idle() && self.lanes.iter().all(LaneFeed::has_handed_over);
-        match self.replaying.front().copied() {
-            Some((number, lsn)) if free => {
-                self.replaying.pop_front();
-                self.replay_from = Some(lsn);
-                if self.config.dedupe == Dedupe::None {
-                    self.insisted.insert(number);
-                }
-                self.replay_one(number, lsn)
-            }
-            _ => Ok(()),
-        }
+    /// Brings a batch to the delivery, without what must wait for a letter.
+    fn hand_over(&self, mut batch: Batch) {
+        batch.held_back = self.held_back(&batch);
+        self.bring(batch);
     }
 
-    fn replay_one(&mut self, number: u64, lsn: Lsn) -> Result<(), Error> {
-        match self.send_again(number, lsn) {
-            // It was let go before the replay began to keep the log; the sink needs it for nothing else.
-            Err(Error::Log { source: wal::Error::Archived { .. }, .. }) => {
-                let (sink, batch) = (&self.config.name, self.batch_id(number));
-                tracing::error!(%batch, sink, "a batch can't be sent again: the log has let it go");
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
-    fn hand_over(&self, batch: Batch) {
+    /// Brings a batch to the delivery.
+    pub(super) fn bring(&self, batch: Batch) {
         if batch.body.is_empty() {
             self.progress.report(Fate::of_nothing(&batch));
         } else if self.out.try_send(batch).is_err() {
@@ -365,6 +344,7 @@ impl<S: Storage> Worker<S> {
                 answer: fate.answer.clone(),
                 letter: letter.clone(),
                 letters: fate.letters.clone(),
+                taken: fate.taken.clone(),
             };
             let time_ms = self.engine.now().millis();
             let log = self.engine.log();
@@ -453,6 +433,7 @@ pub(super) fn batch_of(seal: &Seal, id: BatchId, seal_lsn: Lsn) -> Batch {
         events: seal.events,
         body: seal.body.clone().into(),
         split: None,
+        held_back: Vec::new(),
     }
 }
 

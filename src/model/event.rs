@@ -30,7 +30,7 @@ use super::{
     Lsn, ORIGIN_FLAG,
     fact::Fact,
     inbound::ParkedOutcome,
-    letter::Letter,
+    letter::{Letter, TakenPart},
     sink::{Deed, Parking, Sealed},
     text::AsText,
     worth::Worth,
@@ -118,7 +118,7 @@ macro_rules! events {
 
 events! {
     1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 11 Happened,
-    12 Park, 13 Unpark, 34 Operate,
+    12 Park, 13 Unpark,
 }
 impl Event for Reserve<'_> {
     const KIND: u8 = 5;
@@ -137,7 +137,13 @@ impl Event for Seal {
 
 impl Event for Acknowledge {
     const KIND: u8 = 33;
-    /// Version 2: dead letters.
+    /// Version 2: dead letters. Version 3: the parts that the partner took.
+    const VERSION: u8 = 3;
+}
+
+impl Event for Operate {
+    const KIND: u8 = 34;
+    /// Version 2: the parts that the partner took, in a split.
     const VERSION: u8 = 2;
 }
 
@@ -562,6 +568,9 @@ pub struct Acknowledge {
     pub letter: String,
     /// What was set aside.
     pub letters: Vec<Letter>,
+    /// The parts of it that the partner took, each under an id of its own; none: all of it under the
+    /// batch's id or, if it is `refused`, nothing.
+    pub taken: Vec<TakenPart>,
 }
 
 /// An operator did something to a sink.

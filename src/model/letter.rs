@@ -56,13 +56,24 @@ pub struct Split {
     pub attempts: u64,
     /// Parts that were sent so far, the batch itself contained.
     pub parts: u64,
-    /// Whether the partner has taken some part.
-    pub taken: bool,
+    /// The parts that the partner has taken so far.
+    pub taken: Vec<TakenPart>,
     /// What is still to be sent, next first. An attempt of the first may have been made, of the others
     /// none was.
     pub pending: Vec<PendingPart>,
     /// What was set aside since the last such record of this batch.
     pub letters: Vec<Letter>,
+}
+
+/// What the partner took of a batch under one id: a replay of the batch sends exactly this again, under
+/// that id, since a partner that knows batches alone knows it by nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[rkyv(derive(Debug))]
+pub struct TakenPart {
+    /// The path by which it went out, after the batch's id: `.a.b`; empty for the batch itself.
+    pub path: String,
+    /// The places of the items that were taken, as in [`PendingPart::items`]; none: all that the batch has.
+    pub items: Vec<(u32, u32)>,
 }
 
 /// A part of a batch that is still to be sent.

@@ -31,7 +31,7 @@ use crate::model::{Incarnation, Lsn};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"HOLDFCKP");
 const MAGIC_END: u64 = u64::from_le_bytes(*b"HOLDFEND");
-const VERSION: u64 = 3;
+const VERSION: u64 = 4;
 const PREFIX: &str = "checkpoint-";
 const ASIDE: &str = "checkpoint.part";
 const HEADER_BYTES: usize = 40;

@@ -29,6 +29,11 @@ pub enum Deed {
         /// As it is now.
         letter: Letter,
     },
+    /// A letter is sent again: the seal that does it comes after this.
+    Retry {
+        /// Its name.
+        letter: String,
+    },
     /// A letter was dropped.
     Discard {
         /// Its name.
@@ -58,6 +63,7 @@ impl Deed {
             Self::Replay { .. } => "replay",
             Self::Skip { .. } => "skip",
             Self::Mend { .. } => "mend",
+            Self::Retry { .. } => "retry",
             Self::Discard { .. } => "discard",
             Self::Split { .. } => "split",
             Self::Configure { .. } => "configure",

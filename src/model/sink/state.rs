@@ -35,12 +35,23 @@ pub struct Pending {
 }
 
 /// Sealed batches that are sent again on an operator's wish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct Replay {
     /// The next.
     pub next_number: u64,
     /// The last.
     pub to_number: u64,
+    /// Batches that were under way when it began and so are none of it, whatever their numbers, in
+    /// ascending order.
+    pub left_out: Vec<u64>,
+}
+
+impl Replay {
+    /// Whether a batch is still to be sent again.
+    pub fn has(&self, number: u64) -> bool {
+        (self.next_number..=self.to_number).contains(&number)
+            && self.left_out.binary_search(&number).is_err()
+    }
 }
 
 /// What a seal says to the sink's state.
@@ -92,6 +103,8 @@ pub struct SinkState {
     pub paused: Option<String>,
     /// What is sent again.
     pub replay: Option<Replay>,
+    /// The batch that an operator wants set aside and that has no fate yet: its number, and why.
+    pub skip: Option<(u64, String)>,
     /// Bisections under way, by number; their letters are among `letters`.
     pub splits: Vec<Split>,
     /// The settings that rendered batches which may go out again, by version, oldest first; the last
@@ -135,6 +148,7 @@ impl SinkState {
     /// A batch's fate is known; `sent`: the partner was given something.
     pub fn acknowledged(&mut self, number: u64, sent: bool) {
         self.splits.retain(|split| split.number != number);
+        self.skip.take_if(|(skipped, _)| *skipped == number);
         let Some(at) = self.pending.iter().position(|batch| batch.number == number) else {
             return self.replayed(number);
         };
@@ -150,11 +164,10 @@ impl SinkState {
         }
     }
 
-    /// A batch whose fate was known has gone out again. One that was under way when the replay began is
-    /// none of it, even if its number lies between.
+    /// A batch whose fate was known has gone out again.
     fn replayed(&mut self, number: u64) {
         if let Some(replay) = &mut self.replay
-            && (replay.next_number..=replay.to_number).contains(&number)
+            && replay.has(number)
         {
             // They go out in the order of their numbers, some of which may be no batch's.
             replay.next_number = number + 1;
@@ -196,14 +209,17 @@ impl SinkState {
             Deed::Pause => self.paused = Some(reason.to_owned()),
             Deed::Resume => self.paused = None,
             Deed::Replay { from_number, to_number } => {
-                self.replay = Some(Replay { next_number: *from_number, to_number: *to_number });
+                let (next_number, to_number) = (*from_number, *to_number);
+                let left_out = self.pending.iter().map(|batch| batch.number).collect();
+                self.replay = Some(Replay { next_number, to_number, left_out });
             }
+            Deed::Skip { number } => self.skip = Some((*number, reason.to_owned())),
             Deed::Split { split } => {
                 self.splits.retain(|before| before.number != split.number);
                 self.splits.push(Split { letters: Vec::new(), ..split.clone() });
             }
             Deed::Configure { version, text } => self.configure(*version, text),
-            Deed::Skip { .. } | Deed::Mend { .. } | Deed::Discard { .. } => {}
+            Deed::Mend { .. } | Deed::Retry { .. } | Deed::Discard { .. } => {}
         }
     }
 
@@ -346,9 +362,23 @@ mod tests {
         [1, 2, 4].into_iter().for_each(|number| state.acknowledged(number, true));
         state.operated(&Deed::Replay { from_number: 1, to_number: 4 }, "restored");
         state.acknowledged(3, true);
-        assert_eq!(state.replay, Some(Replay { next_number: 1, to_number: 4 }));
+        let replay = Replay { next_number: 1, to_number: 4, left_out: vec![3] };
+        assert_eq!(state.replay, Some(replay.clone()));
+        let has: Vec<_> = (0..=5).filter(|number| replay.has(*number)).collect();
+        assert_eq!(has, [1, 2, 4], "also now that the other has its fate");
         [1, 2, 4].into_iter().for_each(|number| state.acknowledged(number, true));
         assert_eq!((state.replay, state.batches), (None, 4));
+    }
+
+    #[test]
+    fn a_batch_is_skipped_until_it_has_its_fate() {
+        let mut state = SinkState::default();
+        (1..=2).for_each(|number| state.sealed(sealed(number * 100, number, number * 100 - 8, 1)));
+        state.operated(&Deed::Skip { number: 1 }, "it hangs");
+        state.acknowledged(2, true);
+        assert_eq!(state.skip, Some((1, "it hangs".to_owned())));
+        state.acknowledged(1, false);
+        assert_eq!(state.skip, None);
     }
 
     #[test]
@@ -360,7 +390,7 @@ mod tests {
         }
         state.operated(&Deed::Replay { from_number: 2, to_number: 3 }, "restored");
         state.acknowledged(2, true);
-        assert_eq!(state.replay, Some(Replay { next_number: 3, to_number: 3 }));
+        assert_eq!(state.replay, Some(Replay { next_number: 3, to_number: 3, left_out: vec![] }));
         state.acknowledged(3, true);
         assert_eq!((state.replay, state.batches), (None, 3));
     }

@@ -76,6 +76,17 @@ pub enum Denied {
     /// It is on its way.
     #[error("the dead letter `{0}` is being sent again; its fate is not known yet")]
     Sending(String),
+    /// Another must come before it.
+    #[error(
+        "the dead letter `{letter}` calls off an order that lies dead in `{first}`: retry that, and this one \
+         follows it, or discard that one first"
+    )]
+    Behind {
+        /// Its name.
+        letter: String,
+        /// The letter of the order.
+        first: String,
+    },
     /// The content does not fit.
     #[error("content: {0}")]
     Content(String),
