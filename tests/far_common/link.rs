@@ -79,7 +79,8 @@ impl Erp {
         self.sent[from..].iter().map(|(id, _)| id.clone()).collect()
     }
 
-    fn take(&mut self, part: &Part) -> Outcome {
+    /// A part has come.
+    pub fn take(&mut self, part: &Part) -> Outcome {
         let text = String::from_utf8(part.body.to_vec()).unwrap();
         if self.down.is_some_and(|down| text.contains(down)) {
             let reason = "down".to_owned();
