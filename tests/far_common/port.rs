@@ -44,8 +44,8 @@ pub enum Does {
     Cuts { effect: bool },
     /// The request has its effect, and the answer breaks off in its body.
     Breaks,
-    /// Says these bytes instead, so often, and closes; the request has no effect.
-    Says { bytes: Bytes, times: usize },
+    /// Says these bytes instead, the last of them so often, and closes; the request has no effect.
+    Says { first: Bytes, then: Bytes, times: usize },
 }
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ struct Inside {
     does: watch::Sender<Does>,
     /// Answers that were written whole.
     answered: AtomicUsize,
-    /// Bytes of `Says` that the other side's system took.
+    /// Bytes that were said again and again, as many as the other side took.
     said: AtomicUsize,
 }
 
@@ -89,6 +89,10 @@ impl Port {
         format!("http://{}/", self.address)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn link(&self) -> &Link {
         &self.inside.link
     }
@@ -111,6 +115,20 @@ impl Port {
 
     pub fn said(&self) -> usize {
         self.inside.said.load(Ordering::Relaxed)
+    }
+}
+
+impl Does {
+    /// Says this, once.
+    pub fn says(text: impl Into<Bytes>) -> Self {
+        Self::Says { first: text.into(), then: Bytes::new(), times: 0 }
+    }
+
+    /// Answers this status with these headers, and nothing else.
+    pub fn status(status: u16, headers: &str) -> Self {
+        Self::says(format!(
+            "HTTP/1.1 {status} So\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n"
+        ))
     }
 }
 
@@ -164,10 +182,11 @@ async fn exchange(mut stream: TcpStream, inside: &Inside) -> io::Result<()> {
             let half = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"rejected\": [";
             stream.write_all(half.as_bytes()).await?;
         }
-        Does::Says { bytes, times } => {
+        Does::Says { first, then, times } => {
+            stream.write_all(&first).await?;
             for _ in 0..times {
-                stream.write_all(&bytes).await?;
-                inside.said.fetch_add(bytes.len(), Ordering::Relaxed);
+                stream.write_all(&then).await?;
+                inside.said.fetch_add(then.len(), Ordering::Relaxed);
             }
         }
         Does::Dead | Does::Waits => {}
