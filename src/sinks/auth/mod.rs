@@ -10,6 +10,7 @@ use hyper::{
 use reqwest::Url;
 
 use self::oauth2::Oauth2;
+pub(super) use self::oauth2::encoded;
 use super::{fault::Fault, wire::Wire};
 use crate::config::Auth;
 
