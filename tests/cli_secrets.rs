@@ -270,6 +270,16 @@ fn no_secret_is_in_anything_that_is_written_or_shown() {
     for place in ["/v1/dead-letters", "wal dump", "stderr"] {
         assert!(seen.places("(hidden)").contains(&place), "{place}: nothing was repeated");
     }
+    // Whoever is denied is an alert: in the log, and among the metrics.
+    assert_eq!(seen.places("the partner refuses us: the sink is paused"), ["stderr"]);
+    let (_, metrics) = &seen.0[1];
+    let metrics = String::from_utf8_lossy(metrics);
+    let denied = metrics.lines().filter(|line| {
+        line.starts_with("holdfast_sink_running{")
+            && line.contains("denying-")
+            && line.ends_with(" 0")
+    });
+    assert_eq!(denied.count(), SECRETS.len(), "{metrics}");
     for secret in hidden() {
         assert_eq!(seen.places(&secret), Vec::<&str>::new(), "{secret}");
     }

@@ -3,7 +3,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::auth::encoded;
+use super::auth::{encoded, user_info};
 use crate::{
     config::{Auth, Connector, SinkConfig},
     delivery::Outcome,
@@ -33,8 +33,8 @@ impl Secrets {
         if let Ok(url) = reqwest::Url::parse(&config.url)
             && let Some(password) = url.password()
         {
-            all.push(password.to_owned());
-            all.push(basic(url.username(), password));
+            let (user, decoded) = user_info(&url);
+            all.extend([password.to_owned(), basic(&user, &decoded), decoded]);
         }
         Self::of_texts(&all)
     }
