@@ -215,17 +215,14 @@ async fn half_the_lines_of_a_batch_that_is_taken_lie_dead_and_the_others_are_the
         let mut dead: Vec<_> = dead.map(|(_, line)| line).collect();
         assert!(dead.iter().all(|line| line["location"] == "BER"), "{dead:?}");
         assert!(letters.iter().all(|(_, letter)| letter.reason.contains("no such article")));
-        let erp = house.erp.link().erp();
-        erp.audit(&letters);
-        assert!(
-            erp.ids_since(sent).iter().all(|id| !id.contains('.')),
-            "{:?}",
-            erp.ids_since(sent)
-        );
-        let all = Erp { effect: erp.effect.clone(), ..Erp::default() };
-        drop(erp);
+        let mut all = {
+            let erp = house.erp.link().erp();
+            erp.audit(&letters);
+            let ids = erp.ids_since(sent);
+            assert!(ids.iter().all(|id| !id.contains('.')), "{ids:?}");
+            Erp { effect: erp.effect.clone(), ..Erp::default() }
+        };
         assert!(!all.sold().is_empty() && !dead.is_empty());
-        let mut all = all;
         all.effect.extend(dead.drain(..).map(|line| (serde_json::Value::Null, line)));
         assert_eq!(all.sold(), house.shop.committed());
         house.close().await;
