@@ -21,7 +21,7 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::{
-    auth::{Credentials, basic},
+    auth::{Credentials, basic, user_info},
     fault::Fault,
     handshake::Handshake,
     lookup::{Found, Lookup},
@@ -350,8 +350,8 @@ pub(super) fn own_headers(config: &SinkConfig, base: &mut Url) -> Result<HeaderM
     if (!base.username().is_empty() || base.password().is_some())
         && !headers.contains_key(AUTHORIZATION)
     {
-        let user = base.username().to_owned();
-        headers.insert(AUTHORIZATION, basic(&user, base.password().unwrap_or(""))?);
+        let (user, password) = user_info(base);
+        headers.insert(AUTHORIZATION, basic(&user, &password)?);
     }
     let cleared = base.set_username("").and_then(|()| base.set_password(None));
     cleared.map_err(|()| "url: can't be called".to_owned())?;

@@ -173,6 +173,16 @@ async fn a_partner_whose_clock_is_an_hour_off_is_asked_again_when_it_wants() {
     );
 }
 
+/// What can stand in a URL only percent-encoded reaches the partner as it is meant.
+#[tokio::test]
+async fn the_user_and_the_password_of_a_url_are_decoded() {
+    let (url, kept) = keeping().await;
+    let partner = partner(url.replace("http://", "http://a:b%3Ac@"), |_| {});
+    assert!(matches!(partner.send(&part(1)).await, Outcome::Done { .. }));
+    let request = kept.lock().concat();
+    assert!(request.contains("authorization: Basic YTpiOmM=\r\n"), "{request}");
+}
+
 /// A partner that keeps every request whole, and answers 200.
 async fn keeping() -> (String, std::sync::Arc<parking_lot::Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

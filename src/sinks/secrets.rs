@@ -3,6 +3,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use super::auth::{encoded, user_info};
 use crate::{
     config::{Auth, Connector, SinkConfig},
     delivery::Outcome,
@@ -20,13 +21,20 @@ impl Secrets {
     pub fn of(config: &SinkConfig, connector: &Connector) -> Self {
         let revealed = connector.auth.reveal(|name| std::env::var(name).ok()).unwrap_or_default();
         let mut all: Vec<String> = config.headers.values().cloned().collect();
-        if let Auth::Basic { user, .. } = &connector.auth {
-            all.push(STANDARD.encode(format!("{user}:{revealed}")));
+        let basic = |user: &str, password: &str| STANDARD.encode(format!("{user}:{password}"));
+        match &connector.auth {
+            Auth::Basic { user, .. } => all.push(basic(user, &revealed)),
+            // As it stands in the query that it goes out in.
+            Auth::Query { .. } => all.push(encoded(&revealed)),
+            _ => {}
         }
         all.push(revealed);
         all.extend(config.signing_secret.clone());
-        if let Ok(url) = reqwest::Url::parse(&config.url) {
-            all.extend(url.password().map(str::to_owned));
+        if let Ok(url) = reqwest::Url::parse(&config.url)
+            && let Some(password) = url.password()
+        {
+            let (user, decoded) = user_info(&url);
+            all.extend([password.to_owned(), basic(&user, &decoded), decoded]);
         }
         Self::of_texts(&all)
     }

@@ -8,6 +8,7 @@ use holdfast::{
     config::{Dedupe, SinkConfig},
     delivery::{self, Effect, Handle, Outcome, Part, Partner, Sending},
     engine::Engine,
+    feed::Rejected,
     model::letter::Letter,
     wal::Storage,
 };
@@ -29,6 +30,8 @@ pub struct Erp {
     pub violations: Vec<String>,
     /// It refuses lines in which this text stands.
     pub bad: Option<&'static str>,
+    /// It takes the lines of a batch beside those that it refuses, and names these.
+    pub names_bad: bool,
     /// Batches in which this text stands fail; an empty text: all.
     pub down: Option<&'static str>,
     /// The attempt that is never answered, counted from 1, and whether it has its effect.
@@ -79,7 +82,8 @@ impl Erp {
         self.sent[from..].iter().map(|(id, _)| id.clone()).collect()
     }
 
-    fn take(&mut self, part: &Part) -> Outcome {
+    /// A part has come.
+    pub fn take(&mut self, part: &Part) -> Outcome {
         let text = String::from_utf8(part.body.to_vec()).unwrap();
         if self.down.is_some_and(|down| text.contains(down)) {
             let reason = "down".to_owned();
@@ -91,9 +95,15 @@ impl Erp {
             }
             return Outcome::Done { status: 409, rejected: Vec::new() };
         }
-        let (head, lines) = lines(&part.body);
-        if self.bad.is_some_and(|bad| lines.iter().any(|(_, line)| line.to_string().contains(bad)))
-        {
+        let (head, mut lines) = lines(&part.body);
+        let bad = |line: &Value| self.bad.is_some_and(|bad| line.to_string().contains(bad));
+        let mut rejected = Vec::new();
+        if self.names_bad {
+            let named = lines.extract_if(.., |(_, line)| bad(line));
+            let name = |(line_id, _)| Rejected { line_id, reason: "no such article".to_owned() };
+            rejected.extend(named.map(name));
+        }
+        if lines.iter().any(|(_, line)| bad(line)) {
             let answer = "no such article".to_owned();
             return Outcome::Refused { status: 422, rejected: Vec::new(), answer };
         }
@@ -105,7 +115,7 @@ impl Erp {
             *self.applied.entry(id).or_default() += 1;
             self.effect.push((head.clone(), line));
         }
-        Outcome::Done { status: 200, rejected: Vec::new() }
+        Outcome::Done { status: 200, rejected }
     }
 
     /// Units that it was told are sold, by SKU and location.

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod link;
+pub mod network;
+pub mod port;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -10,6 +10,7 @@ use hyper::{
 use reqwest::Url;
 
 use self::oauth2::Oauth2;
+pub(super) use self::oauth2::encoded;
 use super::{fault::Fault, wire::Wire};
 use crate::config::Auth;
 
@@ -81,6 +82,23 @@ impl Credentials {
             _ => false,
         }
     }
+}
+
+/// The user and the password that stand in a URL, decoded (RFC 3986, section 3.2.1).
+pub(super) fn user_info(url: &Url) -> (String, String) {
+    (decoded(url.username()), decoded(url.password().unwrap_or("")))
+}
+
+fn decoded(text: &str) -> String {
+    let hex = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let (mut decoded, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((byte, more)) = rest.split_first() {
+        let octet = hex(more.first()).zip(hex(more.get(1))).filter(|_| *byte == b'%');
+        let octet = octet.and_then(|(high, low)| u8::try_from(16 * high + low).ok());
+        decoded.push(octet.unwrap_or(*byte));
+        rest = if octet.is_some() { &more[2..] } else { more };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 /// `Authorization: Basic …`.

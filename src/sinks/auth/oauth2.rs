@@ -155,7 +155,8 @@ fn token_of(answer: &Answer) -> Result<Token, Fault> {
     Ok(Token { bearer, good_until: Instant::now() + (life - MARGIN_MAX.min(life / 10)) })
 }
 
-fn encoded(text: &str) -> String {
+/// A text as it stands in a form, and in a query.
+pub(in crate::sinks) fn encoded(text: &str) -> String {
     encoded_form(&[("", text)]).split_off(1)
 }
 
