@@ -5,7 +5,10 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
     time::Duration,
 };
 
@@ -34,6 +37,8 @@ pub struct Faults {
     pub lose_answer_to: Option<i16>,
     /// The connection breaks instead of this request; the broker never sees it.
     pub lose: Option<i16>,
+    /// Every connection breaks with its next request.
+    pub cut: bool,
     /// The broker says so to each partition of a `Produce` of more bytes than the other number.
     pub refuse: Option<(i16, usize)>,
     /// So many faults happened.
@@ -45,6 +50,7 @@ pub struct Broker {
     own_port: u16,
     pub port: u16,
     child: Child,
+    partitions: AtomicI32,
     pub faults: Arc<Mutex<Faults>>,
 }
 
@@ -76,7 +82,7 @@ impl Broker {
     /// Starts one with the topic, of three partitions.
     pub async fn start() -> Self {
         let broker = Self::start_with(&[]).await;
-        broker.create(TOPIC);
+        broker.create(TOPIC, 3);
         broker
     }
 
@@ -102,7 +108,8 @@ impl Broker {
             .expect(
                 "tansu, from the wheel that scripts/test fetches; HOLDFAST_TANSU says where it is",
             );
-        let broker = Self { own_port, port, child, faults: Arc::default() };
+        let partitions = AtomicI32::new(0);
+        let broker = Self { own_port, port, child, partitions, faults: Arc::default() };
         let faults = broker.faults.clone();
         for _ in 0..2_000 {
             if TcpStream::connect(("127.0.0.1", own_port)).await.is_ok() {
@@ -119,18 +126,19 @@ impl Broker {
     }
 
     /// Makes a topic.
-    pub fn create(&self, topic: &str) {
-        self.tell(&["topic", "create", "--partitions", "3"], &[topic]);
-    }
-
-    /// Makes a user.
-    pub fn create_user(&self, mechanism: &str, user: &str, password: &str) {
-        self.tell(&["user", "create", "--mechanism", mechanism], &[user, password]);
-    }
-
-    fn tell(&self, what: &[&str], last: &[&str]) {
+    pub fn create(&self, topic: &str, partitions: i32) {
+        self.partitions.store(partitions, Ordering::Relaxed);
         let broker = format!("tcp://127.0.0.1:{}", self.own_port);
-        let told = tansu().args(what).args(["--broker", &broker]).args(last).output().unwrap();
+        let create = [
+            "topic",
+            "create",
+            "--partitions",
+            &partitions.to_string(),
+            "--broker",
+            &broker,
+            topic,
+        ];
+        let told = tansu().args(create).output().unwrap();
         assert!(told.status.success(), "{told:?}");
     }
 
@@ -153,7 +161,7 @@ impl Broker {
     /// What is committed, partition by partition in its order.
     pub async fn committed(&self) -> Vec<Stored> {
         let mut all = Vec::new();
-        for partition in 0..3 {
+        for partition in 0..self.partitions.load(Ordering::Relaxed) {
             all.extend(self.read(partition).await.0);
         }
         all
@@ -162,7 +170,7 @@ impl Broker {
     /// How many records stand there whose transaction was aborted or is open.
     pub async fn not_committed(&self) -> usize {
         let mut count = 0;
-        for partition in 0..3 {
+        for partition in 0..self.partitions.load(Ordering::Relaxed) {
             count += self.read(partition).await.1;
         }
         count
@@ -172,11 +180,12 @@ impl Broker {
         let mut stream = TcpStream::connect(("127.0.0.1", self.own_port)).await.unwrap();
         let (mut committed, mut dropped, mut at) = (Vec::new(), 0, 0_i64);
         let mut open: BTreeMap<i64, Vec<Stored>> = BTreeMap::new();
+        let end = end(&mut stream, partition).await;
         loop {
-            let fetched = fetch(&mut stream, partition, at).await;
-            if fetched.is_empty() {
+            if at >= end {
                 return (committed, dropped + open.values().map(Vec::len).sum::<usize>());
             }
+            let fetched = fetch(&mut stream, partition, at).await;
             let mut cursor = Cursor(&fetched);
             while !cursor.0.is_empty() {
                 let batch = batch(&mut cursor, partition);
@@ -217,7 +226,7 @@ async fn between(
         let request = frame(&mut client).await?;
         let api = i16::from_be_bytes([request[0], request[1]]);
         let now = *faults.lock();
-        if now.lose == Some(api) {
+        if now.cut || now.lose == Some(api) {
             faults.lock().happened += 1;
             return Ok(());
         }
@@ -238,13 +247,13 @@ async fn between(
     }
 }
 
-async fn frame(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
+pub async fn frame(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut frame = vec![0; usize::try_from(stream.read_i32().await?).unwrap()];
     stream.read_exact(&mut frame).await?;
     Ok(frame)
 }
 
-async fn send(stream: &mut TcpStream, frame: &[u8]) -> std::io::Result<()> {
+pub async fn send(stream: &mut TcpStream, frame: &[u8]) -> std::io::Result<()> {
     let len = i32::try_from(frame.len()).unwrap().to_be_bytes();
     stream.write_all(&[&len[..], frame].concat()).await
 }
@@ -362,11 +371,28 @@ fn batch(cursor: &mut Cursor<'_>, partition: i32) -> Batch {
     Batch { next, producer, marker, records }
 }
 
+/// The offset behind the last record of a partition.
+async fn end(stream: &mut TcpStream, partition: i32) -> i64 {
+    let topic = [&(TOPIC.len() as i16).to_be_bytes()[..], TOPIC.as_bytes()].concat();
+    let request = [
+        &[0, 2, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1][..],
+        &topic,
+        &1_i32.to_be_bytes(),
+        &partition.to_be_bytes(),
+        &(-1_i64).to_be_bytes(),
+    ];
+    send(stream, &request.concat()).await.unwrap();
+    let answer = frame(stream).await.unwrap();
+    let (rest, offset) = answer.split_at(answer.len() - 8);
+    assert_eq!(rest[rest.len() - 10..][..2], [0, 0], "ListOffsets");
+    i64::from_be_bytes(offset.try_into().unwrap())
+}
+
 /// What stands in a partition from an offset on, whether it is committed or not.
 async fn fetch(stream: &mut TcpStream, partition: i32, at: i64) -> Vec<u8> {
     let topic = [&(TOPIC.len() as i16).to_be_bytes()[..], TOPIC.as_bytes()].concat();
     let head = [0, 1, 0, 4, 0, 0, 0, 7, 0xff, 0xff];
-    let numbers = [-1_i32, 0, 1, 1 << 24].map(i32::to_be_bytes).concat();
+    let numbers = [-1_i32, 5_000, 1, 1 << 24].map(i32::to_be_bytes).concat();
     let request = [
         &head[..],
         &numbers,

@@ -31,7 +31,7 @@ pub async fn server(cert: &Path, key: &Path) -> Server {
     let port = listener.local_addr().unwrap().port();
     let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let broker = Broker::start_behind(inner, port, &[]).await;
-    broker.create(TOPIC);
+    broker.create(TOPIC, 3);
     let (acceptor, to) = (TlsAcceptor::from(Arc::new(config)), broker.port);
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {

@@ -90,16 +90,33 @@ impl Cluster {
         body: &Writer,
         settings: &Settings,
     ) -> Result<Reader, Trouble> {
-        let connection = match self.connections.entry(node) {
-            Entry::Occupied(open) => open.into_mut(),
+        self.connection(node, settings).await?.call(api, body).await
+    }
+
+    /// Whether a broker knows a request in the version spoken here.
+    pub async fn speaks(
+        &mut self,
+        node: i32,
+        api: Api,
+        settings: &Settings,
+    ) -> Result<bool, Trouble> {
+        Ok(self.connection(node, settings).await?.speaks(api))
+    }
+
+    async fn connection(
+        &mut self,
+        node: i32,
+        settings: &Settings,
+    ) -> Result<&mut Connection, Trouble> {
+        match self.connections.entry(node) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
             Entry::Vacant(place) => {
                 let (host, port) = self.topology.brokers.get(&node).ok_or_else(|| {
-                    Trouble::Broken(format!("the broker {node} that should {} is away", api.name))
+                    Trouble::Broken(format!("no broker {node} is there: a leader is away"))
                 })?;
-                place.insert(Connection::open(host, *port, &settings.access).await?)
+                Ok(place.insert(Connection::open(host, *port, &settings.access).await?))
             }
-        };
-        connection.call(api, body).await
+        }
     }
 
     /// Any broker.

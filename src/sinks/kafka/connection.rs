@@ -28,22 +28,31 @@ pub(super) struct Api {
     pub name: &'static str,
     key: i16,
     version: i16,
+    /// Whether the version has Kafka's newer encoding: short lengths, and fields with tags.
+    flexible: bool,
 }
 
 impl Api {
-    pub const PRODUCE: Self = Self { name: "Produce", key: 0, version: 3 };
-    pub const FETCH: Self = Self { name: "Fetch", key: 1, version: 4 };
-    pub const LIST_OFFSETS: Self = Self { name: "ListOffsets", key: 2, version: 1 };
-    pub const METADATA: Self = Self { name: "Metadata", key: 3, version: 4 };
+    const fn plain(name: &'static str, key: i16, version: i16) -> Self {
+        Self { name, key, version, flexible: false }
+    }
+
+    pub const PRODUCE: Self = Self::plain("Produce", 0, 3);
+    pub const FETCH: Self = Self::plain("Fetch", 1, 4);
+    pub const LIST_OFFSETS: Self = Self::plain("ListOffsets", 2, 1);
+    pub const METADATA: Self = Self::plain("Metadata", 3, 4);
     /// It can't say that a topic is not to be made.
-    pub const METADATA_OLD: Self = Self { name: "Metadata", key: 3, version: 1 };
-    pub const FIND_COORDINATOR: Self = Self { name: "FindCoordinator", key: 10, version: 1 };
-    pub const SASL_HANDSHAKE: Self = Self { name: "SaslHandshake", key: 17, version: 1 };
-    const VERSIONS: Self = Self { name: "ApiVersions", key: 18, version: 0 };
-    pub const INIT_PRODUCER_ID: Self = Self { name: "InitProducerId", key: 22, version: 0 };
-    pub const ADD_PARTITIONS: Self = Self { name: "AddPartitionsToTxn", key: 24, version: 0 };
-    pub const END_TRANSACTION: Self = Self { name: "EndTxn", key: 26, version: 0 };
-    pub const SASL_AUTHENTICATE: Self = Self { name: "SaslAuthenticate", key: 36, version: 0 };
+    pub const METADATA_OLD: Self = Self::plain("Metadata", 3, 1);
+    pub const FIND_COORDINATOR: Self = Self::plain("FindCoordinator", 10, 1);
+    pub const SASL_HANDSHAKE: Self = Self::plain("SaslHandshake", 17, 1);
+    const VERSIONS: Self = Self::plain("ApiVersions", 18, 0);
+    /// Since Kafka 2.5.
+    pub const INIT_PRODUCER_ID: Self =
+        Self { name: "InitProducerId", key: 22, version: 3, flexible: true };
+    pub const INIT_PRODUCER_ID_OLD: Self = Self::plain("InitProducerId", 22, 0);
+    pub const ADD_PARTITIONS: Self = Self::plain("AddPartitionsToTxn", 24, 0);
+    pub const END_TRANSACTION: Self = Self::plain("EndTxn", 26, 0);
+    pub const SASL_AUTHENTICATE: Self = Self::plain("SaslAuthenticate", 36, 0);
 }
 
 /// How a broker is reached, and who we are to it.
@@ -116,6 +125,9 @@ impl Connection {
         self.correlation = self.correlation.wrapping_add(1);
         let mut head = Writer::default();
         head.i16(api.key).i16(api.version).i32(self.correlation).text(CLIENT_ID);
+        if api.flexible {
+            head.no_tags();
+        }
         let mut frame = BytesMut::with_capacity(4 + head.0.len() + body.0.len());
         let len = i32::try_from(head.0.len() + body.0.len());
         frame.put_i32(len.map_err(|_| Trouble::Broken("the request is too large".into()))?);
@@ -142,6 +154,9 @@ impl Connection {
         let mut answer = Reader(Bytes::from(frame));
         if answer.i32()? != self.correlation {
             return Err(Trouble::Unreadable("it answers something else"));
+        }
+        if api.flexible {
+            answer.tags()?;
         }
         self.used = Instant::now();
         Ok(answer)

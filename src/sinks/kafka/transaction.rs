@@ -26,6 +26,8 @@ const OPEN_MS_MAX: u64 = 900_000;
 const OPEN_MS_MIN: u64 = 10_000;
 /// The most bytes that are fetched at a time.
 const FETCH_BYTES_MAX: i32 = 1 << 20;
+/// How long a broker may look for what is there.
+const FETCH_WAIT_MS: i32 = 500;
 /// Times that stand for the first and for the next offset of a partition.
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
@@ -74,9 +76,20 @@ impl Transactions {
 
         let open_ms = settings.timeout.as_millis().saturating_mul(2);
         let open_ms = u64::try_from(open_ms).unwrap_or(u64::MAX).clamp(OPEN_MS_MIN, OPEN_MS_MAX);
+        let open_ms = i32::try_from(open_ms).unwrap_or(i32::MAX);
         let mut body = Writer::default();
-        body.text(id).i32(i32::try_from(open_ms).unwrap_or(i32::MAX));
-        let mut answer = cluster.call(coordinator, Api::INIT_PRODUCER_ID, &body, settings).await?;
+        let api = match cluster.speaks(coordinator, Api::INIT_PRODUCER_ID, settings).await? {
+            true => {
+                // Whatever producer we were before.
+                body.short_text(id).i32(open_ms).i64(-1).i16(-1).no_tags();
+                Api::INIT_PRODUCER_ID
+            }
+            false => {
+                body.text(id).i32(open_ms);
+                Api::INIT_PRODUCER_ID_OLD
+            }
+        };
+        let mut answer = cluster.call(coordinator, api, &body, settings).await?;
         answer.i32()?;
         Trouble::unless_none("InitProducerId", format!(" as `{id}`"), answer.i16()?)?;
         let (producer_id, epoch) = (answer.i64()?, answer.i16()?);
@@ -237,8 +250,8 @@ async fn fetch(
     at: i64,
 ) -> Result<Reader, Trouble> {
     let mut body = Writer::default();
-    // At once, also what is not committed: the markers behind it tell.
-    body.i32(-1).i32(0).i32(1).i32(FETCH_BYTES_MAX).i8(0);
+    // What is not committed as well: the markers behind it tell. There is something, so nobody waits.
+    body.i32(-1).i32(FETCH_WAIT_MS).i32(1).i32(FETCH_BYTES_MAX).i8(0);
     body.len(1).text(&settings.topic).len(1).i32(partition).i64(at).i32(FETCH_BYTES_MAX);
     let leader = cluster.leader(partition);
     let mut answer = cluster.call(leader, Api::FETCH, &body, settings).await?;

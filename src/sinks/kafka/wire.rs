@@ -53,6 +53,18 @@ impl Writer {
         }
     }
 
+    /// A text in the newer encoding: its length plus one comes first, seven bits a byte.
+    pub fn short_text(&mut self, text: &str) -> &mut Self {
+        self.unsigned(text.len() as u64 + 1);
+        self.0.put_slice(text.as_bytes());
+        self
+    }
+
+    /// In the newer encoding: no fields with tags.
+    pub fn no_tags(&mut self) -> &mut Self {
+        self.i8(0)
+    }
+
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.len(bytes.len());
         self.0.put_slice(bytes);
@@ -61,7 +73,11 @@ impl Writer {
 
     /// A number as records have them: zigzag, seven bits a byte.
     pub fn varint(&mut self, value: i64) -> &mut Self {
-        let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        self.unsigned(((value << 1) ^ (value >> 63)).cast_unsigned())
+    }
+
+    fn unsigned(&mut self, value: u64) -> &mut Self {
+        let mut rest = value;
         while rest >= 0x80 {
             self.0.put_u8((rest & 0x7f) as u8 | 0x80);
             rest >>= 7;
@@ -147,14 +163,29 @@ impl Reader {
         Ok(all)
     }
 
+    /// In the newer encoding: fields with tags, none of which is wanted.
+    pub fn tags(&mut self) -> Result<(), Trouble> {
+        for _ in 0..self.unsigned()? {
+            self.unsigned()?;
+            let len = usize::try_from(self.unsigned()?).unwrap_or(usize::MAX);
+            self.take(len)?;
+        }
+        Ok(())
+    }
+
     /// A number as records have them.
     pub fn varint(&mut self) -> Result<i64, Trouble> {
+        let value = self.unsigned()?;
+        Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+    }
+
+    fn unsigned(&mut self) -> Result<u64, Trouble> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.i8()?.cast_unsigned();
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+                return Ok(value);
             }
         }
         Err(Trouble::Unreadable("a number does not end"))
@@ -199,6 +230,9 @@ mod tests {
         assert!(Reader(Bytes::from_static(&[0x7f, 0xff])).text().is_err());
         assert!(Reader(Bytes::from_static(&[0xff; 10])).varint().is_err());
         let none = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff]);
+        for lie in [&[0xff, 0xff, 0x7f][..], &[1, 0, 0xff, 0xff, 0x7f], &[0xff; 12]] {
+            assert!(Reader(Bytes::copy_from_slice(lie)).tags().is_err());
+        }
         assert_eq!(Reader(none.clone()).bytes().unwrap(), Bytes::new());
         assert_eq!(Reader(none).text().unwrap(), "");
     }
