@@ -120,9 +120,10 @@ pub async fn nonsense(listener: TcpListener) {
                     () if versions && kind > 0 => all_versions(),
                     () => (0..random(200)).map(|_| random(256) as u8).collect(),
                 };
-                if kind == 1 {
+                if matches!(kind, 1 | 7) && !versions {
                     // Small numbers look like lengths.
-                    body.iter_mut().filter(|_| !versions).for_each(|byte| *byte &= 3);
+                    let small = |byte: u8| if byte < 200 { 0 } else { byte & 3 };
+                    body.iter_mut().for_each(|byte| *byte = small(*byte));
                 }
                 let announced = match kind {
                     2 if !versions => i32::MAX,
