@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Accounts, Auth, Connector, FilterConfig, Ordering, Overlay, Policy, Reconcile, StreamConfig,
+    Accounts, Auth, Connector, FilterConfig, KafkaConfig, Ordering, Overlay, Policy, Reconcile,
+    StreamConfig, broker_address,
 };
 use crate::model::{
     posting::{Account, Recognition},
@@ -91,7 +92,8 @@ pub struct SinkConfig {
     /// entries) or `stream` (CloudEvents).
     pub domain: Domain,
     /// Where its partner is: an `http://` or `https://` URL, without what the preset adds; of a stream also
-    /// `nats://host:port` or `tls://host:port`, a NATS server with JetStream.
+    /// `nats://host:port` or `tls://host:port`, a NATS server with JetStream, and `kafka://host:port` or
+    /// `kafka+tls://host:port`, a broker of Kafka.
     pub url: String,
     /// How the partner is spoken to: `generic`, `tryton`, `odoo`, `erpnext`, `business-central`,
     /// `netsuite` or `sap-s4`. Default `generic`.
@@ -162,13 +164,16 @@ pub struct SinkConfig {
     /// How a stream reaches a message broker. Only with a `nats://` or `tls://` URL.
     #[serde(default, skip_serializing_if = "is_default")]
     pub stream: StreamConfig,
+    /// How a stream reaches a topic of Kafka. Only with a `kafka://` or `kafka+tls://` URL.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub kafka: KafkaConfig,
     /// How an inventory sink's partner is asked for its stock. Default absent: it can't be reconciled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reconcile: Option<Reconcile>,
 }
 
-fn is_default(stream: &StreamConfig) -> bool {
-    *stream == StreamConfig::default()
+fn is_default<T: Default + PartialEq>(section: &T) -> bool {
+    *section == T::default()
 }
 
 fn preset() -> String {
@@ -228,6 +233,7 @@ impl Default for SinkConfig {
             filter: FilterConfig::default(),
             policy: Policy::default(),
             stream: StreamConfig::default(),
+            kafka: KafkaConfig::default(),
             reconcile: None,
         }
     }
@@ -260,6 +266,7 @@ impl fmt::Debug for SinkConfig {
             .field("filter", &shown.filter)
             .field("policy", &shown.policy)
             .field("stream", &shown.stream)
+            .field("kafka", &shown.kafka)
             .field("reconcile", &shown.reconcile)
             .finish()
     }
@@ -289,6 +296,7 @@ impl SinkConfig {
         }
         self.connector = self.connector.without_secrets();
         self.stream = self.stream.without_secrets();
+        self.kafka = self.kafka.without_secrets();
         self
     }
 
@@ -318,6 +326,10 @@ impl SinkConfig {
         if self.speaks_nats() && self.dedupe != Dedupe::None {
             // A server and consumers know an event by its id, whatever batch brings it.
             self.dedupe = Dedupe::Line;
+        }
+        if self.speaks_kafka() && self.dedupe == Dedupe::default() {
+            // What is committed in the topic can be read back.
+            self.dedupe = Dedupe::Lookup;
         }
         Ok(self)
     }
@@ -375,11 +387,17 @@ impl SinkConfig {
         let url = reqwest::Url::parse(&self.url).map_err(|e| format!("url: {e}"))?;
         match url.scheme() {
             "http" | "https" => Ok(()),
-            "nats" | "tls" if self.domain != Domain::Stream => {
+            "nats" | "tls" | "kafka" | "kafka+tls" if self.domain != Domain::Stream => {
                 Err("url: only a stream goes to a message broker; its `domain` is another".into())
             }
             "nats" | "tls" if cfg!(not(feature = "nats")) => {
                 Err("url: this program was built without NATS (the cargo feature `nats`)".into())
+            }
+            "kafka" | "kafka+tls" if cfg!(not(feature = "kafka")) => {
+                Err("url: this program was built without Kafka (the cargo feature `kafka`)".into())
+            }
+            "kafka" | "kafka+tls" => {
+                broker_address(&self.url).map(|_| ()).map_err(|e| format!("url: {e}"))
             }
             "nats" | "tls" => {
                 let bare = matches!(url.path(), "" | "/") && url.query().is_none();
@@ -397,21 +415,37 @@ impl SinkConfig {
         ["nats:", "tls:"].iter().any(|scheme| self.url.starts_with(scheme))
     }
 
-    /// What is there for HTTP only must not be set for a message broker, and the other way round.
+    /// Whether its partner is a broker of Kafka.
+    pub fn speaks_kafka(&self) -> bool {
+        ["kafka:", "kafka+tls:"].iter().any(|scheme| self.url.starts_with(scheme))
+    }
+
+    /// What is there for HTTP or another broker must not be set for a message broker, and the other way
+    /// round.
     fn check_stream(&self) -> Result<(), String> {
-        if !self.speaks_nats() {
-            return is_default(&self.stream).then_some(()).ok_or_else(|| {
-                "stream: is for sinks whose `url` begins with nats:// or tls://".into()
-            });
+        if !self.speaks_nats() && !is_default(&self.stream) {
+            return Err("stream: is for sinks whose `url` begins with nats:// or tls://".into());
+        }
+        if !self.speaks_kafka() && !is_default(&self.kafka) {
+            return Err(
+                "kafka: is for sinks whose `url` begins with kafka:// or kafka+tls://".into()
+            );
+        }
+        if !self.speaks_nats() && !self.speaks_kafka() {
+            return Ok(());
         }
         if self.preset != preset() || !self.connector.is_empty() {
-            return Err("preset: and `connector` are for HTTP; see `stream`".into());
+            return Err("preset: and `connector` are for HTTP; see docs/streams.md".into());
         }
         if !self.headers.is_empty() {
-            return Err("headers: are for HTTP; see `stream`".into());
+            return Err("headers: are for HTTP; see docs/streams.md".into());
         }
         if self.signing_secret.is_some() {
             return Err("signing_secret: is for HTTP; messages are not signed".into());
+        }
+        if self.speaks_kafka() {
+            let url = broker_address(&self.url).map_err(|e| format!("url: {e}"))?;
+            return self.kafka.validate(&url).map_err(|e| format!("kafka.{e}"));
         }
         if self.dedupe == Dedupe::Lookup {
             return Err("dedupe: a NATS server can't be asked; leave it out, or say `none`".into());
@@ -423,7 +457,9 @@ impl SinkConfig {
 
     fn check_connector(&self) -> Result<(), String> {
         let connector = self.connector()?;
-        connector.check(self.domain, self.dedupe).map_err(|e| format!("connector.{e}"))?;
+        // A topic is read back without being told how.
+        let dedupe = if self.speaks_kafka() { Dedupe::default() } else { self.dedupe };
+        connector.check(self.domain, dedupe).map_err(|e| format!("connector.{e}"))?;
         if connector
             .dedupe
             .is_some_and(|known| self.dedupe != Dedupe::default() && self.dedupe != known)

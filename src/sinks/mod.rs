@@ -4,11 +4,13 @@
 //! [`start`] joins the configured sinks to the delivery.
 
 mod auth;
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 mod cloud_events;
 mod fault;
 mod handshake;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lookup;
 #[cfg(feature = "nats")]
 mod nats;
@@ -25,6 +27,8 @@ mod tls_tests;
 mod wire;
 
 pub use http::HttpPartner;
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaPartner;
 #[cfg(feature = "nats")]
 pub use nats::NatsPartner;
 
@@ -68,6 +72,10 @@ fn partner(config: &SinkConfig, earlier: &[(u64, String)]) -> Result<Box<dyn Par
     #[cfg(feature = "nats")]
     if config.speaks_nats() {
         return Ok(Box::new(NatsPartner::new(config)?));
+    }
+    #[cfg(feature = "kafka")]
+    if config.speaks_kafka() {
+        return Ok(Box::new(KafkaPartner::new(config)?));
     }
     Ok(Box::new(HttpPartner::new(config, earlier)?))
 }
