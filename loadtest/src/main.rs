@@ -1,0 +1,3 @@
+//! The tester's command line.
+
+fn main() {}
