@@ -14,8 +14,16 @@
 //! against a `target` and fills a `recording`; `audit` compares; `ladder` looks for the knee; `server`
 //! starts a Holdfast of its own where none is named.
 
+pub mod audit;
+pub mod cli;
 pub mod dice;
+pub mod ladder;
 pub mod plan;
 pub mod recording;
+pub mod run;
 pub mod scenario;
 pub mod schedule;
+pub mod server;
+pub mod slo;
+pub mod target;
+pub mod trial;

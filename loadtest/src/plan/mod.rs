@@ -146,6 +146,12 @@ impl Plan {
         &self.retries
     }
 
+    /// When the last request is due at the latest, in nanoseconds since the start; retries come after it.
+    pub fn end(&self) -> u64 {
+        let last = self.schedule.instants.last().copied().unwrap_or(0);
+        last.max(self.schedule.end) + self.shoppers.think_ms[1] * 1_000_000
+    }
+
     /// How long holds last, in nanoseconds.
     pub fn ttl(&self) -> u64 {
         self.shoppers.ttl_ms * 1_000_000
