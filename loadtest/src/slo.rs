@@ -22,7 +22,7 @@ pub struct Verdict {
 
 /// Everything that a scenario asks for, and how it was met.
 pub fn judge(slo: &Slo, totals: &Totals) -> Vec<Verdict> {
-    let ms = |quantile: f64| totals.response.value_at_quantile(quantile) as f64 / 1e3;
+    let ms = |quantile: f64| totals.response.value_at_quantile(quantile) as f64 / 1e6;
     let share = |outcomes: &[Outcome]| {
         let sum: u64 = outcomes.iter().map(|outcome| totals.count(*outcome)).sum();
         sum as f64 / totals.all().max(1) as f64
@@ -68,7 +68,7 @@ mod tests {
             recorder.record(ms(n), outcome, ms(n), ms(1), ms(0));
         }
         recording.absorb(recorder);
-        judge(&slo, recording.totals())
+        judge(&slo, &recording.totals())
     }
 
     #[test]

@@ -101,7 +101,6 @@ pub enum Protocol {
 }
 
 /// What came out of a trial.
-#[derive(Debug)]
 pub struct Trial {
     /// What was tested.
     pub target: String,
@@ -263,7 +262,7 @@ impl Setup {
         let checks = audit::ledger(&plan, &run.books, &told, &before, &after, expiring);
         let trial = Trial {
             target: target.name(),
-            verdicts: slo::judge(&self.scenario.slo, run.recording.totals()),
+            verdicts: slo::judge(&self.scenario.slo, &run.recording.totals()),
             void: run.is_void(sending),
             plan,
             run,

@@ -69,5 +69,3 @@ pub fn passed(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.ok)
 }
 
-#[cfg(test)]
-mod tests;

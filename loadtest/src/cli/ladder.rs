@@ -60,9 +60,9 @@ pub(super) struct Figures {
     /// Answers in time that decide something, a second.
     pub decided_per_s: f64,
     /// Response times in microseconds: p50, p99, p99.9, max.
-    pub response_us: [u64; 4],
+    pub response_us: [f64; 4],
     /// Service times likewise.
-    pub service_us: [u64; 4],
+    pub service_us: [f64; 4],
     /// The tester's lag at p99.9, in microseconds.
     pub lag_p999_us: u64,
     /// The tester's processor time, in microseconds a request.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Error, ladder::Figures};
 use crate::{
     ladder::{Ladder, Rung},
-    recording::{OUTCOMES, Outcome},
+    recording::Outcome,
     scenario::Scenario,
     trial::Trial,
 };
@@ -20,27 +20,15 @@ use crate::{
 /// The quantiles that are told.
 const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
 
-/// Values at p50, p99, p99.9 and the largest.
-pub(super) fn quantiles(histogram: &Histogram<u64>) -> [u64; 4] {
-    QUANTILES.map(|quantile| histogram.value_at_quantile(quantile))
+/// Values at p50, p99, p99.9 and the largest, in microseconds.
+pub(super) fn quantiles(histogram: &Histogram<u64>) -> [f64; 4] {
+    QUANTILES.map(|quantile| histogram.value_at_quantile(quantile) as f64 / 1e3)
 }
 
 /// The tester's processor time, in microseconds a request.
 pub(super) fn cpu_us(trial: &Trial) -> f64 {
     let requests = trial.run.recording.totals().all() + trial.run.warm_up;
     trial.run.cpu.as_secs_f64() * 1e6 / requests.max(1) as f64
-}
-
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Granted => "granted",
-        Outcome::SoldOut => "sold_out",
-        Outcome::Refused => "refused",
-        Outcome::Shed => "shed",
-        Outcome::Error => "error",
-        Outcome::TimedOut => "timed_out",
-        Outcome::Unsent => "unsent",
-    }
 }
 
 /// Tells a trial.
@@ -52,17 +40,17 @@ pub(super) fn trial(out: &mut impl Write, scenario: &Scenario, trial: &Trial) ->
     let seconds = trial.plan.schedule.end as f64 / 1e9;
     let (shoppers, all) = (trial.plan.shoppers(), totals.all() + trial.run.warm_up);
     writeln!(out, "planned      {shoppers} shoppers in {seconds:.1} s; {all} requests in all")?;
-    let counts: Vec<String> = OUTCOMES
+    let counts: Vec<String> = Outcome::ALL
         .into_iter()
         .filter(|outcome| totals.count(*outcome) > 0)
-        .map(|outcome| format!("{} {}", word(outcome), totals.count(outcome)))
+        .map(|outcome| format!("{} {}", outcome.as_str(), totals.count(outcome)))
         .collect();
     writeln!(out, "outcomes     {}", counts.join(", "))?;
     writeln!(out, "             {:>10} {:>10} {:>10} {:>10}", "p50 ms", "p99 ms", "p99.9 ms", "max ms")?;
     for (name, histogram) in
         [("response", &totals.response), ("service", &totals.service), ("lag", &totals.lag)]
     {
-        let [p50, p99, p999, max] = quantiles(histogram).map(|us| us as f64 / 1e3);
+        let [p50, p99, p999, max] = quantiles(histogram).map(|us| us / 1e3);
         writeln!(out, "{name:<12} {p50:>10.3} {p99:>10.3} {p999:>10.3} {max:>10.3}")?;
     }
     writeln!(out, "tester       {:.2} us of processor time a request", cpu_us(trial))?;
@@ -95,9 +83,9 @@ pub(super) fn trial(out: &mut impl Write, scenario: &Scenario, trial: &Trial) ->
 /// A trial's figures.
 pub(super) fn json(scenario: &Scenario, trial: &Trial) -> Value {
     let totals = trial.run.recording.totals();
-    let counts: serde_json::Map<String, Value> = OUTCOMES
+    let counts: serde_json::Map<String, Value> = Outcome::ALL
         .into_iter()
-        .map(|outcome| (word(outcome).to_owned(), totals.count(outcome).into()))
+        .map(|outcome| (outcome.as_str().to_owned(), totals.count(outcome).into()))
         .collect();
     let us = |histogram| {
         let [p50, p99, p999, max] = quantiles(histogram);
@@ -131,7 +119,7 @@ pub(super) fn rung(
     rate: f64,
     (rung, figures): &(Rung, Figures),
 ) -> io::Result<()> {
-    let [p50, p99, p999, max] = figures.response_us.map(|us| us as f64 / 1e3);
+    let [p50, p99, p999, max] = figures.response_us.map(|us| us / 1e3);
     let mark = match rung {
         Rung::Held => "held  ",
         Rung::Missed => "missed",
@@ -155,7 +143,7 @@ pub(super) fn knee(out: &mut impl Write, ladder: &Ladder<Figures>) -> io::Result
     }
     match ladder.knee() {
         Some(knee) => {
-            let p999 = knee.measured.response_us[2] as f64 / 1e3;
+            let p999 = knee.measured.response_us[2] / 1e3;
             writeln!(out, "knee {:.0} requests a second, p99.9 {p999:.3} ms", knee.rate)?;
         }
         None => writeln!(out, "no rate met the demands, not even the first")?,

@@ -60,7 +60,6 @@ pub struct Progress {
 }
 
 /// What came out of a run.
-#[derive(Debug)]
 pub struct Run {
     /// What was measured.
     pub recording: Recording,
@@ -75,9 +74,9 @@ pub struct Run {
 }
 
 impl Run {
-    /// The lag that one request in a thousand was beyond, in microseconds.
+    /// The lag that one request in a thousand was beyond, in microseconds, rounded up.
     pub fn lag_p999_us(&self) -> u64 {
-        self.recording.totals().lag.value_at_quantile(0.999)
+        self.recording.totals().lag.value_at_quantile(0.999).div_ceil(1_000)
     }
 
     /// Whether the tester was too late for its figures to mean anything.
