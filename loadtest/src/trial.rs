@@ -193,8 +193,7 @@ impl Setup {
     ) -> Result<Trial, Error> {
         let asker = Asker::new(&server.url, None)?;
         let target = self.speak(asker.clone());
-        let (mut trial, told) =
-            self.on(&*target, plan, progress, || server.begin_outages())?;
+        let (mut trial, told) = self.on(&*target, plan, progress, || server.begin_outages())?;
         server.end_outages();
         trial.add_delivery(&asker)?;
         let inventory = server.received(Domain::Inventory);

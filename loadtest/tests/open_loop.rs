@@ -145,7 +145,8 @@ fn answers_that_are_lost_are_asked_for_again_under_the_same_key() {
 #[test]
 fn what_is_unclear_in_the_end_is_learnt() {
     let target = Fake::new(Manner { loses_one_of: 3, ..Manner::good() });
-    let more = "[shoppers]\nthink_ms = [1, 1]\npayment_failure = 0.3\n[retries]\nattempts_max = 1\n";
+    let more =
+        "[shoppers]\nthink_ms = [1, 1]\npayment_failure = 0.3\n[retries]\nattempts_max = 1\n";
     let (plan, mut run) = carried_out(&target, &scenario(1_000, 0.3, more));
     let unclear = |fate| matches!(fate, Fate::Unclear(_) | Fate::HeldUnclear(_));
     assert!(run.books.count(unclear) > 100);

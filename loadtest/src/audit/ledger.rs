@@ -87,9 +87,8 @@ pub fn ledger(
     let still_held = if expiring { &held } else { &told.held };
     still_held.iter().for_each(|(sku, units)| *promised.entry(*sku).or_default() += units);
     let units_held = if expiring {
-        let more = |(sku, units): (&u32, &i64)| {
-            (units - told.held.get(sku).copied().unwrap_or(0)).max(0)
-        };
+        let more =
+            |(sku, units): (&u32, &i64)| (units - told.held.get(sku).copied().unwrap_or(0)).max(0);
         let what = "units held beyond what shoppers were told (holds ran out during the run)";
         Check::number(what, 0, held.iter().map(more).map(i128::from).sum())
     } else {

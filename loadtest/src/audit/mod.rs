@@ -52,8 +52,9 @@ impl Check {
         let keys = expected.keys().chain(found.keys().filter(|key| !expected.contains_key(key)));
         let differing: Vec<_> =
             keys.filter(|key| value(expected, key) != value(found, key)).collect();
-        let tell =
-            |key: &&K| format!("{key:?}: {} instead of {}", value(found, key), value(expected, key));
+        let tell = |key: &&K| {
+            format!("{key:?}: {} instead of {}", value(found, key), value(expected, key))
+        };
         Self {
             what: what.into(),
             expected: expected.values().map(|v| i128::from(*v)).sum(),
@@ -68,4 +69,3 @@ impl Check {
 pub fn passed(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.ok)
 }
-

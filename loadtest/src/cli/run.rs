@@ -80,7 +80,10 @@ pub(super) fn shown<T>(progress: &Arc<Progress>, run: impl FnOnce() -> T) -> T {
                     next += PROGRESS_PACE;
                     let due = progress.due.load(Ordering::Relaxed);
                     let ended = progress.ended.load(Ordering::Relaxed);
-                    eprint!("\r{due} requests due, {ended} ended, {} waiting   ", due - ended.min(due));
+                    eprint!(
+                        "\r{due} requests due, {ended} ended, {} waiting   ",
+                        due - ended.min(due)
+                    );
                 }
             }
             eprintln!();

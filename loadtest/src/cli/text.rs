@@ -46,7 +46,11 @@ pub(super) fn trial(out: &mut impl Write, scenario: &Scenario, trial: &Trial) ->
         .map(|outcome| format!("{} {}", outcome.as_str(), totals.count(outcome)))
         .collect();
     writeln!(out, "outcomes     {}", counts.join(", "))?;
-    writeln!(out, "             {:>10} {:>10} {:>10} {:>10}", "p50 ms", "p99 ms", "p99.9 ms", "max ms")?;
+    writeln!(
+        out,
+        "             {:>10} {:>10} {:>10} {:>10}",
+        "p50 ms", "p99 ms", "p99.9 ms", "max ms"
+    )?;
     for (name, histogram) in
         [("response", &totals.response), ("service", &totals.service), ("lag", &totals.lag)]
     {
@@ -67,7 +71,11 @@ pub(super) fn trial(out: &mut impl Write, scenario: &Scenario, trial: &Trial) ->
     }
     for verdict in &trial.verdicts {
         let mark = if verdict.ok { "met   " } else { "MISSED" };
-        writeln!(out, "{mark}       {} {:.3}, asked for {}", verdict.what, verdict.found, verdict.limit)?;
+        writeln!(
+            out,
+            "{mark}       {} {:.3}, asked for {}",
+            verdict.what, verdict.found, verdict.limit
+        )?;
     }
     if trial.void {
         writeln!(

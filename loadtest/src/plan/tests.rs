@@ -48,7 +48,8 @@ fn shoppers_do_what_the_scenario_says() {
     let plan = plan(1);
     let visits: Vec<Visit> = (0..plan.shoppers()).map(|n| plan.visit(n)).collect();
     let count = visits.len() as f64;
-    let share = |of: &dyn Fn(&Visit) -> bool| visits.iter().filter(|v| of(v)).count() as f64 / count;
+    let share =
+        |of: &dyn Fn(&Visit) -> bool| visits.iter().filter(|v| of(v)).count() as f64 / count;
     let near = |found: f64, expected: f64| {
         assert!((found - expected).abs() < 0.02, "{found} instead of {expected}");
     };
@@ -93,7 +94,10 @@ fn bodies_are_what_the_server_reads() {
         plan.batch_member(&visit, &mut member);
         let member: BatchReserve = serde_json::from_slice(&member).unwrap();
         let (key, same) = member.into_parts();
-        assert_eq!((key.as_str(), same), (plan.key(visit.shopper, Step::Reserve).as_str(), reserve));
+        assert_eq!(
+            (key.as_str(), same),
+            (plan.key(visit.shopper, Step::Reserve).as_str(), reserve)
+        );
         let commit: Commit = serde_json::from_slice(&body(&visit, Step::Commit)).unwrap();
         assert_eq!(commit.order_id.unwrap().as_str(), plan.order_id(visit.shopper));
         assert!(commit.lines.iter().map(|l| l.sku.as_str()).eq(&skus));

@@ -40,11 +40,7 @@ impl Books {
     /// Nobody was told anything yet.
     pub fn new(shoppers: u32) -> Self {
         let shoppers = shoppers as usize;
-        Self {
-            fates: vec![Fate::Unsent; shoppers],
-            names: vec![0; shoppers],
-            ..Self::default()
-        }
+        Self { fates: vec![Fate::Unsent; shoppers], names: vec![0; shoppers], ..Self::default() }
     }
 
     /// Takes in the books of the sender with this number of so many.

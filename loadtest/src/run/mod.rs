@@ -151,7 +151,8 @@ fn on_threads<'a>(
             let (setting, tell_ready) = (make(number), tell_ready.clone());
             let body = move || send_all(setting, &tell_ready, &wait);
             let named = thread::Builder::new().name(format!("sender-{number}"));
-            threads.push(named.spawn_scoped(scope, body).map_err(|e| Error::Sender(e.to_string()))?);
+            threads
+                .push(named.spawn_scoped(scope, body).map_err(|e| Error::Sender(e.to_string()))?);
             starts.push(start);
         }
         for _ in 0..senders {
@@ -163,10 +164,7 @@ fn on_threads<'a>(
         }
         started();
         let died = || Error::Sender("it died; its message is above".to_owned());
-        threads
-            .into_iter()
-            .map(|thread| thread.join().ok().flatten().ok_or_else(died))
-            .collect()
+        threads.into_iter().map(|thread| thread.join().ok().flatten().ok_or_else(died)).collect()
     })
 }
 

@@ -68,12 +68,19 @@ fn what_is_out_of_range_is_named() {
         ("[[receivers]]\nname = \"A\"\ndomain = \"finance\"", "receivers[0].name"),
     ] {
         let said = said(&format!("{STEADY}{more}\n"));
-        assert!(said.starts_with(&format!("test: `{field}` must")) || said.contains("together"), "{said}");
+        assert!(
+            said.starts_with(&format!("test: `{field}` must")) || said.contains("together"),
+            "{said}"
+        );
         assert!(said.contains(field), "{said}");
     }
     let spike = "[[stages]]\nshape = \"spike\"\nbase = 1\npeak = 9\nat_s = 1\nrise_s = 1\nhold_s = 1\n\
                  fall_s = 1\nfor_s = 3\n";
-    assert!(said(spike).starts_with("test: `stages[0].for_s` must be at least 4"), "{}", said(spike));
+    assert!(
+        said(spike).starts_with("test: `stages[0].for_s` must be at least 4"),
+        "{}",
+        said(spike)
+    );
     let twin = "[[receivers]]\nname = \"a\"\ndomain = \"finance\"\n".repeat(2);
     assert!(said(&format!("{STEADY}{twin}")).contains("`receivers[1].name`"));
 }

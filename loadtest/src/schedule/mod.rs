@@ -25,7 +25,9 @@ const DICE: u64 = u64::MAX;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// More than can be held.
-    #[error("`{field}`: the schedule would have {count} requests, at most {INSTANTS_MAX} are possible; lower the rate or the time")]
+    #[error(
+        "`{field}`: the schedule would have {count} requests, at most {INSTANTS_MAX} are possible; lower the rate or the time"
+    )]
     TooMany {
         /// The field.
         field: String,

@@ -43,8 +43,9 @@ fn poisson_arrivals_have_their_mean_and_their_spread() {
     let longer = gaps.iter().filter(|g| **g > mean).count() as f64 / gaps.len() as f64;
     assert!((longer - (-1f64).exp()).abs() < 0.01, "{longer}");
     // The counts of equal stretches vary as much as their mean: the index of dispersion is 1.
-    let counts: Vec<f64> =
-        (0..500).map(|n| within(&schedule, n as f64 * 0.01, (n + 1) as f64 * 0.01) as f64).collect();
+    let counts: Vec<f64> = (0..500)
+        .map(|n| within(&schedule, n as f64 * 0.01, (n + 1) as f64 * 0.01) as f64)
+        .collect();
     let mean = counts.iter().sum::<f64>() / 500.0;
     let dispersion = counts.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / 500.0 / mean;
     assert!((dispersion - 1.0).abs() < 0.3, "{dispersion}");

@@ -28,8 +28,12 @@ pub(super) fn config(
     log.insert("budget_bytes".to_owned(), BUDGET_BYTES.into());
     config.insert("log".to_owned(), log.into());
     config.insert("engine".to_owned(), engine(plan).into());
-    let sinks: Vec<Value> =
-        scenario.receivers.iter().zip(receivers).map(|(spec, url)| sink(spec, url).into()).collect();
+    let sinks: Vec<Value> = scenario
+        .receivers
+        .iter()
+        .zip(receivers)
+        .map(|(spec, url)| sink(spec, url).into())
+        .collect();
     if !sinks.is_empty() {
         config.insert("sinks".to_owned(), sinks.into());
     }

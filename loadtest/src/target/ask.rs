@@ -107,9 +107,7 @@ impl Asker {
                 status: response.status,
                 body: String::from_utf8_lossy(&response.body).chars().take(TOLD_CHARS).collect(),
             }),
-            Read::Part => {
-                Err(Error::Garbled { what: what(), reason: "it broke off".to_owned() })
-            }
+            Read::Part => Err(Error::Garbled { what: what(), reason: "it broke off".to_owned() }),
             Read::Wrong(why) => Err(Error::Garbled { what: what(), reason: why.to_owned() }),
         }
     }
@@ -143,7 +141,10 @@ mod tests {
         let asker = Asker::new("http://127.0.0.1:7411/", Some("k")).unwrap();
         assert_eq!(asker.address, "127.0.0.1:7411".parse::<SocketAddr>().unwrap());
         assert_eq!(asker.common_headers(), "Host: 127.0.0.1:7411\r\nAuthorization: Bearer k\r\n");
-        assert_eq!(Asker::new("http://[::1]:80", None).unwrap().address, "[::1]:80".parse::<SocketAddr>().unwrap());
+        assert_eq!(
+            Asker::new("http://[::1]:80", None).unwrap().address,
+            "[::1]:80".parse::<SocketAddr>().unwrap()
+        );
         assert_eq!(Asker::new("http://127.0.0.1", None).unwrap().address.port(), 80);
         for (bad, says) in [
             ("127.0.0.1:7411", "http://"),

@@ -34,7 +34,9 @@ pub struct Batch {
 impl Target for Batch {
     fn name(&self) -> String {
         let Self { connections, batch_max, .. } = self;
-        format!("holdfast's batch route over HTTP/1.1, {connections} connections, up to {batch_max} at once")
+        format!(
+            "holdfast's batch route over HTTP/1.1, {connections} connections, up to {batch_max} at once"
+        )
     }
 
     fn prepare(&self, plan: &Plan) -> Result<(), Error> {

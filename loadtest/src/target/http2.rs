@@ -112,7 +112,8 @@ impl Http2Link {
         let timer = {
             let _inside = runtime.enter();
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-            let timer = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(|e| failed(e.into()))?;
+            let timer =
+                timerfd_create(TimerfdClockId::Monotonic, flags).map_err(|e| failed(e.into()))?;
             // What the successor of this function asks for is that a descriptor stays the same for as long
             // as it is registered: one that is owned does.
             #[allow(deprecated)]
@@ -253,10 +254,8 @@ impl Link for Http2Link {
         self.reopen();
         // All zero would switch the timer off.
         let wait = wait.clamp(Duration::from_nanos(1), Duration::from_secs(3_600));
-        let it_value = Timespec {
-            tv_sec: wait.as_secs() as i64,
-            tv_nsec: wait.subsec_nanos().into(),
-        };
+        let it_value =
+            Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let timer = Itimerspec { it_interval, it_value };
         // It fails only for a descriptor that isn't there; then only answers end the wait.

@@ -146,7 +146,8 @@ impl InProcessLink {
     fn decide(&mut self, request: &Request<'_>) -> Option<Waiting> {
         self.body.clear();
         self.plan.body(request.visit, request.step, &mut self.body);
-        let name: IdempotencyKey = self.plan.key(request.visit.shopper, request.step).parse().ok()?;
+        let name: IdempotencyKey =
+            self.plan.key(request.visit.shopper, request.step).parse().ok()?;
         let key = Key::new(SCOPE, &name);
         let id = || -> Option<ReservationId> {
             std::str::from_utf8(request.reservation?.as_bytes()).ok()?.parse().ok()

@@ -176,8 +176,7 @@ fn stocks(asker: &Asker, plan: &Plan) -> Result<Vec<Option<Stock>>, Error> {
     let count = plan.catalogue().skus;
     let mut all = Vec::with_capacity(count as usize);
     for first in (0..count).step_by(SKUS_ASKED as usize) {
-        let names: Vec<String> =
-            (first..count.min(first + SKUS_ASKED)).map(Plan::sku).collect();
+        let names: Vec<String> = (first..count.min(first + SKUS_ASKED)).map(Plan::sku).collect();
         let path = format!("/v1/stock?skus={}", names.join(","));
         let known: Stocks = asker.get(&path)?;
         let mut known: std::collections::HashMap<String, Stock> =

@@ -168,7 +168,8 @@ fn what_is_given_up_is_not_told_and_its_room_is_free_again() {
 fn a_connection_is_closed_where_the_answer_says_so() {
     let address = server(|mut stream| {
         read_some(&mut stream);
-        let _ = stream.write_all(b"HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        let _ =
+            stream.write_all(b"HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
         read_some(&mut stream);
     });
     let mut wire = open(address, 1);
