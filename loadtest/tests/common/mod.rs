@@ -121,7 +121,7 @@ impl Fake {
     fn decide(&self, plan: &Plan, request: &Request<'_>) -> Said {
         let mut inside = self.inside.lock().unwrap();
         inside.asked += 1;
-        let one_of = |every: u64| every > 0 && inside.asked % every == 0;
+        let one_of = |every: u64| every > 0 && inside.asked.is_multiple_of(every);
         if one_of(self.manner.sheds_one_of) {
             return Said::Shed;
         }
@@ -169,7 +169,7 @@ impl Fake {
         }
         inside.grants += 1;
         let every = self.manner.same_name_every;
-        let same = every > 0 && inside.grants % every == 0;
+        let same = every > 0 && inside.grants.is_multiple_of(every);
         let name = if same { "same".to_owned() } else { format!("n{}", inside.grants) };
         if !self.manner.grants_nothing && !short {
             for (sku, units) in &lines {
