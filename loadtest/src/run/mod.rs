@@ -26,6 +26,8 @@ use std::{
 pub use again::ask_again;
 pub use books::{Books, Fate};
 
+use parking_lot::Mutex;
+
 use crate::{
     plan::Plan,
     recording::{Recorder, Recording},
@@ -51,18 +53,20 @@ pub enum Error {
 }
 
 /// How far a run is; may be read while it goes on.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Progress {
     /// Requests that were planned for an instant that has passed.
     pub due: AtomicU64,
     /// Requests that have ended.
     pub ended: AtomicU64,
+    /// What is recorded, once the run has begun.
+    pub recording: Mutex<Option<Arc<Recording>>>,
 }
 
 /// What came out of a run.
 pub struct Run {
     /// What was measured.
-    pub recording: Recording,
+    pub recording: Arc<Recording>,
     /// What shoppers were told.
     pub books: Books,
     /// Requests of the warm-up, which were not measured.
@@ -97,17 +101,22 @@ pub fn carry_out(
     progress: &Progress,
     started: impl FnOnce(),
 ) -> Result<Run, Error> {
-    let recording = Recording::new(SystemTime::now(), interval);
     let make = |number| Setting {
         target,
         plan,
         rules: Rules::new(plan, sending, target.sells()),
         clock: Clock::start(),
         number,
-        recorder: recording.recorder(),
         progress,
     };
-    let parts = on_threads(sending.senders, make, started)?;
+    let begin = || {
+        // Its zero is the first instant that can be planned.
+        let recording = Arc::new(Recording::new(SystemTime::now() + START_PAUSE, interval));
+        *progress.recording.lock() = Some(recording.clone());
+        started();
+        recording
+    };
+    let (recording, parts) = on_threads(sending.senders, make, begin)?;
     let mut run = Run {
         recording,
         books: Books::new(plan.shoppers()),
@@ -120,7 +129,6 @@ pub fn carry_out(
         run.elapsed = run.elapsed.max(Duration::from_nanos(part.elapsed));
         run.cpu += part.cpu;
         run.books.absorb(part.books, sending.senders);
-        run.recording.absorb(part.recorder);
     }
     Ok(run)
 }
@@ -132,22 +140,24 @@ struct Setting<'a> {
     rules: Rules,
     clock: Clock,
     number: u32,
-    recorder: Recorder,
     progress: &'a Progress,
 }
+
+/// What a sending thread that is ready waits for: the run's first instant, and what it records into.
+type Start = (Instant, Recorder);
 
 /// Starts the senders at the same instant, once each has its link, and waits for them.
 fn on_threads<'a>(
     senders: u32,
     make: impl Fn(u32) -> Setting<'a>,
-    started: impl FnOnce(),
-) -> Result<Vec<Part>, Error> {
+    begin: impl FnOnce() -> Arc<Recording>,
+) -> Result<(Arc<Recording>, Vec<Part>), Error> {
     let (tell_ready, ready) = mpsc::channel::<Result<(), TargetError>>();
     thread::scope(|scope| {
         let (mut threads, mut starts) = (Vec::new(), Vec::new());
         for number in 0..senders {
             // One that hears nothing but that nobody speaks any more ends.
-            let (start, wait) = mpsc::channel::<Instant>();
+            let (start, wait) = mpsc::channel::<Start>();
             let (setting, tell_ready) = (make(number), tell_ready.clone());
             let body = move || send_all(setting, &tell_ready, &wait);
             let named = thread::Builder::new().name(format!("sender-{number}"));
@@ -158,20 +168,25 @@ fn on_threads<'a>(
         for _ in 0..senders {
             ready.recv().map_err(|e| Error::Sender(e.to_string()))??;
         }
+        let recording = begin();
         let origin = Instant::now() + START_PAUSE;
         for start in starts {
-            start.send(origin).map_err(|e| Error::Sender(e.to_string()))?;
+            let sent = start.send((origin, recording.recorder()));
+            sent.map_err(|e| Error::Sender(e.to_string()))?;
         }
-        started();
         let died = || Error::Sender("it died; its message is above".to_owned());
-        threads.into_iter().map(|thread| thread.join().ok().flatten().ok_or_else(died)).collect()
+        let parts: Result<Vec<Part>, Error> = threads
+            .into_iter()
+            .map(|thread| thread.join().ok().flatten().ok_or_else(died))
+            .collect();
+        Ok((recording, parts?))
     })
 }
 
 fn send_all(
     setting: Setting<'_>,
     tell_ready: &mpsc::Sender<Result<(), TargetError>>,
-    wait: &mpsc::Receiver<Instant>,
+    wait: &mpsc::Receiver<Start>,
 ) -> Option<Part> {
     // Without it the timers are later, which the lag shows.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(TIMER_SLACK));
@@ -184,6 +199,7 @@ fn send_all(
         }
     };
     tell_ready.send(Ok(())).ok()?;
-    let origin = setting.clock.at(wait.recv().ok()?);
-    Some(Sender::new(setting, link, origin).run())
+    let (origin, recorder) = wait.recv().ok()?;
+    let origin = setting.clock.at(origin);
+    Some(Sender::new(setting, link, origin, recorder).run())
 }

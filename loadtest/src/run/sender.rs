@@ -60,7 +60,6 @@ impl Rules {
 
 /// What a sender has to show in the end.
 pub(super) struct Part {
-    pub recorder: Recorder,
     /// With the number of the sender.
     pub books: (u32, Books),
     pub warm_up: u64,
@@ -122,8 +121,8 @@ pub(super) struct Sender<'a> {
 }
 
 impl<'a> Sender<'a> {
-    pub fn new(setting: Setting<'a>, link: Box<dyn Link>, origin: u64) -> Self {
-        let Setting { plan, rules, clock, number, recorder, progress, .. } = setting;
+    pub fn new(setting: Setting<'a>, link: Box<dyn Link>, origin: u64, recorder: Recorder) -> Self {
+        let Setting { plan, rules, clock, number, progress, .. } = setting;
         let shoppers = (plan.shoppers().saturating_sub(number)).div_ceil(rules.senders);
         Self {
             plan: plan.clone(),
@@ -174,7 +173,6 @@ impl<'a> Sender<'a> {
         }
         Part {
             elapsed: self.clock.now().saturating_sub(self.origin),
-            recorder: self.recorder,
             books: (self.number, self.books),
             warm_up: self.warm_up,
             cpu: cpu().saturating_sub(self.cpu_before),

@@ -101,3 +101,18 @@ fn a_name_that_is_none_is_told_with_those_that_are() {
     let said = Scenario::find("flash-dorp").unwrap_err().to_string();
     assert!(said.contains("flash-dorp") && said.contains("flash-drop"), "{said}");
 }
+
+#[test]
+fn the_documentation_s_scenario_is_one() {
+    let text = include_str!("../../../docs/loadtest.md");
+    let block = text.lines().skip_while(|line| !line.starts_with("    name = \"my-drop\""));
+    let block: Vec<&str> =
+        block.take_while(|line| line.is_empty() || line.starts_with("    ")).collect();
+    let scenario = parse(&block.join("\n")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((scenario.stages.len(), scenario.receivers.len()), (4, 2));
+    // What it shows is the defaults, but for what there is none of.
+    assert_eq!(scenario.sending, Sending::default());
+    assert_eq!(scenario.shoppers, Shoppers::default());
+    assert_eq!(scenario.retries, Retries::default());
+    assert_eq!(scenario.catalogue, Catalogue::default());
+}

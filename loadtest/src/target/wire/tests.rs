@@ -29,8 +29,11 @@ fn open(address: SocketAddr, connections: u32) -> Wire {
     Wire::open(address, connections, clock, Duration::from_secs(5)).unwrap()
 }
 
+/// A token, and the status and body of its answer if it had one.
+type Told = (u64, Option<(u16, Vec<u8>)>);
+
 /// What comes in until there are so many, or time is up.
-fn collect(wire: &mut Wire, count: usize) -> Vec<(u64, Option<(u16, Vec<u8>)>)> {
+fn collect(wire: &mut Wire, count: usize) -> Vec<Told> {
     let mut all = Vec::new();
     let end = Instant::now() + Duration::from_secs(10);
     while all.len() < count && Instant::now() < end {
