@@ -4,16 +4,7 @@
 
 mod common;
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use common::scenario;
 use holdfast::{
@@ -27,9 +18,7 @@ use holdfast_loadtest::{
     scenario::Scenario,
     trial::{Place, Protocol, Setup, Trial},
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpListener, runtime::Runtime, sync::oneshot};
-use tower::Service;
 
 const SALE: &str = "[catalogue]\nskus = 20\nstock = 30\nlocations = 2\n[shoppers]\nthink_ms = [5, 60]\n\
                     abandon = 0.2\npayment_failure = 0.2\none_step = 0.2\nlines = [3, 1]\n\
@@ -39,8 +28,6 @@ const SALE: &str = "[catalogue]\nskus = 20\nstock = 30\nlocations = 2\n[shoppers
 /// A server on a runtime of its own, that goes with it.
 struct Server {
     address: SocketAddr,
-    /// Connections that were accepted with HTTP/2.
-    h2: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
     runtime: Runtime,
     _dir: tempfile::TempDir,
@@ -64,7 +51,7 @@ fn options() -> Options {
 }
 
 impl Server {
-    fn start(protocol: Protocol) -> Self {
+    fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let engine = Engine::open(dir.path(), options()).unwrap();
         let state = State::new(api::Options { shutdown_grace_ms: 100, ..api::Options::default() });
@@ -73,50 +60,14 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let h2 = Arc::new(AtomicUsize::new(0));
-        if protocol == Protocol::Http2 {
-            runtime.spawn(serve_both(listener, state, h2.clone()));
-        } else {
-            runtime.spawn(api::serve(listener, state, async { drop(stopped.await) }));
-        }
-        Self { address, h2, stop: Some(stop), runtime, _dir: dir }
+        runtime.spawn(api::serve(listener, state, async { drop(stopped.await) }));
+        Self { address, stop: Some(stop), runtime, _dir: dir }
     }
 
     fn setup(&self, protocol: Protocol, scenario: &Scenario) -> Setup {
         let url = format!("http://{}", self.address);
         let place = Place::Url { url, api_key: None };
         Setup { scenario: scenario.clone(), place, protocol }
-    }
-}
-
-/// Serves HTTP/2 to who begins with its preface, else HTTP/1.1.
-async fn serve_both(listener: TcpListener, state: State, h2: Arc<AtomicUsize>) {
-    let router = api::router(state);
-    while let Ok((stream, _)) = listener.accept().await {
-        let (router, h2) = (router.clone(), h2.clone());
-        tokio::spawn(async move {
-            let mut preface = [0; 3];
-            loop {
-                match stream.peek(&mut preface).await {
-                    Ok(0) | Err(_) => return,
-                    Ok(3) => break,
-                    Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
-                }
-            }
-            let service = hyper::service::service_fn(move |request: hyper::Request<_>| {
-                let mut router = router.clone();
-                async move { router.call(request.map(axum::body::Body::new)).await }
-            });
-            let io = TokioIo::new(stream);
-            if &preface == b"PRI" {
-                h2.fetch_add(1, Ordering::Relaxed);
-                let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                drop(builder.serve_connection(io, service).await);
-            } else {
-                let builder = hyper::server::conn::http1::Builder::new();
-                drop(builder.serve_connection(io, service).await);
-            }
-        });
     }
 }
 
@@ -138,7 +89,7 @@ fn agree(trial: &Trial) {
 
 #[test]
 fn over_http_1_the_books_agree_and_again_on_what_the_first_run_left() {
-    let server = Server::start(Protocol::Http1);
+    let server = Server::start();
     let setup = server.setup(Protocol::Http1, &scenario(1_000, 1.0, SALE));
     agree(&tried(&setup));
     agree(&tried(&setup));
@@ -146,18 +97,17 @@ fn over_http_1_the_books_agree_and_again_on_what_the_first_run_left() {
 
 #[test]
 fn over_http_2_the_books_agree() {
-    let server = Server::start(Protocol::Http2);
+    let server = Server::start();
     let mut scenario = scenario(1_000, 1.0, SALE);
     scenario.sending.connections = 3;
     let trial = tried(&server.setup(Protocol::Http2, &scenario));
     agree(&trial);
     assert!(trial.target.contains("HTTP/2"), "{}", trial.target);
-    assert_eq!(server.h2.load(Ordering::Relaxed), 3);
 }
 
 #[test]
 fn over_the_batch_route_the_books_agree() {
-    let server = Server::start(Protocol::Batch);
+    let server = Server::start();
     let mut scenario = scenario(1_500, 1.0, SALE);
     // Few, so that reservations wait for each other.
     scenario.sending.connections = 2;
@@ -176,7 +126,7 @@ fn without_a_wire_the_books_agree_with_the_log_too() {
 
 #[test]
 fn a_purchase_limit_is_a_refusal_and_no_error() {
-    let server = Server::start(Protocol::Http1);
+    let server = Server::start();
     let more = "[catalogue]\nskus = 2\npurchase_limit = 1\n[shoppers]\ncustomers = 20\nabandon = 1.0\n\
                 [sending]\nconnections = 8\n";
     let trial = tried(&server.setup(Protocol::Http1, &scenario(500, 0.4, more)));
@@ -188,7 +138,7 @@ fn a_purchase_limit_is_a_refusal_and_no_error() {
 
 #[test]
 fn holds_that_run_out_during_the_run_are_no_difference() {
-    let server = Server::start(Protocol::Http1);
+    let server = Server::start();
     let more = "[catalogue]\nskus = 5\nstock = 20\n[shoppers]\nabandon = 1.0\nttl_ms = 150\n\
                 [sending]\nconnections = 8\n";
     let trial = tried(&server.setup(Protocol::Http1, &scenario(500, 1.0, more)));
@@ -199,7 +149,7 @@ fn holds_that_run_out_during_the_run_are_no_difference() {
 
 #[test]
 fn several_senders_share_one_plan() {
-    let server = Server::start(Protocol::Http1);
+    let server = Server::start();
     let mut scenario = scenario(1_000, 0.7, SALE);
     scenario.sending.senders = 3;
     let trial = tried(&server.setup(Protocol::Http1, &scenario));
@@ -209,7 +159,7 @@ fn several_senders_share_one_plan() {
 
 #[test]
 fn a_server_that_goes_away_is_an_error_and_no_good_run() {
-    let mut server = Server::start(Protocol::Http1);
+    let mut server = Server::start();
     let more = "[sending]\ntimeout_ms = 300\ndrain_ms = 500\n[shoppers]\nthink_ms = [5, 50]\n";
     let setup = server.setup(Protocol::Http1, &scenario(500, 1.0, more));
     let stop = server.stop.take().unwrap();

@@ -58,7 +58,8 @@ fn what_is_not_answered_is_charged_as_timed_out_and_its_room_is_used_again() {
     let totals = run.recording.totals();
     let timed_out = totals.count(Outcome::TimedOut);
     assert_eq!(timed_out + totals.count(Outcome::Unsent), 50);
-    assert!((16..=32).contains(&timed_out), "{timed_out}");
+    // There was room for four at once.
+    assert!(timed_out > 4, "{timed_out}");
     assert_eq!(target.asked(), timed_out);
     assert!(totals.response.min() >= 99 * MS);
     let unclear = run.books.count(|fate| matches!(fate, Fate::Unclear(_)));

@@ -12,8 +12,10 @@
 //! - After the last planned instant the rest is waited for.
 
 mod again;
+mod attempts;
 mod books;
 mod errand;
+mod rules;
 mod sender;
 
 use std::{
@@ -34,7 +36,8 @@ use crate::{
     scenario::Sending,
     target::{Clock, Error as TargetError, Target},
 };
-use sender::{Part, Rules, Sender};
+use rules::Rules;
+use sender::{Part, Sender};
 
 /// Between the moment at which every sender is ready and the start.
 const START_PAUSE: Duration = Duration::from_millis(20);

@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
+    collections::BinaryHeap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -13,12 +13,13 @@ use slab::Slab;
 
 use super::{
     Books, Fate, Progress, Setting,
+    attempts::{Attempt, Attempts},
     errand::{Errand, Turn},
+    rules::Rules,
 };
 use crate::{
     plan::{Plan, Step, Visit},
     recording::{Outcome, Recorder},
-    scenario::Sending,
     target::{Answer, Clock, Link, Request, ReservationName, Said, Sent},
 };
 
@@ -26,37 +27,6 @@ use crate::{
 const TURN_MAX: usize = 64;
 /// The longest wait for answers, in nanoseconds.
 const WAIT_MAX: u64 = 100_000_000;
-
-/// What senders go by; times in nanoseconds.
-#[derive(Debug, Clone)]
-pub(super) struct Rules {
-    senders: u32,
-    timeout: u64,
-    /// When everything is given up, since the start.
-    end: u64,
-    warm_up: u64,
-    spin: u64,
-    patience: Option<u64>,
-    attempts_max: u32,
-    /// Whether the target knows orders.
-    sells: bool,
-}
-
-impl Rules {
-    pub fn new(plan: &Plan, sending: &Sending, sells: bool) -> Self {
-        const MS: u64 = 1_000_000;
-        Self {
-            senders: sending.senders,
-            timeout: sending.timeout_ms * MS,
-            end: plan.end() + sending.drain_ms * MS,
-            warm_up: (sending.warm_up_s * 1e9) as u64,
-            spin: sending.spin_us * 1_000,
-            patience: plan.retries().patience_ms.map(|ms| ms * MS),
-            attempts_max: plan.retries().attempts_max,
-            sells,
-        }
-    }
-}
 
 /// What a sender has to show in the end.
 pub(super) struct Part {
@@ -66,25 +36,6 @@ pub(super) struct Part {
     /// Nanoseconds from the start to the end.
     pub elapsed: u64,
     pub cpu: Duration,
-}
-
-/// One request.
-#[derive(Debug)]
-struct Attempt {
-    errand: usize,
-    /// Tells it from others that have had its place.
-    serial: u64,
-    planned: u64,
-    lag: u64,
-    sent: Option<u64>,
-}
-
-/// An attempt, and when it is looked after.
-#[derive(Debug, Clone, Copy)]
-struct Watch {
-    at: u64,
-    attempt: usize,
-    serial: u64,
 }
 
 /// A time at which an errand's next request is due, and the errand. It is that errand's, for as long as it
@@ -103,15 +54,8 @@ pub(super) struct Sender<'a> {
     /// The next shopper.
     next: usize,
     errands: Slab<Errand>,
-    attempts: Slab<Attempt>,
-    serials: u64,
-    /// Attempts that found no room, oldest first.
-    backlog: VecDeque<Watch>,
+    attempts: Attempts,
     timers: BinaryHeap<Timer>,
-    /// All attempts by the time at which they have failed, and by the one at which a shopper's patience
-    /// ends; those that have ended before are passed over.
-    timeouts: VecDeque<Watch>,
-    impatient: VecDeque<Watch>,
     recorder: Recorder,
     books: Books,
     warm_up: u64,
@@ -134,12 +78,8 @@ impl<'a> Sender<'a> {
             progress,
             next: number as usize,
             errands: Slab::new(),
-            attempts: Slab::new(),
-            serials: 0,
-            backlog: VecDeque::new(),
+            attempts: Attempts::default(),
             timers: BinaryHeap::new(),
-            timeouts: VecDeque::new(),
-            impatient: VecDeque::new(),
             recorder,
             books: Books::new(shoppers),
             warm_up: 0,
@@ -224,24 +164,21 @@ impl<'a> Sender<'a> {
     /// have been made at the earliest.
     fn begin(&mut self, errand: usize, planned: u64, possible: u64, visit: Option<&Visit>) {
         let lag = self.clock.now().saturating_sub(possible);
-        self.serials += 1;
-        let serial = self.serials;
-        let attempt = self.attempts.insert(Attempt { errand, serial, planned, lag, sent: None });
+        // Of one that is late already, its time counts from when it became possible.
+        let from = planned.max(possible);
+        let again_at = self.rules.patience.map(|patience| from + patience);
+        let fails_at = from + self.rules.timeout;
+        let attempt = self.attempts.add(errand, planned, lag, fails_at, again_at);
         self.due += 1;
-        let watch = |at| Watch { at, attempt, serial };
-        // Of one that is late already, the rest of its time counts from now.
-        self.timeouts.push_back(watch(planned.max(possible) + self.rules.timeout));
-        if let Some(patience) = self.rules.patience {
-            self.impatient.push_back(watch(planned.max(possible) + patience));
-        }
-        if !self.backlog.is_empty() || self.offer(attempt, visit) == Sent::Full {
-            self.backlog.push_back(watch(planned));
+        if self.attempts.is_backlogged() || self.offer(attempt, visit) == Sent::Full {
+            self.attempts.wait_for_room(attempt);
         }
     }
 
     /// Offers a request to the link.
     fn offer(&mut self, attempt: usize, visit: Option<&Visit>) -> Sent {
-        let errand = &mut self.errands[self.attempts[attempt].errand];
+        let Some(offered) = self.attempts.get_mut(attempt) else { return Sent::Taken };
+        let errand = &mut self.errands[offered.errand];
         let made;
         let visit = match visit {
             Some(visit) => visit,
@@ -256,55 +193,34 @@ impl<'a> Sender<'a> {
         let taken = self.link.send(attempt as u32, &request);
         if taken == Sent::Taken {
             errand.sent = true;
-            self.attempts[attempt].sent = Some(sent);
+            offered.sent = Some(sent);
         }
         taken
     }
 
     fn offer_backlog(&mut self) {
-        while let Some(watch) = self.backlog.front().copied() {
-            if self.is_open(&watch) && self.offer(watch.attempt, None) == Sent::Full {
+        while let Some(attempt) = self.attempts.next_in_backlog() {
+            if self.offer(attempt, None) == Sent::Full {
                 return;
             }
-            self.backlog.pop_front();
+            self.attempts.found_room();
         }
-    }
-
-    /// Whether an attempt has not ended yet.
-    fn is_open(&self, watch: &Watch) -> bool {
-        self.attempts.get(watch.attempt).is_some_and(|attempt| attempt.serial == watch.serial)
     }
 
     /// Gives up what has had its time, and lets shoppers whose patience is over ask again.
     fn give_up(&mut self, now: u64) {
-        while let Some(watch) = self.timeouts.front().copied() {
-            let open = self.is_open(&watch);
-            if open && watch.at > now {
-                break;
-            }
-            self.timeouts.pop_front();
-            if open {
-                self.time_out(watch.attempt, now);
-            }
+        while let Some(attempt) = self.attempts.next_failed(now) {
+            self.time_out(attempt, now);
         }
-        while let Some(watch) = self.impatient.front().copied() {
-            let open = self.is_open(&watch);
-            if open && watch.at > now {
-                break;
-            }
-            self.impatient.pop_front();
-            if open {
-                let errand = self.attempts[watch.attempt].errand;
-                self.try_again(errand, watch.at);
-            }
+        while let Some((errand, at)) = self.attempts.next_impatient(now) {
+            self.try_again(errand, at);
         }
     }
 
     /// The end: what is under way is given up, and nothing is tried again.
     fn give_all_up(&mut self, now: u64) {
         self.rules.attempts_max = 0;
-        let all: Vec<usize> = self.attempts.iter().map(|(attempt, _)| attempt).collect();
-        all.into_iter().for_each(|attempt| self.time_out(attempt, now));
+        self.attempts.open().into_iter().for_each(|attempt| self.time_out(attempt, now));
         // What is left would have been tried again.
         let all: Vec<usize> = self.errands.iter().map(|(errand, _)| errand).collect();
         for errand in all {
@@ -315,7 +231,7 @@ impl<'a> Sender<'a> {
     }
 
     fn time_out(&mut self, attempt: usize, now: u64) {
-        let ended = self.attempts.remove(attempt);
+        let Some(ended) = self.attempts.end(attempt) else { return };
         let errand = ended.errand;
         match ended.sent {
             Some(_) => {
@@ -332,7 +248,7 @@ impl<'a> Sender<'a> {
     }
 
     fn take_in(&mut self, answer: Answer) {
-        let Some(attempt) = self.attempts.try_remove(answer.ticket as usize) else { return };
+        let Some(attempt) = self.attempts.end(answer.ticket as usize) else { return };
         self.record(&attempt, outcome(answer.said), answer.at);
         self.take(attempt.errand, answer.said, answer.at);
     }
@@ -441,11 +357,9 @@ impl<'a> Sender<'a> {
         let now = self.clock.now();
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let next = [self.next_arrival(), timer].into_iter().flatten().min();
-        let watches = [self.timeouts.front(), self.impatient.front()];
-        let watched = watches.into_iter().flatten().map(|watch| watch.at).min();
         // Only what is to be sent is waited for by looking at the clock.
         let next = next.map(|at| at.saturating_sub(now).saturating_sub(self.rules.spin));
-        let watched = watched.map(|at| at.saturating_sub(now));
+        let watched = self.attempts.next_watch().map(|at| at.saturating_sub(now));
         [next, watched].into_iter().flatten().min().unwrap_or(WAIT_MAX).min(WAIT_MAX)
     }
 }
