@@ -13,6 +13,7 @@ mod text;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::trial::{self, Trial};
 
@@ -88,6 +89,7 @@ enum Error {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
+    allow_descriptors();
     let ended = match Cli::parse().command {
         Command::Run(run) => run.run(),
         Command::Ladder(ladder) => ladder.run(),
@@ -100,4 +102,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Takes as many descriptors as there may be: each connection is one, here and in the tester's own server,
+/// which has what the tester has.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it is refused, the connections that can't be opened are told.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }

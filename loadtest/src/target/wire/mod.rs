@@ -58,11 +58,11 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Opens so many connections, and waits for them, for `patience` at most: those that aren't open
-    /// then are tried again during the run.
+    /// Opens so many connections, and waits for them, for `patience` at most.
     ///
     /// # Errors
-    /// If the system refuses, or not one could be opened.
+    /// If the system refuses, or not all of them could be opened: a run with fewer than were asked for
+    /// would be another run.
     pub fn open(
         address: SocketAddr,
         connections: u32,
@@ -85,10 +85,14 @@ impl Wire {
             wire.poll(Duration::from_millis(5), |_| {});
             wire.reopen(true);
         }
-        if wire.idle.is_empty() {
-            return Err(std::io::ErrorKind::ConnectionRefused.into());
+        match (wire.idle.len(), wire.connections.len()) {
+            (0, _) => Err(std::io::ErrorKind::ConnectionRefused.into()),
+            (open, all) if open < all => {
+                let said = format!("only {open} of {all} connections could be opened");
+                Err(std::io::Error::other(said))
+            }
+            _ => Ok(wire),
         }
-        Ok(wire)
     }
 
     /// Whether a request can be sent now.
