@@ -4,7 +4,13 @@
 
 mod common;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    thread,
+    time::Duration,
+};
 
 use common::scenario;
 use holdfast::{
@@ -163,17 +169,21 @@ fn a_server_that_goes_away_is_an_error_and_no_good_run() {
     let more = "[sending]\ntimeout_ms = 300\ndrain_ms = 500\n[shoppers]\nthink_ms = [5, 50]\n";
     let setup = server.setup(Protocol::Http1, &scenario(500, 1.0, more));
     let stop = server.stop.take().unwrap();
+    let progress = Progress::default();
+    let ended = &progress.ended;
     let trial = thread::scope(|scope| {
         scope.spawn(move || {
-            thread::sleep(Duration::from_millis(500));
+            while ended.load(Ordering::Relaxed) < 50 {
+                thread::sleep(Duration::from_millis(5));
+            }
             let _ = stop.send(());
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(200));
             server.runtime.shutdown_background();
         });
-        setup.try_at(1.0, &Progress::default())
+        setup.try_at(1.0, &progress)
     });
     let said = trial.err().expect("nobody is there to be asked").to_string();
-    assert!(said.contains("is it running?"), "{said}");
+    assert!(said.contains("is it running?") || said.contains("shutting_down"), "{said}");
 }
 
 #[test]

@@ -82,7 +82,8 @@ impl Asker {
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<(&str, &[u8])>) -> Result<Vec<u8>, Error> {
-        let what = || format!("{method} {path}");
+        // A question for hundreds of SKUs is no better an error for naming them.
+        let what = || format!("{method} {}", path.split('?').next().unwrap_or_default());
         let failed = |source| Error::Unreachable {
             what: "asking",
             address: self.address.to_string(),
