@@ -73,3 +73,76 @@ impl Hgrm {
         written.map_err(|source| Error::File { path: "the standard output".into(), source })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        recording::{Outcome, Recording},
+        report::{self, Run},
+    };
+
+    /// A command line that has nothing but these.
+    #[derive(Debug, Parser)]
+    enum Line {
+        Report(Report),
+        Hgrm(Hgrm),
+    }
+
+    fn page(arguments: &[&str]) -> Result<PathBuf, Error> {
+        let line = [&["loadtest", "report"], arguments].concat();
+        match Line::try_parse_from(line).expect("arguments that are understood") {
+            Line::Report(report) => report.run(),
+            Line::Hgrm(_) => unreachable!("`report` was asked for"),
+        }
+    }
+
+    /// The interval log of a run of one request.
+    fn log(folder: &Path, stem: &str, ms: u64) -> String {
+        let mut recording = Recording::new(SystemTime::now(), Duration::from_secs(1));
+        let mut recorder = recording.recorder();
+        let took = Duration::from_millis(ms);
+        recorder.record(Duration::ZERO, Outcome::Granted, took, took, Duration::ZERO);
+        recording.absorb(recorder);
+        let run = Run { scenario: stem.to_owned(), ..Run::default() };
+        let files = report::write_all(folder, stem, &recording, run).expect("files");
+        files.hlog.to_str().expect("a name in UTF-8").to_owned()
+    }
+
+    #[test]
+    fn a_page_goes_beside_its_log_or_where_it_is_asked_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (new, old) = (log(folder.path(), "new", 2), log(folder.path(), "old", 8));
+        let beside = page(&[&new]).expect("a page");
+        assert_eq!(beside, folder.path().join("new.html"));
+        assert!(!fs::read_to_string(&beside).expect("a page").contains("Comparison"));
+
+        let elsewhere = folder.path().join("elsewhere.html");
+        let out = elsewhere.to_str().expect("a name in UTF-8");
+        assert_eq!(page(&[&new, "--against", &old, "--out", out]).expect("a page"), elsewhere);
+        let text = fs::read_to_string(&elsewhere).expect("a page");
+        assert!(text.contains("compared with old") && text.contains("× 0.25"));
+    }
+
+    #[test]
+    fn what_can_not_be_read_or_written_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let new = log(folder.path(), "new", 2);
+        let missing = folder.path().join("missing.hlog");
+        let missing = missing.to_str().expect("a name in UTF-8");
+        for arguments in [&[missing][..], &[&new, "--against", missing]] {
+            let said = page(arguments).expect_err("there is no such file").to_string();
+            assert!(said.contains("missing.hlog"), "{said}");
+        }
+        let nowhere = folder.path().join("no/such.html");
+        let out = nowhere.to_str().expect("a name in UTF-8");
+        let said = page(&[&new, "--out", out]).expect_err("there is no such folder").to_string();
+        assert!(said.contains("no/such.html"), "{said}");
+        let hgrm = Hgrm { run: new.into(), tag: "none".to_owned() };
+        assert!(matches!(hgrm.run(), Err(Error::UnknownTag { .. })));
+    }
+}

@@ -27,6 +27,18 @@ pub fn digits(value: f64) -> String {
     }
 }
 
+/// A ratio: as a number to three significant digits, a small one to two, so that it never reads as nothing.
+pub fn ratio(ratio: f64) -> String {
+    match ratio {
+        _ if ratio >= 0.1 || ratio <= 0.0 => digits(ratio),
+        _ if ratio < 1e-6 => "below 0.000001".to_owned(),
+        _ => {
+            let decimals = 1 + (-ratio.log10()).ceil() as usize;
+            format!("{ratio:.decimals$}").trim_end_matches('0').to_owned()
+        }
+    }
+}
+
 /// A count, its thousands apart.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
@@ -147,6 +159,8 @@ mod tests {
         assert_eq!(count(0), "0");
         assert_eq!(count(999), "999");
         assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!([ratio(12.34), ratio(0.987), ratio(0.0)], ["12.3", "0.99", "0"]);
+        assert_eq!([ratio(0.000_317), ratio(0.05), ratio(0.01)], ["0.00032", "0.05", "0.01"]);
         assert_eq!(short(12_500.0), "12.5 k");
         assert_eq!(short(999_700.0), "1 M");
         assert_eq!(bytes(8 << 30), "8 GiB");

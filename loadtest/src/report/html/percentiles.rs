@@ -46,8 +46,9 @@ pub fn percentiles(summary: &Summary, against: Option<&Against<'_>>) -> String {
         keys.push(Key::line("was response", format!("response, {}", against.name)));
         keys.push(Key::line("was service", format!("service, {}", against.name)));
     }
-    lines.push(Line::of("service", &summary.service()));
+    // The dashed one on top: where they are the same, both are seen.
     lines.push(Line::of("response", &summary.response()));
+    lines.push(Line::of("service", &summary.service()));
     keys.insert(0, Key::line("service", "service: from the sending"));
     keys.insert(0, Key::line("response", "response: from the planned instant"));
     let objectives = objectives(summary);
@@ -84,10 +85,10 @@ fn draw(size: Size, title: &str, lines: &[Line], objectives: &[(f64, f64, String
         |from, to| Scale::linear(NINES, from, to),
         |from, to| Scale::log(min, max, from, to),
     );
-    let names = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %"];
+    let names = ["0%", "90%", "99%", "99.9%", "99.99%", "99.999%"];
     let mut ticks: Vec<_> = (0..).map(f64::from).zip(names.map(str::to_owned)).collect();
     if size.ticks.0 > names.len() {
-        ticks.push((0.5_f64.log10().abs(), "50 %".to_owned()));
+        ticks.push((0.5_f64.log10().abs(), "50%".to_owned()));
     }
     plot.axis_x(&ticks);
     plot.axis_y(text::duration);

@@ -22,7 +22,8 @@ impl Scale {
         let min = if min.is_finite() { min.max(1.0) } else { 1.0 };
         let max = if max.is_finite() { max.max(min) } else { min };
         let (min, mut top) = (round_down(min), round_down(max));
-        if top < max {
+        // With some air above the largest, or its label has no place.
+        if top < max * 1.1 {
             top = next_round(top);
         }
         // At least a decade, or there is nothing to read off.
@@ -117,6 +118,7 @@ mod tests {
 
     #[test]
     fn a_logarithmic_scale_ends_at_round_values_and_has_its_middle_between_them() {
+        assert_eq!(Scale::log(100.0, 10_000.0, 0.0, 1.0).ends(), (100.0, 20_000.0));
         let scale = Scale::log(130.0, 9_000.0, 0.0, 100.0);
         assert_eq!(scale.ends(), (100.0, 10_000.0));
         assert!((scale.at(1_000.0) - 50.0).abs() < 1e-9);

@@ -136,6 +136,9 @@ pub fn comparison(summary: &Summary, against: &Against<'_>) -> String {
     ] {
         for quantile in QUANTILES {
             let [this, that] = [&now, &was].map(|histogram| value(histogram, quantile));
+            if this.is_none() && that.is_none() {
+                continue;
+            }
             let name = format!("{label} {}", text::quantile(quantile));
             rows.push(compared(name, this, that, text::duration, Some(false)));
         }
@@ -186,7 +189,7 @@ fn compared(
 }
 
 fn ratio(ratio: f64, more_is_better: Option<bool>) -> String {
-    let text = format!("× {}", text::digits(ratio));
+    let text = format!("× {}", text::ratio(ratio));
     match more_is_better {
         Some(more) if (ratio - 1.0).abs() > NOISE => {
             let (class, sign) =

@@ -89,7 +89,7 @@ pub fn outcomes(summary: &Summary, against: Option<&Against<'_>>) -> String {
         kinds.iter().map(|kind| Key::area(kind.as_str(), name(*kind))).collect();
     keys.push(Key::line("planned", "planned"));
     if let Some(against) = against {
-        keys.push(Key::line("was", format!("answered, {}", against.name)));
+        keys.push(Key::line("was dash", format!("ended, {}", against.name)));
     }
     let says = "Requests a second by how they ended, stacked, in the interval in which they ended; the \
                 line is what was planned. Where the area falls below the line, requests were waiting.";
@@ -122,7 +122,7 @@ fn draw_outcomes(
         let columns: Vec<_> = now.iter().zip(&mut lower).map(column).collect();
         plot.columns(kind.as_str(), &columns);
     }
-    plot.line("was", line(was, |bin| Some(bin.per_s(bin.all()))).into_iter());
+    plot.line("was dash", line(was, |bin| Some(bin.per_s(bin.all()))).into_iter());
     if now.iter().any(|bin| bin.planned > 0) {
         plot.line("planned", line(now, |bin| Some(bin.per_s(bin.planned))).into_iter());
     }
