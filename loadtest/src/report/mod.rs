@@ -25,8 +25,8 @@ use std::{
 
 pub use error::Error;
 pub use machine::Machine;
-pub use progress::Progress;
-pub use run::{Check, Objective, Run};
+pub use progress::{Progress, Seen};
+pub use run::{Bound, Check, Run};
 pub use summary::{Marks, OutOfOrder, Point, Summary};
 
 use crate::recording::Recording;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use hdrhistogram::Histogram;
 
-use super::run::{Check, Run};
+use super::run::Run;
 use crate::recording::{Kind, Outcome, Sample, Series, histogram};
 
 /// A run, summed up.
@@ -204,14 +204,6 @@ impl Summary {
         let last =
             self.points.iter().rfind(busy).map_or(0.0, |point| point.begin_s + point.length_s);
         if last > first { answered.iter().sum::<u64>() as f64 / (last - first) } else { 0.0 }
-    }
-
-    /// How each objective was met.
-    pub fn verdicts(&self) -> Vec<Check> {
-        let response = self.response();
-        let judge =
-            |objective: &super::run::Objective| objective.judge(&response, |k| self.count(k));
-        self.run.objectives.iter().map(judge).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::{Check, Machine, Objective, Run};
+use super::{Bound, Check, Machine, Run};
 use crate::recording::{Outcome, Recorder, Recording};
 
 /// Dice with a seed (SplitMix64).
@@ -84,11 +84,12 @@ pub fn run() -> Run {
             .to_vec(),
         version: "0.1.0".to_owned(),
         objectives: vec![
-            Objective::response(0.5, Duration::from_micros(500)),
-            Objective::response(0.99, Duration::from_millis(20)),
-            Objective::response(0.999, Duration::from_millis(50)),
-            Objective::Errors { share_max: 0.0 },
+            check("response p99.9 in ms", "at most 50", "1,770"),
+            check("share of errors", "0", "0"),
         ],
+        bounds: [(0.5, 500_000), (0.99, 20_000_000), (0.999, 50_000_000)]
+            .map(|(quantile, ns_max)| Bound { quantile, ns_max })
+            .to_vec(),
         lag_p999_ns_max: Some(5_000_000),
         audit: vec![
             check("acknowledged reservations in the ledger", "5,000", "5,000"),

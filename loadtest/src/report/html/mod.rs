@@ -39,7 +39,7 @@ pub fn page(summary: &Summary, against: Option<Against<'_>>) -> String {
     out.push_str(&timeline::outcomes(summary, against));
     out.push_str(&timeline::lag(summary));
     out.push_str("</div><div class=\"tables\">");
-    out.push_str(&tables::checks("Objectives", &summary.verdicts(), "held", "missed"));
+    out.push_str(&tables::checks("Objectives", &summary.run.objectives, "held", "missed"));
     out.push_str(&tables::checks("Audit", &summary.run.audit, "agrees", "differs"));
     if let Some(against) = against {
         out.push_str(&tables::comparison(summary, against));
@@ -110,13 +110,12 @@ fn started(summary: &Summary) -> Option<String> {
 /// Whether it counts, whether it was fast enough, whether the books agree.
 fn badges(summary: &Summary) -> String {
     let run = &summary.run;
-    let verdicts = summary.verdicts();
     let mut badges = Vec::new();
     if run.void.is_some() {
         badges.push(("bad", "✗ void: the tester was late"));
     }
-    badges.push(match verdicts.iter().all(|verdict| verdict.held) {
-        _ if verdicts.is_empty() => ("open", "no objectives"),
+    badges.push(match run.objectives.iter().all(|objective| objective.held) {
+        _ if run.objectives.is_empty() => ("open", "no objectives"),
         true => ("good", "✓ objectives held"),
         false => ("bad", "✗ objectives missed"),
     });

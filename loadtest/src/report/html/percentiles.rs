@@ -7,7 +7,7 @@ use super::{
     plot::{Key, Level, Plot, Size, figure},
     scale::Scale,
 };
-use crate::report::{Objective, Summary, text};
+use crate::report::{Bound, Summary, text};
 
 /// Five nines: where the plot ends at most.
 const NINES: f64 = 5.0;
@@ -51,32 +51,28 @@ pub fn percentiles(summary: &Summary, against: Option<&Against<'_>>) -> String {
     lines.push(Line::of("service", &summary.service()));
     keys.insert(0, Key::line("service", "service: from the sending"));
     keys.insert(0, Key::line("response", "response: from the planned instant"));
-    let objectives = objectives(summary);
-    if !objectives.is_empty() {
+    let bounds = bounds(summary);
+    if !bounds.is_empty() {
         keys.push(Key::line("level", "objective"));
     }
     let says = "Response time counts from the instant a request was planned for, so waiting to be sent \
                 counts too. Where the two lines part, requests had to wait.";
-    figure("Latency by percentile", says, &keys, |size, title| {
-        draw(size, title, &lines, &objectives)
-    })
+    figure("Latency by percentile", says, &keys, |size, title| draw(size, title, &lines, &bounds))
 }
 
-/// The objectives of response times: the place, the bound, the label.
-fn objectives(summary: &Summary) -> Vec<(f64, f64, String)> {
-    let level = |objective: &Objective| {
-        let Objective::Response { quantile, ns_max } = *objective else { return None };
-        let nines = -(1.0 - quantile).max(1e-9).log10();
-        let label = format!("{} ≤ {}", text::quantile(quantile), text::duration(ns_max as f64));
-        Some((nines.min(NINES), ns_max as f64, label))
+/// The bounds of response times: the place, the bound, the label.
+fn bounds(summary: &Summary) -> Vec<(f64, f64, String)> {
+    let level = |bound: &Bound| {
+        let nines = -(1.0 - bound.quantile).max(1e-9).log10();
+        (nines.clamp(0.0, NINES), bound.ns_max as f64, bound.label())
     };
-    summary.run.objectives.iter().filter_map(level).collect()
+    summary.run.bounds.iter().map(level).collect()
 }
 
-fn draw(size: Size, title: &str, lines: &[Line], objectives: &[(f64, f64, String)]) -> Plot {
+fn draw(size: Size, title: &str, lines: &[Line], bounds: &[(f64, f64, String)]) -> Plot {
     let values = || {
         let points = lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value);
-        points.chain(objectives.iter().map(|(_, bound, _)| *bound))
+        points.chain(bounds.iter().map(|(_, bound, _)| *bound))
     };
     let (min, max) = (values().fold(f64::INFINITY, f64::min), values().fold(1.0, f64::max));
     let mut plot = Plot::new(
@@ -103,7 +99,7 @@ fn draw(size: Size, title: &str, lines: &[Line], objectives: &[(f64, f64, String
         to: plot.x.at(*nines),
         label: label.clone(),
     };
-    let levels = objectives.iter().map(level).collect();
+    let levels = bounds.iter().map(level).collect();
     plot.levels(levels);
     plot
 }

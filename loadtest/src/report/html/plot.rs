@@ -29,7 +29,7 @@ pub const NARROW: Size =
 
 const TOP: f64 = 14.0;
 const RIGHT: f64 = 34.0;
-const BOTTOM: f64 = 30.0;
+const BOTTOM: f64 = 32.0;
 
 /// The least distance between the lines of two labels.
 const LABEL_HEIGHT: f64 = 15.0;
@@ -96,7 +96,7 @@ impl Plot {
                 self.out,
                 "<path class=\"grid\" d=\"M{x:.1} {top}V{bottom}\"/>\
                  <text class=\"tick\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                bottom + 19.0,
+                bottom + 21.0,
                 escape(label)
             );
         }
@@ -107,12 +107,14 @@ impl Plot {
         let (left, right) = (self.left(), self.right());
         for value in self.y.ticks(self.size.ticks.1) {
             let y = self.y.at(value);
+            // The lowest label keeps clear of the first one of the other axis.
+            let down = if y + 6.0 > self.bottom() { 0.0 } else { 5.0 };
             let _ = write!(
                 self.out,
                 "<path class=\"grid\" d=\"M{left} {y:.1}H{right}\"/>\
                  <text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
                 left - 7.0,
-                y + 4.0,
+                y + down,
                 escape(&label(value))
             );
         }

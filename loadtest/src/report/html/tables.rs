@@ -81,7 +81,8 @@ pub fn outcomes(summary: &Summary) -> String {
             continue;
         }
         let [response, service] = [Series::Response(kind), Series::Service(kind)];
-        let swatch = format!("<i class=\"swatch {}\"></i>{}", kind.as_str(), name(kind));
+        let (class, name) = (kind.as_str(), name(kind));
+        let swatch = format!("<span class=\"kind\"><i class=\"swatch {class}\"></i>{name}</span>");
         let mut row = vec![swatch, text::count(count), text::share(count as f64 / all as f64)];
         row.extend([0.5, 0.99, 0.999, 1.0].map(|q| at(summary.series(response), q)));
         row.extend([0.5, 0.99].map(|q| at(summary.series(service), q)));

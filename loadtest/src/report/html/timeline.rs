@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     recording::Kind,
-    report::{Objective, Summary, text},
+    report::{Summary, text},
 };
 
 /// Response times over time: the slowest, p99 and the median of each interval.
@@ -19,7 +19,7 @@ pub fn latency(summary: &Summary, against: Option<&Against<'_>>) -> String {
         keys.push(Key::line("was max", format!("slowest, {}", against.name)));
         keys.push(Key::line("was p50", format!("median, {}", against.name)));
     }
-    let levels = objectives(summary);
+    let levels = bounds(summary);
     if !levels.is_empty() {
         keys.push(Key::line("level", "objective"));
     }
@@ -162,14 +162,9 @@ fn length(summary: &Summary, against: Option<&Against<'_>>) -> f64 {
     summary.length_s().max(against.map_or(0.0, |against| against.summary.length_s()))
 }
 
-/// The objectives of response times: the bound and the label.
-fn objectives(summary: &Summary) -> Vec<(f64, String)> {
-    let level = |objective: &Objective| {
-        let Objective::Response { quantile, ns_max } = *objective else { return None };
-        let bound = text::duration(ns_max as f64);
-        Some((ns_max as f64, format!("{} ≤ {bound}", text::quantile(quantile))))
-    };
-    summary.run.objectives.iter().filter_map(level).collect()
+/// The bounds of response times, with their labels.
+fn bounds(summary: &Summary) -> Vec<(f64, String)> {
+    summary.run.bounds.iter().map(|bound| (bound.ns_max as f64, bound.label())).collect()
 }
 
 fn over_time(size: Size, title: &str, length_s: f64, y: impl Fn(f64, f64) -> Scale) -> Plot {
