@@ -5,11 +5,13 @@
 //! several the first one counts.
 
 mod aim;
+mod files;
 mod ladder;
 mod report;
 mod run;
 mod scenarios;
 mod text;
+mod watch;
 
 use std::process::ExitCode;
 

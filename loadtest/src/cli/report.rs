@@ -8,11 +8,12 @@ use std::{
 
 use clap::Args;
 
-use crate::report::{Error, hgrm, hlog, html};
+use super::{Error, Outcome};
+use crate::report::{self, hgrm, hlog, html};
 
 /// Makes the page of a run from its interval log.
 #[derive(Debug, Args)]
-pub struct Report {
+pub(super) struct Report {
     /// The interval log of the run.
     #[arg(value_name = "RUN.hlog")]
     run: PathBuf,
@@ -25,12 +26,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Runs it; returns where the page is.
-    ///
-    /// # Errors
-    ///
-    /// If a log can't be read, or the page can't be written.
-    pub fn run(self) -> Result<PathBuf, Error> {
+    pub fn run(self) -> Result<Outcome, Error> {
+        let page = self.write()?;
+        writeln!(io::stdout(), "{}", page.display()).map_err(Error::Print)?;
+        Ok(Outcome::Good)
+    }
+
+    /// Writes the page, and tells where it is.
+    fn write(self) -> Result<PathBuf, report::Error> {
         let summary = hlog::read(&self.run)?;
         let old = self.against.as_deref().map(hlog::read).transpose()?;
         let name = self.against.as_deref().map(name).unwrap_or_default();
@@ -38,19 +41,20 @@ impl Report {
         let out = self.out.unwrap_or_else(|| self.run.with_extension("html"));
         match fs::write(&out, html::page(&summary, against)) {
             Ok(()) => Ok(out),
-            Err(source) => Err(Error::File { path: out, source }),
+            Err(source) => Err(report::Error::File { path: out, source }),
         }
     }
 }
 
-/// What a log is called in a comparison.
+/// What a log is called in a comparison: as it was asked for, since many have the same name in folders of
+/// their own.
 fn name(path: &Path) -> String {
-    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.with_extension("").display().to_string()
 }
 
 /// Prints a percentile table of a run, for HdrHistogram's tools.
 #[derive(Debug, Args)]
-pub struct Hgrm {
+pub(super) struct Hgrm {
     /// The interval log of the run.
     #[arg(value_name = "RUN.hlog")]
     run: PathBuf,
@@ -61,16 +65,11 @@ pub struct Hgrm {
 }
 
 impl Hgrm {
-    /// Runs it.
-    ///
-    /// # Errors
-    ///
-    /// If the log can't be read, or has no such tag, or the table can't be written.
-    pub fn run(self) -> Result<(), Error> {
+    pub fn run(self) -> Result<Outcome, Error> {
         let histogram = hgrm::pick(&hlog::read(&self.run)?, &self.tag)?;
         let mut out = io::stdout().lock();
-        let written = hgrm::write(&mut out, &histogram).and_then(|()| out.flush());
-        written.map_err(|source| Error::File { path: "the standard output".into(), source })
+        hgrm::write(&mut out, &histogram).and_then(|()| out.flush()).map_err(Error::Print)?;
+        Ok(Outcome::Good)
     }
 }
 
@@ -82,8 +81,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        recording::{Outcome, Recording},
-        report::{self, Run},
+        recording::{Outcome as Ended, Recording},
+        report::Run,
     };
 
     /// A command line that has nothing but these.
@@ -93,10 +92,10 @@ mod tests {
         Hgrm(Hgrm),
     }
 
-    fn page(arguments: &[&str]) -> Result<PathBuf, Error> {
+    fn page(arguments: &[&str]) -> Result<PathBuf, report::Error> {
         let line = [&["loadtest", "report"], arguments].concat();
         match Line::try_parse_from(line).expect("arguments that are understood") {
-            Line::Report(report) => report.run(),
+            Line::Report(report) => report.write(),
             Line::Hgrm(_) => unreachable!("`report` was asked for"),
         }
     }
@@ -106,7 +105,7 @@ mod tests {
         let mut recording = Recording::new(SystemTime::now(), Duration::from_secs(1));
         let mut recorder = recording.recorder();
         let took = Duration::from_millis(ms);
-        recorder.record(Duration::ZERO, Outcome::Granted, took, took, Duration::ZERO);
+        recorder.record(Duration::ZERO, Ended::Granted, took, took, Duration::ZERO);
         recording.absorb(recorder);
         let run = Run { scenario: stem.to_owned(), ..Run::default() };
         let files = report::write_all(folder, stem, &recording, run).expect("files");
@@ -125,7 +124,10 @@ mod tests {
         let out = elsewhere.to_str().expect("a name in UTF-8");
         assert_eq!(page(&[&new, "--against", &old, "--out", out]).expect("a page"), elsewhere);
         let text = fs::read_to_string(&elsewhere).expect("a page");
-        assert!(text.contains("compared with old") && text.contains("× 0.25"));
+        assert!(
+            text.contains(&format!("compared with {}", old.trim_end_matches(".hlog")))
+                && text.contains("× 0.25")
+        );
     }
 
     #[test]
@@ -143,6 +145,7 @@ mod tests {
         let said = page(&[&new, "--out", out]).expect_err("there is no such folder").to_string();
         assert!(said.contains("no/such.html"), "{said}");
         let hgrm = Hgrm { run: new.into(), tag: "none".to_owned() };
-        assert!(matches!(hgrm.run(), Err(Error::UnknownTag { .. })));
+        let said = hgrm.run().expect_err("there is no such tag").to_string();
+        assert!(said.contains("`none`"), "{said}");
     }
 }

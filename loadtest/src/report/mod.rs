@@ -25,7 +25,7 @@ use std::{
 
 pub use error::Error;
 pub use machine::Machine;
-pub use progress::{Progress, Seen};
+pub use progress::{Display, Seen};
 pub use run::{Bound, Check, Run};
 pub use summary::{Marks, OutOfOrder, Point, Summary};
 

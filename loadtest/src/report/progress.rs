@@ -17,8 +17,8 @@ const DRAW_HZ: u8 = 5;
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// The progress of one run.
-pub struct Progress(Shown);
+/// Shows how far one run is.
+pub struct Display(Shown);
 
 enum Shown {
     Bar(ProgressBar),
@@ -37,7 +37,7 @@ pub struct Seen<'a> {
     pub recording: &'a Recording,
 }
 
-impl Progress {
+impl Display {
     /// Of a run of this name.
     pub fn start(name: &str) -> Self {
         Self(match io::stderr().is_terminal() {
@@ -142,12 +142,12 @@ mod tests {
 
         let written = Written::default();
         let shown = Shown::Lines { out: Box::new(written.clone()), next: LINE_EVERY };
-        let mut progress = Progress(shown);
+        let mut display = Display(shown);
         for at in 0..100 {
             let (elapsed, length) = (ms(at * 100), ms(60_000));
-            progress.tick(&Seen { elapsed, length, due: 4_000, recording: &recording });
+            display.tick(&Seen { elapsed, length, due: 4_000, recording: &recording });
         }
-        progress.finish();
+        display.finish();
         let text = String::from_utf8(written.0.lock().expect("no one panics here").clone());
         assert_eq!(
             text.expect("text"),
@@ -166,14 +166,14 @@ mod tests {
     fn a_bar_is_as_long_as_the_plan_and_goes_no_further() {
         let recording = &Recording::new(SystemTime::now(), Duration::from_secs(1));
         let bar = bar("flash-drop");
-        let mut progress = Progress(Shown::Bar(bar.clone()));
+        let mut display = Display(Shown::Bar(bar.clone()));
         for (elapsed_s, position_ms) in [(0, 0), (30, 30_000), (75, 60_000)] {
             let elapsed = Duration::from_secs(elapsed_s);
-            progress.tick(&Seen { elapsed, length: Duration::from_secs(60), due: 5, recording });
+            display.tick(&Seen { elapsed, length: Duration::from_secs(60), due: 5, recording });
             assert_eq!((bar.length(), bar.position()), (Some(60_000), position_ms));
             assert_eq!(bar.message(), "5 due, 0 ended");
         }
-        progress.finish();
+        display.finish();
         assert!(bar.is_finished());
     }
 }
