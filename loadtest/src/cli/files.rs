@@ -50,7 +50,7 @@ fn known(scenario: &Scenario, trial: &Trial, machine: Machine) -> Result<report:
         scenario_toml: toml,
         seed: scenario.seed,
         target: format!(
-            "{}, {} connections, {} senders",
+            "{}; connections {}, senders {}",
             trial.target, sending.connections, sending.senders
         ),
         command_line: std::env::args().collect(),

@@ -49,6 +49,7 @@ fn watch(name: &str, progress: &Progress, over: &AtomicBool) {
             elapsed: recording.started().elapsed().unwrap_or_default(),
             length: Duration::from_nanos(progress.length.load(Relaxed)),
             due: progress.due.load(Relaxed),
+            ended: progress.ended.load(Relaxed),
             recording: &recording,
         });
     }

@@ -73,7 +73,10 @@ fn header(summary: &Summary, against: Option<&Against<'_>>) -> String {
     }
     let _ = write!(out, "<p class=\"sub\">{}</p>", escape(&line(summary, against)));
     out.push_str(&badges(summary));
-    for note in run.void.iter().chain(&run.notes) {
+    if let Some(void) = &run.void {
+        let _ = write!(out, "<p class=\"note void\">{}</p>", escape(void));
+    }
+    for note in &run.notes {
         let _ = write!(out, "<p class=\"note\">{}</p>", escape(note));
     }
     if !summary.unknown_tags.is_empty() {
