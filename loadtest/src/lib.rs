@@ -11,8 +11,8 @@
 //!   receivers got. A run whose books differ has failed, however fast it was.
 //!
 //! The map: `schedule` (when) and `plan` (what) come out of a `scenario`; `run` carries a plan out
-//! against a `target` and fills a `recording`; `audit` compares; `ladder` looks for the knee; `server`
-//! starts a Holdfast of its own where none is named.
+//! against a `target` and fills a `recording`; `audit` compares; `report` tells; `ladder` looks for the
+//! knee; `server` starts a Holdfast of its own where none is named.
 
 pub mod audit;
 pub mod cli;
@@ -20,6 +20,7 @@ pub mod dice;
 pub mod ladder;
 pub mod plan;
 pub mod recording;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod schedule;

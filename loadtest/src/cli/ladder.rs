@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf, sync::Arc};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Error, Outcome, aim::Aim, run::shown, text};
+use super::{Error, Outcome, aim::Aim, text, watch::shown};
 use crate::{
     ladder::{self, Climb, Rung},
     recording::Outcome as Answer,
@@ -126,7 +126,7 @@ fn rung(setup: &mut Setup, rate: f64, seconds: f64) -> Result<(Rung, Figures), E
     let for_s = seconds + setup.scenario.sending.warm_up_s;
     setup.scenario.stages = vec![Stage::Steady { rate, for_s }];
     let progress = Arc::new(Progress::default());
-    let trial = shown(&progress, || setup.try_at(1.0, &progress))?;
+    let trial = shown(&setup.scenario.name, &progress, || setup.try_at(1.0, &progress))?;
     let rung = match Outcome::of(&trial) {
         Outcome::Good => Rung::Held,
         Outcome::Unbalanced => Rung::Failed,

@@ -5,10 +5,13 @@
 //! several the first one counts.
 
 mod aim;
+mod files;
 mod ladder;
+mod report;
 mod run;
 mod scenarios;
 mod text;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -33,6 +36,10 @@ enum Command {
     Ladder(ladder::Ladder),
     /// Tell the ready scenarios, or show one.
     Scenarios(scenarios::Scenarios),
+    /// Make the page of a run from its interval log, compared with another run's if you like.
+    Report(report::Report),
+    /// Print a percentile table of a run, for HdrHistogram's tools.
+    Hgrm(report::Hgrm),
 }
 
 /// How a subcommand ended.
@@ -71,6 +78,9 @@ enum Error {
     /// The scenario.
     #[error(transparent)]
     Scenario(#[from] crate::scenario::Error),
+    /// The files of a run.
+    #[error(transparent)]
+    Report(#[from] crate::report::Error),
     /// An option.
     #[error("{0}")]
     Usage(String),
@@ -94,6 +104,8 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Ladder(ladder) => ladder.run(),
         Command::Scenarios(scenarios) => scenarios.run(),
+        Command::Report(report) => report.run(),
+        Command::Hgrm(hgrm) => hgrm.run(),
     };
     match ended {
         Ok(outcome) => ExitCode::from(outcome as u8),

@@ -1,25 +1,11 @@
 //! `loadtest run`: a scenario, once.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread,
-    time::{Duration, Instant},
-};
+use std::{io::Write, path::PathBuf, sync::Arc};
 
 use clap::Args;
 
-use super::{Error, Outcome, aim::Aim, text};
+use super::{Error, Outcome, aim::Aim, files, text, watch::shown};
 use crate::run::Progress;
-
-/// Between two lines of progress.
-const PROGRESS_PACE: Duration = Duration::from_secs(1);
-/// Between two looks whether the run is over.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// Carry a scenario out, and audit it.
 #[derive(Debug, Args)]
@@ -29,7 +15,7 @@ pub(super) struct Run {
     /// The highest rate of the schedule, in requests a second; all others change in proportion.
     #[arg(long)]
     rate: Option<f64>,
-    /// A folder that the figures are written to, as `run.json`.
+    /// A folder that the figures are written to: `run.json`, `run.hlog`, `run.*.hgrm`, `run.html`.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -39,14 +25,17 @@ impl Run {
         let setup = self.aim.setup()?;
         let scale = scale(self.rate, setup.scenario.peak_rate())?;
         let progress = Arc::new(Progress::default());
-        let trial = shown(&progress, || setup.try_at(scale, &progress))?;
+        let machine = files::machine(&setup);
+        let name = &setup.scenario.name;
+        let trial = shown(name, &progress, || setup.try_at(scale, &progress))?;
         let outcome = Outcome::of(&trial);
         let mut out = std::io::stdout().lock();
         text::trial(&mut out, &setup.scenario, &trial).map_err(Error::Print)?;
-        out.flush().map_err(Error::Print)?;
         if let Some(folder) = self.out {
-            text::write(&folder, "run.json", &text::json(&setup.scenario, &trial))?;
+            let page = files::write(&folder, &setup, &trial, machine)?;
+            writeln!(out, "page         {}", page.display()).map_err(Error::Print)?;
         }
+        out.flush().map_err(Error::Print)?;
         Ok(outcome)
     }
 }
@@ -63,35 +52,6 @@ fn scale(rate: Option<f64>, peak: f64) -> Result<f64, Error> {
         }
         Some(rate) => Ok(rate / peak),
     }
-}
-
-/// Shows a run's progress on a terminal while it goes on.
-pub(super) fn shown<T>(progress: &Arc<Progress>, run: impl FnOnce() -> T) -> T {
-    if !std::io::stderr().is_terminal() {
-        return run();
-    }
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut next = Instant::now() + PROGRESS_PACE;
-            while !over.load(Ordering::Relaxed) {
-                thread::sleep(GLANCE);
-                if Instant::now() >= next {
-                    next += PROGRESS_PACE;
-                    let due = progress.due.load(Ordering::Relaxed);
-                    let ended = progress.ended.load(Ordering::Relaxed);
-                    eprint!(
-                        "\r{due} requests due, {ended} ended, {} waiting   ",
-                        due - ended.min(due)
-                    );
-                }
-            }
-            eprintln!();
-        });
-        let ran = run();
-        over.store(true, Ordering::Relaxed);
-        ran
-    })
 }
 
 #[cfg(test)]

@@ -35,6 +35,9 @@ pub(crate) use slot::histogram;
 /// The shortest interval.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
+/// Intervals of a run that are told apart; what ends later counts in the last.
+pub(crate) const INTERVALS_MAX: usize = book::INTERVALS_MAX as usize;
+
 /// How often closed intervals are entered.
 const ENTER_EVERY: Duration = Duration::from_millis(50);
 
@@ -48,10 +51,13 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// An empty one of a run that starts at this instant, in intervals of this length: 100 ms at least,
-    /// 10 minutes at most; what lies outside is brought to the nearer bound.
+    /// An empty one of a run that starts at this instant, in intervals of this length: whole milliseconds,
+    /// 100 of them at least, 10 minutes at most; what lies outside is brought to the nearer bound.
     pub fn new(started: SystemTime, interval: Duration) -> Self {
         let interval = interval.clamp(INTERVAL_MIN, Duration::from_nanos(slot::LONGEST_NS));
+        // Files tell instants to the millisecond.
+        let interval =
+            interval - Duration::from_nanos(u64::from(interval.subsec_nanos() % 1_000_000));
         let shared = Arc::new(Shared::new(slot::nanoseconds(interval)));
         let entering = std::thread::Builder::new().name("recording".to_owned());
         // Without the thread, senders enter what the queue has no room for.
@@ -94,7 +100,7 @@ impl Recording {
         let recorders = self.shared.recorders.load(Relaxed);
         let (interval, slot) = book.newest_whole(recorders)?;
         let begin = self.interval * u32::try_from(interval).unwrap_or(u32::MAX);
-        Some(Latest { begin, totals: Totals::of(slot) })
+        Some(Latest { begin, length: self.interval, totals: Totals::of(slot) })
     }
 
     /// How many requests were planned in each interval, by its number, of those that ended so far.
@@ -158,6 +164,8 @@ pub struct Sample {
 pub struct Latest {
     /// When it began, since the run's start.
     pub begin: Duration,
+    /// How long it was.
+    pub length: Duration,
     /// What ended in it.
     pub totals: Totals,
 }

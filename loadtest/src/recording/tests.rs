@@ -83,9 +83,10 @@ fn times_beyond_ten_minutes_are_ten_minutes_and_instants_beyond_the_last_interva
     assert_eq!(recording.interval(), INTERVAL_MIN);
     let mut recorder = recording.recorder();
     recorder.record(Duration::MAX, Outcome::Error, Duration::MAX, Duration::MAX, Duration::ZERO);
-    recorder.record(ms(1), Outcome::Granted, ms(1), ms(1), ms(0));
+    recorder.record(ms(1), Outcome::Granted, ms(3_600_000), ms(1), ms(0));
     recording.absorb(recorder);
     let totals = recording.totals();
+    assert!(totals.response.equivalent(totals.response.min(), slot::LONGEST_NS));
     assert!(totals.response.equivalent(totals.response.max(), slot::LONGEST_NS));
     let last = INTERVAL_MIN * (book::INTERVALS_MAX as u32 - 1);
     assert_eq!(samples(&recording).last().map(|s| s.begin), Some(last));

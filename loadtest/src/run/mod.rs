@@ -20,7 +20,11 @@ mod sender;
 
 use std::{
     num::NonZeroU64,
-    sync::{Arc, atomic::AtomicU64, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -62,6 +66,8 @@ pub struct Progress {
     pub due: AtomicU64,
     /// Requests that have ended.
     pub ended: AtomicU64,
+    /// Over how long it is planned, in nanoseconds, once it has begun.
+    pub length: AtomicU64,
     /// What is recorded, once the run has begun.
     pub recording: Mutex<Option<Arc<Recording>>>,
 }
@@ -115,6 +121,7 @@ pub fn carry_out(
     let begin = || {
         // Its zero is the first instant that can be planned.
         let recording = Arc::new(Recording::new(SystemTime::now() + START_PAUSE, interval));
+        progress.length.store(plan.end(), Ordering::Relaxed);
         *progress.recording.lock() = Some(recording.clone());
         started();
         recording
