@@ -2,7 +2,14 @@
 //! many schedules, and without what they do not look at, since that would take minutes to build.
 #![allow(missing_docs, dead_code)]
 
+#[path = "../../src/telemetry/durations.rs"]
+mod durations;
 #[path = "../../src/model/mod.rs"]
 pub mod model;
 #[path = "../../src/wal/mod.rs"]
 pub mod wal;
+
+/// What the log takes of it.
+pub mod telemetry {
+    pub use crate::durations::{DurationCounts, Durations};
+}

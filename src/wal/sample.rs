@@ -1,0 +1,106 @@
+//! How long appends take: one in 64 is timed, since reading the clock twice costs a part of what an
+//! append does.
+//!
+//! Which one is told by the log's end before it, mixed, so that no counter is shared and no pattern of
+//! record sizes is missed or always hit. The last one that a thread timed is kept for it, so that who
+//! made a decision can tell what of its time was the append.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use crate::telemetry::{DurationCounts, Durations};
+
+/// One append in so many is timed.
+pub const APPENDS_A_SAMPLE: u64 = 64;
+
+/// The golden ratio's bits: multiples of anything are spread evenly over the upper bits.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+thread_local! {
+    static LAST: Cell<Option<AppendSample>> = const { Cell::new(None) };
+}
+
+/// An append that was timed.
+#[derive(Debug, Clone, Copy)]
+pub struct AppendSample {
+    /// When it began.
+    pub began: Instant,
+    /// Claim, copy and publish together.
+    pub took: Duration,
+}
+
+impl AppendSample {
+    /// The last append that this thread timed; each is told once. Whoever asks compares
+    /// [`AppendSample::began`] with when its own work began: the thread may have appended for others.
+    pub fn take() -> Option<Self> {
+        LAST.take()
+    }
+}
+
+/// How long the log's work takes.
+#[derive(Debug, Clone)]
+pub struct Timings {
+    /// Appends: claim, copy and publish; one in [`APPENDS_A_SAMPLE`].
+    pub append: DurationCounts,
+    /// Syncs of a group.
+    pub sync: DurationCounts,
+}
+
+/// Whether the append after `tail` is timed.
+pub(super) fn is_due(tail: u64) -> bool {
+    tail.wrapping_mul(MIX) < u64::MAX / APPENDS_A_SAMPLE
+}
+
+/// Appends, and times it.
+#[cold]
+pub(super) fn timed<T>(durations: &Durations, append: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let appended = append();
+    let took = began.elapsed();
+    durations.record(took);
+    LAST.set(Some(AppendSample { began, took }));
+    appended
+}
+
+#[cfg(all(test, not(model_check)))]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Lsn,
+        wal::{Draft, Log, Options, RoomClass, sim::SimStorage},
+    };
+
+    #[test]
+    fn one_in_64_whatever_the_records_sizes() {
+        for bytes in [8, 24, 64, 128, 136, 256, 1_024, 4_096] {
+            let due = (0..64_000).filter(|record| is_due(4_096 + record * bytes)).count();
+            assert!((900..1_100).contains(&due), "{due} of 64,000 records of {bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn appends_and_syncs_are_timed() {
+        let options = Options { segment_bytes: 65_536, ..Options::default() };
+        let log = Log::open(SimStorage::new(), options, Lsn(0)).unwrap();
+        let mut draft = Draft::new();
+        draft.begin(1, 1, 1).extend([1; 8]);
+        draft.seal();
+        let begun = Instant::now();
+        let _ = AppendSample::take();
+        let mut samples = 0;
+        for _ in 0..640 {
+            let lsn = log.ticket(RoomClass::New, 24, 0).unwrap().append(&draft);
+            log.wait_blocking(lsn).unwrap();
+            let sample = AppendSample::take();
+            assert!(sample.is_none_or(|s| s.began >= begun && s.took < begun.elapsed()));
+            samples += u64::from(sample.is_some());
+        }
+        let timings = log.timings();
+        assert_eq!(timings.append.count(), samples);
+        assert!((3..40).contains(&samples), "{samples} of 640");
+        // The last sync is counted after those who waited for it were told.
+        assert!(log.stats().syncs.abs_diff(timings.sync.count()) <= 1 && timings.sync.count() > 0);
+    }
+}
