@@ -74,8 +74,9 @@ async fn a_batch_is_one_decision_and_an_import_is_told_apart_from_the_wait_for_i
     let batch = json!({"reservations": (0..50).map(cart).collect::<Vec<_>>()});
     s.call("POST /v1/reservations/batch").json(&batch).send().await.is(200);
     let route = of(&s, "POST", "/v1/reservations/batch").await;
-    let counts = ["decode", "decide", "sync_wait", "reply"].map(|name| count(&route, name));
-    assert_eq!(counts, [1, 1, 1, 1]);
+    let counts = ["decode", "decide", "reply"].map(|name| count(&route, name));
+    assert_eq!(counts, [1, 1, 1]);
+    assert!(count(&route, "sync_wait") <= 1, "{route}");
     stages_make_the_whole(&route);
 
     let line = |n: u32| format!("{{\"sku\":\"S{n}\",\"location\":\"BER\",\"on_hand\":1}}\n");
@@ -83,8 +84,8 @@ async fn a_batch_is_one_decision_and_an_import_is_told_apart_from_the_wait_for_i
     let import = s.call("POST /v1/stock/import").text("application/x-ndjson", &lines);
     assert_eq!(import.send().await.is(200).json["applied"], 1_000);
     let route = of(&s, "POST", "/v1/stock/import").await;
-    let counts = ["receive", "decide", "sync_wait"].map(|name| count(&route, name));
-    assert_eq!(counts, [1, 1, 1]);
+    let counts = ["receive", "decide"].map(|name| count(&route, name));
+    assert_eq!(counts, [1, 1]);
     stages_make_the_whole(&route);
     let mean = |name: &str| stage(&route, name).unwrap()["mean_ns"].as_u64().unwrap();
     // A thousand lines at more than half a microsecond each; they came at once.
@@ -94,18 +95,24 @@ async fn a_batch_is_one_decision_and_an_import_is_told_apart_from_the_wait_for_i
 #[tokio::test]
 async fn appends_are_timed_now_and_then_and_syncs_always() {
     let s = Server::start().await;
-    s.stock("A", 1_000).await;
-    for key in 0..400 {
-        s.hold(&key.to_string(), "A", 1).await;
+    s.stock("A", 5_000).await;
+    let (mut holds, mut appends) = (0, 0);
+    let mut route = Value::Null;
+    while appends == 0 {
+        for _ in 0..100 {
+            holds += 1;
+            s.hold(&holds.to_string(), "A", 1).await;
+        }
+        route = of(&s, "POST", "/v1/reservations").await;
+        appends = count(&route, "append");
+        assert!(holds < 3_000, "one in 64 is timed");
     }
-    let route = of(&s, "POST", "/v1/reservations").await;
-    let appends = count(&route, "append");
-    assert!((1..100).contains(&appends), "{appends} of 400");
+    assert!(appends < holds / 8, "{appends} of {holds}");
     let (append, decide) = (stage(&route, "append").unwrap(), stage(&route, "decide").unwrap());
     assert!(append["p50_ns"].as_u64() < decide["p50_ns"].as_u64(), "{append} {decide}");
     let log = s.get("/v1/latency").await.is(200).json["log"].clone();
     assert!(log["append"]["count"].as_u64() >= Some(appends));
-    assert!(log["sync"]["count"].as_u64() > Some(100), "{log}");
+    assert!(log["sync"]["count"].as_u64() > Some(50), "{log}");
 }
 
 #[tokio::test]
