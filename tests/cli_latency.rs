@@ -39,7 +39,9 @@ fn bars_are_drawn_by_route_and_stage_and_fit_into_eighty_columns() {
     assert!(other.contains("GET /v1/latency") && !other.contains("adjustments"), "{other}");
     let json: Value = serde_json::from_str(&latency(&server, &["--json"]).with(0).out).unwrap();
     let routes = json["routes"].as_array().unwrap();
-    assert!(routes.iter().any(|r| r["route"] == "/v1/stock/adjustments" && r["total"]["count"] == 3));
+    assert!(
+        routes.iter().any(|r| r["route"] == "/v1/stock/adjustments" && r["total"]["count"] == 3)
+    );
 }
 
 #[test]

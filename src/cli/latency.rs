@@ -196,8 +196,8 @@ impl Scale {
     fn axis(&self) -> String {
         let mut axis = String::new();
         for power in self.from..self.to {
-            let label = format!("|{}", figure(10_u64.saturating_pow(power)).replace(' ', ""));
-            let (column, drawn) = (self.column(10_u64.saturating_pow(power)), axis.chars().count());
+            let ns = 10_u64.saturating_pow(power);
+            let (label, column, drawn) = (label(power), self.column(ns), axis.chars().count());
             if column >= drawn && column + label.chars().count() <= BAR_COLUMNS {
                 let _ = write!(axis, "{:blank$}{label}", "", blank = column - drawn);
             }
@@ -216,6 +216,17 @@ impl Scale {
         }
         format!("{bar:BAR_COLUMNS$}")
     }
+}
+
+/// A power of ten nanoseconds, marked.
+fn label(power: u32) -> String {
+    let (unit, thousands) = match power / 3 {
+        0 => ("ns", 0),
+        1 => ("µs", 1),
+        2 => ("ms", 2),
+        _ => ("s", 3),
+    };
+    format!("|{}{unit}", 10_u64.saturating_pow(power - 3 * thousands))
 }
 
 /// A duration with three digits and its unit.
@@ -268,7 +279,7 @@ mod tests {
             bar,
             format!("{}{}{}{}", "█".repeat(9), "▒".repeat(9), "░".repeat(9), " ".repeat(9))
         );
-        assert_eq!(scale.axis(), format!("{:36}", "|1.00µs  |10.0µs  |100µs   |1.00ms"));
+        assert_eq!(scale.axis(), format!("{:36}", "|1µs     |10µs    |100µs   |1ms"));
     }
 
     #[test]
