@@ -9,7 +9,7 @@ use std::{
 /// What each folder of `src/` may import; the folder itself is understood.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("wal", &["model"]),
+    ("wal", &["model", "telemetry"]),
     ("ledger", &["model"]),
     ("config", &["model"]),
     ("engine", &["model", "wal", "ledger"]),

@@ -15,10 +15,12 @@ use super::{
     State,
     codes::{self, Code},
     problem::Problem,
+    stages,
 };
 use crate::{
     engine::{Answer, Decision},
     model::view::ReservationState,
+    telemetry::Stage,
 };
 
 /// The media type of every answer that isn't a problem or a page.
@@ -57,7 +59,17 @@ pub(super) async fn settle<T>(
     deadline: Instant,
 ) -> Result<Answer<T>, Problem> {
     let engine = state.engine()?;
-    match timeout_at(deadline, engine.settle(decision)).await {
+    let is_first = stages::decided(effect);
+    let must_wait = decision.lsn().is_some_and(|lsn| !engine.log().is_acked(lsn));
+    if must_wait && !is_first {
+        // Since the one before was settled, its part of the answer was written.
+        stages::lap(Stage::Reply);
+    }
+    let settled = timeout_at(deadline, engine.settle(decision)).await;
+    if must_wait {
+        stages::lap(Stage::SyncWait);
+    }
+    match settled {
         Ok(settled) => settled.map_err(Problem::from),
         Err(_) => Err(Problem::new(effect.unanswered())),
     }
@@ -133,6 +145,7 @@ pub(super) fn add_current_state(json: &mut Vec<u8>, state: Option<ReservationSta
 
 /// Answers with a value.
 pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    stages::decided(Effect::Read);
     let mut body = Vec::with_capacity(512);
     write(&mut body, value);
     json_bytes(status, body)

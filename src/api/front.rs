@@ -9,7 +9,7 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -20,8 +20,11 @@ use axum::{
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-use super::{State, codes, problem::Problem};
-use crate::{model::REQUEST_ID_CHARS_MAX, telemetry::Endpoint};
+use super::{State, codes, problem::Problem, stages::LAPS};
+use crate::{
+    model::REQUEST_ID_CHARS_MAX,
+    telemetry::{Endpoint, Laps, Stage},
+};
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -128,18 +131,27 @@ where
             response
         };
         let draining = self.front.state.clone(); // Asked when the answer is there, not before.
-        Box::pin(
-            async move {
-                let mut response = answer.await;
-                finish(response.headers_mut(), id, trace, draining.is_draining());
-                let elapsed = started.elapsed();
-                endpoint.record(response.status().as_u16(), elapsed);
-                tracing::debug!(status = response.status().as_u16(), ?elapsed, "answered");
-                Ok(response)
-            }
-            .instrument(span),
-        )
+        let answered = async move {
+            let mut response = answer.await;
+            finish(response.headers_mut(), id, trace, draining.is_draining());
+            let status = response.status().as_u16();
+            let elapsed = record(&endpoint, status, started);
+            tracing::debug!(status, ?elapsed, "answered");
+            Ok(response)
+        };
+        Box::pin(LAPS.scope(Laps::new(started), answered.instrument(span)))
     }
+}
+
+/// Counts an answered request, whose stopwatch is running; how long it took.
+fn record(endpoint: &Endpoint, status: u16, started: Instant) -> Duration {
+    LAPS.with(|laps| {
+        let now = Instant::now();
+        laps.lap(Stage::Reply, now);
+        let elapsed = now.saturating_duration_since(started);
+        endpoint.record(status, elapsed, laps);
+        elapsed
+    })
 }
 
 fn is_effect(method: &Method) -> bool {

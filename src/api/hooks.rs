@@ -28,6 +28,7 @@ use super::{
     partners::Hook,
     problem::Problem,
     request::{PathParams, RawJson},
+    stages,
 };
 use crate::{
     engine::{Engine, Key},
@@ -38,6 +39,7 @@ use crate::{
         mapping::{Mapped, Operation},
         view::FactView,
     },
+    telemetry::Stage,
 };
 
 /// The answer to a message that is of no consequence.
@@ -125,6 +127,7 @@ async fn take(state: &State, message: Message<'_>) -> Result<Response, Problem> 
     let key: IdempotencyKey = id.parse().map_err(|e: Invalid| Problem::malformed(name, e.0))?;
     let mapped = hook.mapping.map(&payload).map_err(|why| Problem::unmapped(&why))?;
     drop(payload);
+    stages::lap(Stage::Decode);
     perform(state, hook, Key { origin, ..Key::new(partner, &key) }, mapped).await
 }
 

@@ -18,11 +18,12 @@ use super::{
     answer::{self, Effect},
     codes, json,
     problem::Problem,
-    request,
+    request, stages,
 };
 use crate::{
     engine::Decision,
     model::{command::ImportStock, view::PositionView},
+    telemetry::Stage,
 };
 
 /// Decisions that are settled together.
@@ -115,11 +116,13 @@ impl Import {
         loop {
             let read = timeout_at(end, timeout(idle, request::next(body)));
             let Some(chunk) = read.await.map_err(late)?.map_err(late)?? else { break };
+            stages::lap(Stage::Receive);
             bytes += chunk.len() as u64;
             if bytes > limit {
                 return Err(Problem::too_large(limit));
             }
             self.chunk(&chunk).await;
+            stages::lap(Stage::Decide);
         }
         if !self.partial.is_empty() || self.too_long {
             self.end_line().await;
@@ -184,6 +187,7 @@ impl Import {
 
     /// Waits for the group; the first wait is the sync, the others find it done.
     async fn settle(&mut self) {
+        stages::lap(Stage::Decide);
         let deadline = answer::deadline(&self.state);
         for (line, decision) in std::mem::take(&mut self.group) {
             match answer::settle(&self.state, decision, Effect::Change, deadline).await {

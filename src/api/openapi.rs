@@ -59,6 +59,7 @@ pub(super) struct ProblemView {
         super::hooks::receive,
         super::trace::get,
         super::operations::status,
+        super::latency::get,
         super::operations::sinks,
         super::parked::list,
         super::parked::release,

@@ -12,10 +12,11 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::{State, codes, front, json, partners::Caller, priority, problem::Problem};
+use super::{State, codes, front, json, partners::Caller, priority, problem::Problem, stages};
 use crate::{
     engine::Key,
     model::{IdempotencyKey, Invalid, Origin},
+    telemetry::Stage,
 };
 
 /// How long, after a body was found too large, the rest of it is read away, so that a caller who is
@@ -30,8 +31,15 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
         let bytes = read_json(request, state).await?;
-        json::parse(&bytes).map(Self)
+        decode(&bytes).map(Self)
     }
+}
+
+/// Parses a body.
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let parsed = json::parse(bytes);
+    stages::lap(Stage::Decode);
+    parsed
 }
 
 /// A JSON body that may be left out, and then says what an empty object says.
@@ -42,7 +50,7 @@ impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
         let bytes = read_json(request, state).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { json::parse(&bytes).map(Self) }
+        if bytes.is_empty() { Ok(Self(T::default())) } else { decode(&bytes).map(Self) }
     }
 }
 
@@ -70,6 +78,7 @@ async fn read_json(request: Request, state: &State) -> Result<Bytes, Problem> {
     let bytes = tokio::time::timeout(wait, read(body, limit))
         .await
         .map_err(|_| Problem::new(&codes::REQUEST_TIMEOUT))??;
+    stages::lap(Stage::Receive);
     if !typed && !bytes.is_empty() {
         return Err(Problem::detailed(
             &codes::UNSUPPORTED_MEDIA_TYPE,

@@ -11,7 +11,7 @@ use axum::{
 use super::{
     State, batch, codes, dead_letters,
     front::{Access, Front, Gate},
-    hooks, import, metrics, openapi, operations, order_events, orders, pages, parked,
+    hooks, import, latency, metrics, openapi, operations, order_events, orders, pages, parked,
     parked_events,
     problem::Problem,
     reconcile, reservations, sink_operations, stock, trace,
@@ -80,6 +80,7 @@ fn build(state: &State) -> Routes<'_> {
         .post("/v1/parked-events/{id}/retry", Counted, parked_events::retry)
         .delete("/v1/parked-events/{id}", Counted, parked_events::discard)
         .get("/v1/status", Open, operations::status)
+        .get("/v1/latency", Open, latency::get)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)
         .get("/metrics", Open, metrics::metrics)

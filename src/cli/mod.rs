@@ -11,6 +11,7 @@ mod dead_letters;
 mod demo;
 mod error;
 mod export;
+mod latency;
 mod logging;
 mod options;
 mod parked;
@@ -68,6 +69,8 @@ enum Command {
     /// How the sinks of a running server stand, and what an operator does to them.
     #[command(subcommand)]
     Sinks(sinks::Sinks),
+    /// Where the time of a running server's requests goes, by route and by stage.
+    Latency(latency::Latency),
     /// Compare an ERP's stock with the ledger's, and say what explains each difference.
     Reconcile(reconcile::Reconcile),
     /// What partners refused for its content: list, look, mend, send again, drop.
@@ -152,6 +155,7 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::Books(books) => books.run(),
         Command::Stock(stock) => stock.run(),
         Command::Sinks(sinks) => sinks.run(),
+        Command::Latency(latency) => latency.run(),
         Command::Reconcile(reconcile) => reconcile.run(),
         Command::DeadLetters(letters) => letters.run(),
         Command::Trace(trace) => trace.run(),

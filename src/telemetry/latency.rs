@@ -1,14 +1,17 @@
-//! A histogram of durations with fixed bounds, recorded from many threads without a lock.
+//! A histogram of durations with the few fixed bounds that a scrape wants, and with the fine buckets of
+//! [`Durations`] behind them, recorded from many threads without a lock.
 //!
 //! Each thread adds to one of a few stripes, each on cache lines of its own, so that threads seldom
 //! write the same line; a reader sums the stripes up.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
 use crossbeam_utils::CachePadded;
+
+use super::durations::{DurationCounts, Durations, STRIPES, nanoseconds, stripe};
 
 /// Upper bounds of the buckets in microseconds, inclusive; one more bucket takes what lies beyond.
 pub const BOUNDS_US: [u64; 24] = [
@@ -17,16 +20,6 @@ pub const BOUNDS_US: [u64; 24] = [
 ];
 
 const BUCKETS: usize = BOUNDS_US.len() + 1;
-const STRIPES: usize = 4;
-
-/// The stripe of this thread, the same for every histogram.
-pub(super) fn stripe() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static MINE: usize = NEXT.fetch_add(1, Relaxed) % STRIPES;
-    }
-    MINE.with(|mine| *mine)
-}
 
 #[derive(Default)]
 struct Stripe {
@@ -38,17 +31,24 @@ struct Stripe {
 #[derive(Default)]
 pub struct Latency {
     stripes: [CachePadded<Stripe>; STRIPES],
+    fine: Durations,
 }
 
 impl Latency {
     /// Adds a duration.
     pub fn record(&self, elapsed: Duration) {
-        let ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        let ns = nanoseconds(elapsed);
         let us = ns.div_ceil(1_000);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
         let stripe = &self.stripes[stripe()];
         stripe.buckets[bucket].fetch_add(1, Relaxed);
         stripe.sum_ns.fetch_add(ns, Relaxed);
+        self.fine.record_ns(ns);
+    }
+
+    /// The same in fine buckets.
+    pub fn fine_counts(&self) -> DurationCounts {
+        self.fine.counts()
     }
 
     /// What was recorded so far.
@@ -110,5 +110,6 @@ mod tests {
             }
         });
         assert_eq!(latency.counts().count(), 8_000);
+        assert_eq!(latency.fine_counts().count(), 8_000);
     }
 }

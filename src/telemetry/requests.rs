@@ -1,45 +1,72 @@
-//! Requests by route, method and status, with their latencies.
+//! Requests by route, method and status, with their latencies and those of their stages.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::{
-    BOUNDS_US, Exposition, Kind, Latency,
-    latency::{LatencyCounts, stripe},
+    BOUNDS_US, Exposition, Kind, Laps, Latency, LatencyCounts, LatencyReport, LogLatency,
+    RouteLatency, Stage, StageLatency, Stages,
+    durations::{STRIPES, stripe},
 };
+use crate::model::Timestamp;
 
 /// Statuses that are counted one by one; others share one count with the label `other`.
 const STATUSES: [u16; 19] =
     [200, 201, 204, 400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422, 429, 431, 500, 503, 504];
 const STATUS_COUNTS: usize = STATUSES.len() + 1;
-const STRIPES: usize = 4;
 
 /// What is counted of one route and method.
 pub struct Endpoint {
     route: &'static str,
     method: &'static str,
     latency: Latency,
+    stages: Stages,
     statuses: [CachePadded<[AtomicU64; STATUS_COUNTS]>; STRIPES],
 }
 
 impl Endpoint {
     fn new(route: &'static str, method: &'static str) -> Self {
-        Self { route, method, latency: Latency::default(), statuses: Default::default() }
+        Self {
+            route,
+            method,
+            latency: Latency::default(),
+            stages: Stages::default(),
+            statuses: Default::default(),
+        }
     }
 
-    /// Counts an answered request.
-    pub fn record(&self, status: u16, elapsed: Duration) {
+    /// Counts an answered request, and where its time went.
+    pub fn record(&self, status: u16, elapsed: Duration, laps: &Laps) {
+        self.stages.record(laps);
         let index = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
         self.statuses[stripe()][index].fetch_add(1, Relaxed);
         self.latency.record(elapsed);
+    }
+
+    /// What was recorded so far; nothing if nobody asked yet.
+    fn latencies(&self) -> Option<RouteLatency> {
+        let total = self.latency.fine_counts();
+        let stages = Stage::ALL.into_iter().map(|stage| (stage, self.stages.counts(stage)));
+        let stages = stages.filter(|(_, counts)| counts.count() > 0);
+        (total.count() > 0).then(|| RouteLatency {
+            route: self.route.to_owned(),
+            method: self.method.to_owned(),
+            total: (&total).into(),
+            stages: stages
+                .map(|(stage, counts)| StageLatency {
+                    stage: stage.as_str().to_owned(),
+                    durations: (&counts).into(),
+                })
+                .collect(),
+        })
     }
 
     fn status_count(&self, index: usize) -> u64 {
@@ -48,9 +75,20 @@ impl Endpoint {
 }
 
 /// All endpoints of a server. Their number is that of its routes.
-#[derive(Default)]
 pub struct Requests {
+    since: Timestamp,
     endpoints: Mutex<Vec<Arc<Endpoint>>>,
+}
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self { since: now(), endpoints: Mutex::default() }
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Requests {
@@ -63,6 +101,13 @@ impl Requests {
         let endpoint = Arc::new(Endpoint::new(route, method));
         endpoints.push(endpoint.clone());
         endpoint
+    }
+
+    /// The latencies of every endpoint that was ever asked, beside the log's.
+    pub fn latencies(&self, log: LogLatency) -> LatencyReport {
+        let endpoints = self.endpoints.lock().clone();
+        let routes = endpoints.iter().filter_map(|endpoint| endpoint.latencies()).collect();
+        LatencyReport { since: self.since, at: now(), routes, log }
     }
 
     /// Writes the counters and histograms of every endpoint that was ever asked.
@@ -130,8 +175,9 @@ mod tests {
     #[test]
     fn an_endpoint_is_counted_by_status_and_exposed_once() {
         let requests = Requests::default();
-        requests.endpoint("/a", "GET").record(200, Duration::from_micros(30));
-        requests.endpoint("/a", "GET").record(418, Duration::from_micros(60));
+        let laps = Laps::new(std::time::Instant::now());
+        requests.endpoint("/a", "GET").record(200, Duration::from_micros(30), &laps);
+        requests.endpoint("/a", "GET").record(418, Duration::from_micros(60), &laps);
         let mut text = Exposition::default();
         requests.expose(&mut text);
         let text = text.finish();

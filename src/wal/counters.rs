@@ -9,7 +9,7 @@ use super::{
     segment,
     sync::{AtomicU64, Ordering},
 };
-use crate::model::Lsn;
+use crate::{model::Lsn, telemetry::Durations};
 
 /// Counters that the background threads keep.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub struct Counters {
     pub(super) segments_made: AtomicU64,
     pub(super) segments_recycled: AtomicU64,
     pub(super) room_waits: AtomicU64,
+    pub(super) append_durations: Durations,
+    pub(super) sync_durations: Durations,
 }
 
 /// Figures about a log.
@@ -77,6 +79,7 @@ pub struct Stats {
 impl Counters {
     pub(super) fn synced(&self, took: Duration, bytes: u64) {
         let us = took.as_micros() as u64;
+        self.sync_durations.record(took);
         self.syncs.fetch_add(1, Ordering::Relaxed);
         self.sync_us_sum.fetch_add(us, Ordering::Relaxed);
         self.sync_us_max.fetch_max(us, Ordering::Relaxed);

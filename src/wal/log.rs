@@ -19,6 +19,7 @@ use super::{
     record::Draft,
     recover::recover,
     room::{Lack, RoomClass},
+    sample::{self, Timings},
     storage::{FileStorage, Storage},
     sync::{Mutex, Ordering, lock},
 };
@@ -157,7 +158,7 @@ impl<S: Storage> Log<S> {
             "a record is no larger than the log takes"
         );
         match self.core().ticket(class, record_bytes as u64, closing_bytes) {
-            Ok(ticket) => Ok(Ticket { ticket }),
+            Ok(ticket) => Ok(Ticket { ticket, inner: self.inner() }),
             Err(_) => self.ticket_slow(class, record_bytes as u64, closing_bytes),
         }
     }
@@ -175,7 +176,7 @@ impl<S: Storage> Log<S> {
         inner.room_waiting.fetch_add(1, Ordering::Relaxed);
         let result = loop {
             let lack = match inner.core.ticket(class, record, closing) {
-                Ok(ticket) => break Ok(Ticket { ticket }),
+                Ok(ticket) => break Ok(Ticket { ticket, inner }),
                 Err(Lack::Poisoned) => break Err(NoRoom::Poisoned),
                 Err(Lack::Free) if inner.core.room.is_exhausted() => break Err(NoRoom::Full),
                 Err(lack) => lack,
@@ -269,6 +270,15 @@ impl<S: Storage> Log<S> {
         self.inner().stats()
     }
 
+    /// How long its work takes.
+    pub fn timings(&self) -> Timings {
+        let counters = &self.inner().counters;
+        Timings {
+            append: counters.append_durations.counts(),
+            sync: counters.sync_durations.counts(),
+        }
+    }
+
     /// Why it stopped, if it did.
     pub fn poisoned(&self) -> Option<Poisoned> {
         self.inner().poisoned()
@@ -283,6 +293,7 @@ impl<S: Storage> Log<S> {
 /// Room for one record, granted. Dropped unused, it gives everything back.
 pub struct Ticket<'a, S: Storage> {
     ticket: CoreTicket<'a, S::Segment>,
+    inner: &'a Inner<S>,
 }
 
 impl<S: Storage> Ticket<'_, S> {
@@ -292,6 +303,11 @@ impl<S: Storage> Ticket<'_, S> {
     /// # Panics
     /// Before anything is claimed, if the draft is not sealed or larger than the ticket.
     pub fn append(self, draft: &Draft) -> Lsn {
-        Lsn(self.ticket.append(draft))
+        let Self { ticket, inner } = self;
+        if sample::is_due(inner.core.tail()) {
+            let durations = &inner.counters.append_durations;
+            return Lsn(sample::timed(durations, || ticket.append(draft)));
+        }
+        Lsn(ticket.append(draft))
     }
 }

@@ -47,6 +47,7 @@ mod record;
 mod recover;
 mod ring;
 mod room;
+mod sample;
 mod segment;
 mod signal;
 mod slice;
@@ -62,6 +63,7 @@ pub use options::Options;
 pub use read::{Pinned, Reader};
 pub use record::{Draft, HEADER_BYTES, KIND_OWN_MIN, Record};
 pub use room::RoomClass;
+pub use sample::{APPENDS_A_SAMPLE, AppendSample, Timings};
 pub use storage::{FileStorage, Storage, sim};
 
 #[cfg(target_endian = "big")]

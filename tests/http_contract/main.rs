@@ -8,6 +8,7 @@ mod hooks_stripe;
 mod hostile;
 mod http2;
 mod idempotency;
+mod latency;
 mod limits;
 mod operations;
 mod order_events;
