@@ -294,6 +294,8 @@ async fn who_we_are_is_proved_and_no_secret_is_told() {
             let (user, password) = (user.to_owned(), Some(password.to_owned()));
             config.kafka.auth = Auth::Basic { user, password, password_env: None };
             config.kafka.sasl = sasl;
+            // Thousands of rounds of a hash, twice, in a build that is not optimised.
+            config.timeout_ms = 60_000;
             partner(&config)
         };
         assert_eq!(with(sasl, "me", "swordfish").send(&part(0..30, 10)).await, DONE);
