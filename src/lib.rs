@@ -2,15 +2,19 @@
 //! oversold; behind it the aggregated result goes to ERP, warehouse and finance.
 //!
 //! The map of the house, in the direction in which imports may point:
-//! `model <- {wal, ledger} <- engine <- {feed, api}`, `wal <- feed <- delivery <- sinks`.
+//! `model <- {wal, ledger} <- engine <- {feed, api, gateway}`, `wal <- feed <- delivery <- sinks`,
+//! `model <- protocol <- {gateway, client}`.
 
 pub mod api;
+pub mod client;
 pub mod config;
 pub mod delivery;
 pub mod engine;
 pub mod feed;
+pub mod gateway;
 pub mod ledger;
 pub mod model;
+pub mod protocol;
 pub mod sinks;
 pub mod telemetry;
 pub mod wal;

@@ -18,6 +18,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sinks", &["model", "wal", "engine", "feed", "delivery", "config", "telemetry"]),
     ("telemetry", &["model"]),
     ("api", &["model", "wal", "engine", "telemetry"]),
+    ("protocol", &["model"]),
+    ("client", &["model", "protocol"]),
+    // Of the log only the word for what lies under it.
+    ("gateway", &["model", "wal", "engine", "protocol", "telemetry"]),
 ];
 
 /// Where `unsafe` may stand.

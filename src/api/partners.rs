@@ -103,6 +103,11 @@ impl Partners {
     }
 
     fn known_by_key(&self, key: &str) -> Result<Arc<str>, Problem> {
+        self.name_of(key).ok_or_else(|| unauthenticated("no partner has this API key"))
+    }
+
+    /// The name of the partner with this key.
+    pub(super) fn name_of(&self, key: &str) -> Option<Arc<str>> {
         let hash = KeyHash::of(key);
         let mut found = None;
         for partner in &self.0 {
@@ -110,7 +115,7 @@ impl Partners {
                 found = Some(partner.name.clone());
             }
         }
-        found.ok_or_else(|| unauthenticated("no partner has this API key"))
+        found
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
             wish::{By, Denied, Granted, Wish},
         },
     },
-    telemetry::Requests,
+    telemetry::{Gateway, Requests},
 };
 
 /// Readers of the log at once, on behalf of requests.
@@ -101,6 +101,7 @@ struct Shared {
     in_flight: AtomicUsize,
     shed: AtomicU64,
     requests: Requests,
+    gateway: Arc<Gateway>,
     request_ids: RequestIds,
     scans: Arc<Semaphore>,
     log_reads: Arc<Semaphore>,
@@ -128,6 +129,7 @@ impl State {
             in_flight: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
             requests: Requests::default(),
+            gateway: Arc::default(),
             request_ids: RequestIds::new(),
             scans: Arc::new(Semaphore::new(1)),
             log_reads: Arc::new(Semaphore::new(LOG_READS_MAX)),
@@ -219,6 +221,21 @@ impl State {
     /// What the last comparison of a sink came to.
     pub(super) fn reconciliation(&self, sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
         self.0.ready.get().ok_or(Unreconciled::NoSink)?.sinks.reconciliation(sink)
+    }
+
+    /// Whether callers need an API key.
+    pub fn needs_keys(&self) -> bool {
+        self.0.partners.have_keys()
+    }
+
+    /// The name of the partner with this API key.
+    pub fn partner(&self, api_key: &str) -> Option<Arc<str>> {
+        self.0.partners.name_of(api_key)
+    }
+
+    /// The counters of the gateway beside this server, for `/metrics`.
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.0.gateway
     }
 
     pub(super) fn requests(&self) -> &Requests {

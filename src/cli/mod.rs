@@ -11,6 +11,7 @@ mod dead_letters;
 mod demo;
 mod error;
 mod export;
+mod gateway;
 mod latency;
 mod logging;
 mod options;

@@ -32,7 +32,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use super::{Error, Outcome, Source, options, partners, runtime};
+use super::{Error, Outcome, Source, gateway, options, partners, runtime};
 
 /// Serve until told to stop.
 #[derive(Debug, Args)]
@@ -88,6 +88,9 @@ fn announce(running: &Running, config: &Config) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     let data = config.server.data.display();
     writeln!(out, "listening on {} (data in {data})", running.url())?;
+    if let Some(gateway) = &running.gateway {
+        tracing::info!(address = ?gateway.address(), socket = ?gateway.socket(), "serving gateways");
+    }
     out.flush()
 }
 
@@ -171,6 +174,7 @@ pub struct Running {
     grace: Duration,
     engine: Engine,
     far_end: Arc<FarEnd>,
+    gateway: Option<holdfast::gateway::Handle>,
     stop: oneshot::Sender<()>,
     http: JoinHandle<Result<(), api::Error>>,
 }
@@ -184,14 +188,17 @@ impl Running {
         let listener = TcpListener::bind(server.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let state = api::State::with_partners(options::api(server), partners);
+        let gateway_options = gateway::options(&config.gateway);
+        let doors = gateway::bind(&gateway_options, &state)?;
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
         let http = tokio::spawn(api::serve(listener, state.clone(), shutdown));
         let engine = open(config).await?;
         let far_end = Arc::new(start_sinks(config, &engine)?);
         state.ready(engine.clone(), far_end.clone());
+        let gateway = gateway::serve(doors, gateway_options, &engine, &state)?;
         let grace = Duration::from_millis(server.shutdown_grace_ms);
-        Ok(Self { address, data: server.data.clone(), grace, engine, far_end, stop, http })
+        Ok(Self { address, data: server.data.clone(), grace, engine, far_end, gateway, stop, http })
     }
 
     /// Where it can be reached.
@@ -215,7 +222,11 @@ impl Running {
     pub async fn stop(self) -> Result<(), Error> {
         // An error means that the server has ended already; its result says why.
         let _ = self.stop.send(());
+        let (grace, gateway) = (self.grace, self.gateway);
+        let gateway = spawn_blocking(move || gateway.map(|gateway| gateway.stop(grace)));
         let served = self.http.await;
+        // A defect of it has been told where it happened.
+        let _ = gateway.await;
         drop(self.far_end.reconcilers.lock().take());
         // Nobody drains any more, so that this is the only one.
         let handle = self.far_end.handle.lock().take().and_then(Arc::into_inner);

@@ -90,6 +90,7 @@ fn step<'t>(node: DeValue<'t>, part: &str) -> Option<(usize, DeValue<'t>)> {
 /// Checks what can be checked without opening anything.
 pub(super) fn check(config: &Config, source: &Source) -> Result<(), Error> {
     check_server(config, source)?;
+    check_gateway(config, source)?;
     check_log(config, source)?;
     check_engine(config, source)?;
     check_sinks(&config.sinks, source)?;
@@ -127,6 +128,36 @@ fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
     }
     if server.header_bytes_max.bytes() < 8 << 10 {
         return Err(source.unusable("server.header_bytes_max", "must be at least 8 KiB"));
+    }
+    Ok(())
+}
+
+fn check_gateway(config: &Config, source: &Source) -> Result<(), Error> {
+    let gateway = &config.gateway;
+    let keys = config.partners.iter().any(PartnerConfig::has_key);
+    if let Some(address) = gateway.listen.0
+        && !address.ip().to_canonical().is_loopback()
+        && !keys
+    {
+        let reason = format!(
+            "is {address}, which others can reach, and there are no API keys to keep them out: \
+             give a partner one (`[[partners]]`), or use a loopback address such as 127.0.0.1:7412"
+        );
+        return Err(source.unusable("gateway.listen", reason));
+    }
+    for (key, value) in [
+        ("gateway.connections_max", u64::from(gateway.connections_max)),
+        ("gateway.in_flight_max", gateway.in_flight_max.into()),
+        ("gateway.frame_timeout_ms", gateway.frame_timeout_ms),
+        ("gateway.answer_timeout_ms", gateway.answer_timeout_ms),
+    ] {
+        above_zero(source, key, value)?;
+    }
+    if !(4 << 10..=64 << 20).contains(&gateway.frame_bytes_max.bytes()) {
+        return Err(source.unusable("gateway.frame_bytes_max", "must be 4 KiB to 64 MiB"));
+    }
+    if gateway.answer_bytes_max.bytes() < 64 << 10 {
+        return Err(source.unusable("gateway.answer_bytes_max", "must be at least 64 KiB"));
     }
     Ok(())
 }

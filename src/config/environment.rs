@@ -13,7 +13,7 @@ use super::{Config, Error};
 /// What the names of overriding variables begin with.
 const PREFIX: &str = "HOLDFAST__";
 /// The sections that can be overridden.
-const SECTIONS: [&str; 3] = ["server", "log", "engine"];
+const SECTIONS: [&str; 4] = ["server", "gateway", "log", "engine"];
 
 /// A variable's name, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +38,7 @@ impl Name {
             return Err(wrong("sinks and partners can be set in the file only"));
         }
         if !SECTIONS.contains(&section.as_str()) {
-            return Err(wrong("names no section; there are SERVER, LOG and ENGINE"));
+            return Err(wrong("names no section; there are SERVER, GATEWAY, LOG and ENGINE"));
         }
         Ok(Self { section, key })
     }

@@ -8,8 +8,8 @@
 //!   the truth.
 //! - A misspelt key or a wrong value is an error that names the file, the line and the key, or the
 //!   variable of the environment. Nothing is ignored silently.
-//! - `HOLDFAST__SECTION__KEY` in the environment overrides a key of the sections `server`, `log` and
-//!   `engine`. The double underscore keeps clear of the variables that container platforms make
+//! - `HOLDFAST__SECTION__KEY` in the environment overrides a key of the sections `server`,
+//!   `gateway`, `log` and `engine`. The double underscore keeps clear of the variables that container platforms make
 //!   from a service's name. Sinks and partners, being lists, come from the file alone; the
 //!   secrets of partners may stand in variables that the file names.
 //! - Units stand last in a name: `_ms` milliseconds, `_bytes` bytes (a number, or a text such as
@@ -25,6 +25,7 @@ mod environment;
 mod error;
 mod filter;
 mod freeze;
+mod gateway;
 mod kafka;
 mod partner;
 mod policy;
@@ -49,6 +50,7 @@ pub use connector::*;
 pub use error::Error;
 pub use filter::*;
 pub use freeze::Freeze;
+pub use gateway::{Gateway, Listen};
 pub use kafka::{BrokerAddress, KafkaConfig, Sasl, broker_address};
 pub use partner::*;
 pub use policy::{Ordering, Policy};
@@ -63,6 +65,8 @@ pub use stream::{StreamConfig, SubjectTemplate};
 pub struct Config {
     /// The HTTP server, and where the data lies.
     pub server: Server,
+    /// The gateway.
+    pub gateway: Gateway,
     /// The log.
     pub log: Log,
     /// Reservations and what is kept of them.

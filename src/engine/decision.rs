@@ -40,6 +40,13 @@ impl<T> Decision<T> {
         self.behind
     }
 
+    /// What it says, and the record that must be acknowledged before anybody is told: for who writes
+    /// the answer down at once and keeps it himself until `Engine::log` says that the record is. Law 2
+    /// is then his to keep; [`super::Engine::settle`] keeps it for everybody else.
+    pub fn into_sealed(self) -> (Option<Lsn>, Result<Answer<T>, Refusal>) {
+        (self.behind, self.outcome)
+    }
+
     pub(super) fn made(value: T, created: bool, behind: Lsn) -> Self {
         let answer = Answer { value, replayed: false, current_state: None, created };
         Self { outcome: Ok(answer), behind: Some(behind) }

@@ -80,8 +80,13 @@ impl Durations {
 
     /// Adds a duration in nanoseconds.
     pub fn record_ns(&self, ns: u64) {
+        self.record_many_ns(ns, 1);
+    }
+
+    /// Adds the same duration so many times.
+    pub fn record_many_ns(&self, ns: u64, count: u64) {
         let stripe = self.stripes[stripe()].get_or_init(empty_stripe);
-        stripe[index_of(ns)].fetch_add(1, Relaxed);
+        stripe[index_of(ns)].fetch_add(count, Relaxed);
     }
 
     /// What was recorded so far.

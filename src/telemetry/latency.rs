@@ -37,13 +37,18 @@ pub struct Latency {
 impl Latency {
     /// Adds a duration.
     pub fn record(&self, elapsed: Duration) {
+        self.record_many(elapsed, 1);
+    }
+
+    /// Adds the same duration so many times.
+    pub fn record_many(&self, elapsed: Duration, count: u64) {
         let ns = nanoseconds(elapsed);
         let us = ns.div_ceil(1_000);
         let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
         let stripe = &self.stripes[stripe()];
-        stripe.buckets[bucket].fetch_add(1, Relaxed);
-        stripe.sum_ns.fetch_add(ns, Relaxed);
-        self.fine.record_ns(ns);
+        stripe.buckets[bucket].fetch_add(count, Relaxed);
+        stripe.sum_ns.fetch_add(ns.wrapping_mul(count), Relaxed);
+        self.fine.record_many_ns(ns, count);
     }
 
     /// The same in fine buckets.

@@ -7,6 +7,7 @@
 //! `model`.
 
 mod durations;
+mod gateway;
 mod latency;
 mod openmetrics;
 mod report;
@@ -14,6 +15,7 @@ mod requests;
 mod stages;
 
 pub use durations::{DurationCounts, Durations};
+pub use gateway::{Gateway, GatewayBatch};
 pub use latency::{BOUNDS_US, Latency, LatencyCounts};
 pub use openmetrics::{CONTENT_TYPE, Exposition, Kind};
 pub use report::{DurationsView, LatencyReport, LogLatency, RouteLatency, StageLatency};

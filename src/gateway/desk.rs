@@ -1,0 +1,251 @@
+//! Where a connection's requests are decided: a frame is read in place, the engine decides, and the
+//! answer is encoded at once, behind the log or free to leave.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    engine::{Answer, Decision, Engine, Key},
+    model::{IdempotencyKey, Lsn, command, view::ReservationView},
+    protocol::{
+        self, ChangeLines, Code, Commit, Extend, Frame, Order, ReadReservation, ReadStock, Refused,
+        Release, Reserve, Stock, Wrong, answer_flags, flags, kind, push_order, push_reservation,
+    },
+    wal::Storage,
+};
+
+use super::{
+    calls::Calls,
+    house::{Call, House},
+    queue::Answers,
+    refusal,
+};
+
+/// What became of a request at the desk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Became {
+    /// An answer that grants it.
+    Done,
+    /// A refusal.
+    Refused,
+    /// A call of a route, which is answered later.
+    Called,
+}
+
+/// Decides the requests of one connection.
+pub(super) struct Desk<S: Storage> {
+    pub(super) engine: Engine<S>,
+    pub(super) house: Arc<dyn House>,
+    /// The scope of its idempotency keys.
+    pub(super) partner: Arc<str>,
+    pub(super) api_key: Arc<str>,
+    pub(super) calls: Calls,
+    /// The command that every reservation is read into.
+    pub(super) reserve: command::Reserve,
+}
+
+/// A request on its way through the desk.
+struct Request<'a> {
+    frame: Frame<'a>,
+    answers: &'a mut Answers,
+    /// Everything below is durable, as far as was known when the request came.
+    acked: Lsn,
+    began: Instant,
+}
+
+impl Request<'_> {
+    fn id(&self) -> u64 {
+        self.frame.header.id
+    }
+
+    /// The key of it in the scope of a partner.
+    fn key<'k>(&self, partner: &'k str, key: &'k IdempotencyKey) -> Key<'k> {
+        let can_wait = self.frame.header.flags & flags::CAN_WAIT != 0;
+        Key { can_wait, ..Key::new(partner, key) }
+    }
+
+    fn refuse(self, code: Code, detail: &str) -> Became {
+        Refused::new(code, detail).push(self.answers.open(), self.frame.header.id);
+        Became::Refused
+    }
+
+    fn refuse_field(self, wrong: &Wrong) -> Became {
+        refusal::push_wrong(self.answers.open(), self.frame.header.id, wrong);
+        Became::Refused
+    }
+
+    fn refuse_body(self) -> Became {
+        let wrong = Wrong { field: "body".to_owned(), reason: "is not that of its kind" };
+        self.refuse_field(&wrong)
+    }
+
+    /// Encodes what was decided, behind the log if it speaks of a record that is not durable yet.
+    fn answer<T>(
+        self,
+        decision: Decision<T>,
+        say: impl FnOnce(&mut Vec<u8>, (u8, u64), &Answer<T>),
+    ) -> Became {
+        let id = self.id();
+        let (behind, outcome) = decision.into_sealed();
+        let became = if outcome.is_ok() { Became::Done } else { Became::Refused };
+        let push = |out: &mut Vec<u8>| match &outcome {
+            Ok(answer) => say(out, (answer_flags(answer.replayed, answer.created), id), answer),
+            Err(refused) => refusal::push(out, id, refused),
+        };
+        match behind.filter(|lsn| *lsn >= self.acked) {
+            Some(lsn) => self.answers.seal(lsn, self.began, push),
+            None => push(self.answers.open()),
+        }
+        became
+    }
+
+    fn answer_reservation(self, decision: Decision<ReservationView>) -> Became {
+        self.answer(decision, |out, head, answer| {
+            push_reservation(out, head, &answer.value, answer.current_state);
+        })
+    }
+}
+
+impl<S: Storage> Desk<S> {
+    /// Decides one request; its answer goes to `answers`.
+    pub(super) fn decide(
+        &mut self,
+        frame: Frame<'_>,
+        answers: &mut Answers,
+        acked: Lsn,
+        began: Instant,
+    ) -> Became {
+        let request = Request { frame, answers, acked, began };
+        match frame.header.kind {
+            kind::RESERVE => self.reserve(request),
+            kind::RELEASE => self.release(request),
+            kind::EXTEND => self.extend(request),
+            kind::COMMIT => self.commit(request),
+            kind::ORDER => self.order(request),
+            kind::CHANGE_LINES => self.change_lines(request),
+            kind::READ_RESERVATION => self.read_reservation(request),
+            kind::READ_STOCK => self.read_stock(request),
+            kind::CALL => self.call(request),
+            kind::HELLO => request.refuse(Code::MALFORMED, "a hello is the first frame only"),
+            _ => request.refuse(Code::MALFORMED, "this version knows no request of this kind"),
+        }
+    }
+
+    fn reserve(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<Reserve<'_>>() else {
+            return request.refuse_body();
+        };
+        let key = match said.read(&mut self.reserve) {
+            Ok(key) => key,
+            Err(wrong) => return request.refuse_field(&wrong),
+        };
+        let key = request.key(&self.partner, &key);
+        let decision = self.engine.reserve(key, &self.reserve);
+        request.answer_reservation(decision)
+    }
+
+    fn release(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<Release<'_>>() else {
+            return request.refuse_body();
+        };
+        let (key, release) = match said.read() {
+            Ok(read) => read,
+            Err(wrong) => return request.refuse_field(&wrong),
+        };
+        let key = request.key(&self.partner, &key);
+        let decision = self.engine.release(key, said.reservation.read(), &release);
+        request.answer_reservation(decision)
+    }
+
+    fn extend(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<Extend<'_>>() else { return request.refuse_body() };
+        let (key, extend) = match said.read() {
+            Ok(read) => read,
+            Err(wrong) => return request.refuse_field(&wrong),
+        };
+        let key = request.key(&self.partner, &key);
+        let decision = self.engine.extend(key, said.reservation.read(), &extend);
+        request.answer_reservation(decision)
+    }
+
+    fn commit(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<Commit<'_>>() else { return request.refuse_body() };
+        let (key, commit) = match said.read() {
+            Ok(read) => read,
+            Err(wrong) => return request.refuse_field(&wrong),
+        };
+        let key = request.key(&self.partner, &key);
+        let decision = self.engine.commit(key, said.reservation.read(), &commit);
+        request.answer_reservation(decision)
+    }
+
+    fn order(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<Order<'_>>() else { return request.refuse_body() };
+        let (key, order) = match said.read() {
+            Ok(read) => read,
+            Err(wrong) => return request.refuse_field(&wrong),
+        };
+        let key = request.key(&self.partner, &key);
+        let decision = self.engine.place_order(key, &order);
+        request.answer(decision, |out, head, answer| {
+            push_order(out, head, &answer.value, answer.current_state);
+        })
+    }
+
+    fn change_lines(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<ChangeLines<'_>>() else {
+            return request.refuse_body();
+        };
+        let change = match said.read() {
+            Ok(read) => read,
+            Err(wrong) => return request.refuse_field(&wrong),
+        };
+        let decision = self.engine.change_lines(said.reservation.read(), &change, None);
+        request.answer_reservation(decision)
+    }
+
+    fn read_reservation(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<ReadReservation>() else {
+            return request.refuse_body();
+        };
+        let decision = self.engine.reservation(said.reservation.read());
+        request.answer_reservation(decision)
+    }
+
+    fn read_stock(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<ReadStock<'_>>() else {
+            return request.refuse_body();
+        };
+        let sku = match said.read() {
+            Ok(sku) => sku,
+            Err(wrong) => return request.refuse_field(&wrong),
+        };
+        let id = request.id();
+        match self.engine.stock(&sku) {
+            Ok(stock) => {
+                protocol::push(request.answers.open(), kind::STOCK, 0, id, &Stock::from(&stock));
+                Became::Done
+            }
+            Err(refused) => {
+                refusal::push(request.answers.open(), id, &refused);
+                Became::Refused
+            }
+        }
+    }
+
+    fn call(&mut self, request: Request<'_>) -> Became {
+        let Some(said) = request.frame.access::<protocol::Call<'_>>() else {
+            return request.refuse_body();
+        };
+        let call = Call {
+            api_key: self.api_key.clone(),
+            method: said.method.to_string(),
+            path: said.path.to_string(),
+            key: said.key.to_string(),
+            can_wait: request.frame.header.flags & flags::CAN_WAIT != 0,
+            body: said.body.to_vec(),
+        };
+        let way_back = self.calls.begin(request.id());
+        self.house.call(call, Box::new(|reply| way_back.reply(reply)));
+        Became::Called
+    }
+}

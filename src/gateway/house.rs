@@ -1,0 +1,65 @@
+//! What the gateway asks of the server around it: who a caller is, and the routes of the HTTP API,
+//! for what has no frame of its own.
+
+use std::sync::Arc;
+
+/// A call of a route.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The API key of the connection; empty where there are none.
+    pub api_key: Arc<str>,
+    /// `GET`, `PUT`, `POST` or `DELETE`.
+    pub method: String,
+    /// Path and query, percent-encoded.
+    pub path: String,
+    /// The idempotency key; may be empty.
+    pub key: String,
+    /// Whether it is new work that can wait.
+    pub can_wait: bool,
+    /// The JSON body; may be empty.
+    pub body: Vec<u8>,
+}
+
+/// What a route answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The status of HTTP.
+    pub status: u16,
+    /// Whether it is the first answer again.
+    pub replayed: bool,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Takes the reply to a call, on any thread.
+pub type Done = Box<dyn FnOnce(Reply) + Send>;
+
+/// The server around the gateway.
+pub trait House: Send + Sync {
+    /// Whether every connection needs an API key.
+    fn needs_keys(&self) -> bool;
+
+    /// The partner with this API key: the scope of its idempotency keys.
+    fn partner(&self, api_key: &str) -> Option<Arc<str>>;
+
+    /// Begins a call. Must not wait; `done` is called when the route has answered, which it does in
+    /// the time that it has.
+    fn call(&self, call: Call, done: Done);
+}
+
+/// No server around: no keys are asked for, and no route is there.
+pub struct NoHouse;
+
+impl House for NoHouse {
+    fn needs_keys(&self) -> bool {
+        false
+    }
+
+    fn partner(&self, _api_key: &str) -> Option<Arc<str>> {
+        None
+    }
+
+    fn call(&self, _call: Call, done: Done) {
+        done(Reply { status: 404, replayed: false, body: b"{\"code\":\"not_found\"}".to_vec() });
+    }
+}
