@@ -33,6 +33,9 @@ const BUSY_GROUP_BYTES: u64 = 16 << 10;
 /// A group of so many bytes says that several wait at once: the log then syncs half of the time at most.
 const SHARED_GROUP_BYTES: u64 = 512;
 
+/// A group that has not grown for so long will not grow any more.
+const LULL: Duration = Duration::from_micros(50);
+
 /// What the thread that syncs knows.
 pub struct Committer<S: Storage> {
     inner: Arc<Inner<S>>,
@@ -110,11 +113,23 @@ impl<S: Storage> Committer<S> {
     }
 
     /// Under load, waits until the next group may begin: a sync costs nearly the same for many records
-    /// as for few, and more than it costs to write them.
+    /// as for few, and more than it costs to write them. Not longer than records keep coming: once all
+    /// callers wait for this group, nobody is left who could make it grow.
     fn let_group_grow(&mut self) {
-        let left = self.next_group.take().map(|at| at.saturating_duration_since(Instant::now()));
-        if let Some(left) = left.filter(|left| !left.is_zero()) {
-            std::thread::sleep(left);
+        let Some(begin) = self.next_group.take() else { return };
+        let core = &self.inner.core;
+        let mut seen = core.tail();
+        loop {
+            let left = begin.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(LULL));
+            let tail = core.tail();
+            if tail == seen && tail > core.durable() {
+                return;
+            }
+            seen = tail;
         }
     }
 
