@@ -128,6 +128,10 @@ impl<'a> Cart<'a> {
     /// The lines that can't be taken whatever becomes of carts that are being decided; empty if each
     /// could be.
     pub(super) fn short(&self, positions: &Positions) -> Vec<ShortLine> {
+        // One line, as nearly always when all is sold out: no list grows for it.
+        if let [want] = &*self.wants {
+            return want.short(positions).map_or_else(Vec::new, |line| vec![line]);
+        }
         self.by_sku().flat_map(|wants| short_together(positions, wants)).collect()
     }
 
