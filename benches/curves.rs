@@ -6,8 +6,9 @@
 //!
 //! - `catalogue`: reservations over so many SKUs, uniformly; 1 to 1,000,000.
 //! - `open`: reservations while so many others are open; 0 to 50,000,000.
-//! - `moments`: a steady rate, planned ahead, with nothing else; with a checkpoint; with segments of
-//!   1 MiB, which turn many times a second; and while a million reservations expire at once.
+//! - `moments`: a steady rate, planned ahead, with nothing else; with checkpoints of a million open
+//!   reservations, one each 64 MiB of log; with segments of 1 MiB, which turn many times a second; and while
+//!   a million reservations expire at once.
 //!
 //! `catalogue` and `open` have two closed threads with 1,024 reservations waiting each, so that a latency
 //! is what a loaded engine makes of it. `moments` counts latency from the planned instant, by intervals
@@ -38,6 +39,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const THREADS: u64 = 2;
 const WAITING_MAX: usize = 1_024;
 const INTERVAL: Duration = Duration::from_millis(100);
+/// Log after which a checkpoint is made: never.
+const NEVER: u64 = 1 << 40;
 /// How long a reservation holds that is to stay open.
 const TTL_MS: u64 = 23 * 3_600_000;
 
@@ -104,7 +107,12 @@ fn main() {
 }
 
 /// An engine with room for so many, and how its log is cut.
-fn engine(args: &Args, all: u64, wal: wal::Options, skus: u64) -> (tempfile::TempDir, Engine) {
+fn engine(
+    args: &Args,
+    all: u64,
+    wal: wal::Options,
+    (skus, checkpoint_bytes): (u64, u64),
+) -> (tempfile::TempDir, Engine) {
     let dir = tempfile::tempdir_in(&args.data).expect("a folder for the data");
     let all = u32::try_from(all + 100_000).expect("not so many");
     let options = Options {
@@ -112,7 +120,7 @@ fn engine(args: &Args, all: u64, wal: wal::Options, skus: u64) -> (tempfile::Tem
         positions_max: u32::try_from(skus + 10).expect("not so many"),
         reservations_max: all,
         keys_max: all,
-        checkpoint_bytes: 1 << 40,
+        checkpoint_bytes,
         ..Options::default()
     };
     let engine = Engine::open(dir.path(), options).expect("an engine");
@@ -159,7 +167,7 @@ fn fill(engine: &Engine, open: u64, ttl_ms: u64) {
 }
 
 fn point(args: &Args, at: u64, skus: u64, open: u64) -> Point {
-    let (_dir, engine) = engine(args, args.count + open, wal::Options::default(), skus);
+    let (_dir, engine) = engine(args, args.count + open, wal::Options::default(), (skus, NEVER));
     fill(&engine, open, TTL_MS);
     let started = Instant::now();
     let latency_ns = std::thread::scope(|scope| {
@@ -238,7 +246,9 @@ fn moments(args: &Args) {
     for moment in [Moment::Nothing, Moment::Checkpoint, Moment::Turns, Moment::Expiry] {
         let segment_bytes = if moment == Moment::Turns { 1 << 20 } else { 64 << 20 };
         let wal = wal::Options { segment_bytes, ..wal::Options::default() };
-        let (_dir, engine) = engine(args, args.count + 2 * EXPIRING, wal, 1_000);
+        let checkpoint_bytes = if moment == Moment::Checkpoint { 64 << 20 } else { NEVER };
+        let (_dir, engine) =
+            engine(args, args.count + 2 * EXPIRING, wal, (1_000, checkpoint_bytes));
         if moment == Moment::Checkpoint {
             fill(&engine, EXPIRING, TTL_MS);
         }
@@ -253,15 +263,7 @@ fn moments(args: &Args) {
             }
         }
         let expired = engine.status().counters.expired;
-        let (whole, worst) = std::thread::scope(|scope| {
-            if moment == Moment::Checkpoint {
-                scope.spawn(|| {
-                    std::thread::sleep(Duration::from_secs(2));
-                    engine.checkpoint().expect("a checkpoint");
-                });
-            }
-            planned(args, &engine)
-        });
+        let (whole, worst) = planned(args, &engine);
         let us = |quantile| whole.value_at_quantile(quantile) as f64 / 1e3;
         let name = format!("{moment:?}").to_lowercase();
         let (status, stats) = (engine.status().counters, engine.log().stats());

@@ -20,6 +20,9 @@ const CHECKPOINT_POLL: Duration = Duration::from_millis(200);
 /// After a checkpoint that failed.
 const CHECKPOINT_RETRY: Duration = Duration::from_secs(10);
 
+/// How far the thread that makes checkpoints stands behind those who serve (`nice(2)`).
+const FOLD_NICE: i32 = 10;
+
 /// Starts all.
 pub(super) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()>>, Error> {
     let spawn = |name: &str, run: fn(&Core<S>)| {
@@ -89,6 +92,8 @@ impl Sweep {
 }
 
 fn keep_checkpoints<S: Storage>(core: &Core<S>) {
+    // On Linux a thread's own. Where it is not granted, checkpoints only take more from requests.
+    let _ = rustix::process::setpriority_process(None, FOLD_NICE);
     while !core.is_stopping() {
         sleep(core, CHECKPOINT_POLL);
         if !core.checkpoint_is_due() {

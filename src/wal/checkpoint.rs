@@ -39,6 +39,8 @@ const FOOTER_BYTES: usize = 48;
 const BLOCK_HEADER_BYTES: usize = 16;
 /// A block is written once it is so large; one that holds a single larger entry is larger.
 const BLOCK_BYTES: usize = 64 * 1024;
+/// Written to the disk at a time.
+const UNSYNCED_BYTES_MAX: usize = 1 << 20;
 /// The largest entry, and so the most that reading needs in memory.
 pub const ENTRY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest key.
@@ -104,6 +106,8 @@ pub struct Writer<S: Storage> {
     last_key: Range<usize>,
     /// The last key of the block before; empty in the first one.
     key_before: Vec<u8>,
+    /// Written since the last sync.
+    unsynced_bytes: usize,
 }
 
 impl<S: Storage> Writer<S> {
@@ -123,6 +127,7 @@ impl<S: Storage> Writer<S> {
             count: 0,
             last_key: 0..0,
             key_before: Vec::new(),
+            unsynced_bytes: 0,
         };
         writer.write_out()?;
         writer.begin_block();
@@ -136,8 +141,15 @@ impl<S: Storage> Writer<S> {
     }
 
     fn write_out(&mut self) -> Result<(), Error> {
-        let written = self.file.write_all(&self.block);
-        written.map_err(Error::io(format!("writing {}", self.storage.place(ASIDE))))
+        let io = |what: &str| Error::io(format!("{what} {}", self.storage.place(ASIDE)));
+        self.file.write_all(&self.block).map_err(io("writing"))?;
+        self.unsynced_bytes += self.block.len();
+        // Little by little: the log's own syncs wait behind whatever the disk has been given.
+        if self.unsynced_bytes >= UNSYNCED_BYTES_MAX {
+            self.unsynced_bytes = 0;
+            self.storage.sync_file(&mut self.file).map_err(io("syncing"))?;
+        }
+        Ok(())
     }
 
     /// Adds an entry.
