@@ -27,6 +27,9 @@ fn text(state: &State) -> String {
     state.requests().expose(&mut text);
     text.gauge("holdfast_http_in_flight", "Requests under way.", state.in_flight());
     text.counter("holdfast_http_shed", "Requests refused at the limit.", state.shed());
+    let live = state.live();
+    text.gauge("holdfast_live_listeners", "Who follows the live view.", live.listeners());
+    text.counter("holdfast_live_refused", "Refused to follow it at the limit.", live.refused());
     state.gateway().expose(&mut text);
     let ready = state.engine().ok();
     text.gauge("holdfast_ready", "1 once requests are served.", u8::from(ready.is_some()));

@@ -28,6 +28,7 @@ mod hooks;
 mod import;
 mod json;
 mod latency;
+mod live;
 mod metrics;
 mod openapi;
 mod operations;

@@ -105,7 +105,8 @@ pub(super) async fn readyz(extract::State(state): extract::State<State>) -> Resp
     }
 }
 
-fn ready(state: &State) -> Result<(), Problem> {
+/// Whether requests are served, or why not.
+pub(super) fn ready(state: &State) -> Result<(), Problem> {
     if state.is_draining() {
         return Err(Problem::new(&codes::SHUTTING_DOWN));
     }

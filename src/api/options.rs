@@ -44,6 +44,8 @@ pub struct Options {
     pub skus_max: usize,
     /// Reservations on one page of a list; also the most `limit` may ask for. Default: 1,000.
     pub page_max: usize,
+    /// Streams of `/v1/live` at once; beyond: 503 `overloaded`. Default: 64.
+    pub live_max: usize,
 }
 
 impl Default for Options {
@@ -67,6 +69,7 @@ impl Default for Options {
             batch_max: 1_000,
             skus_max: 1_000,
             page_max: 1_000,
+            live_max: 64,
         }
     }
 }

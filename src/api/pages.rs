@@ -1,4 +1,6 @@
-//! The few pages for people: the way in, and what each problem means.
+//! The pages for people: the operator's ([`files`]), and what each problem means.
+
+pub(super) mod files;
 
 use axum::{
     http::header,
@@ -11,31 +13,15 @@ use super::{
     request::PathParams,
 };
 
-const STYLE: &str = "<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:42rem;margin:2rem \
-                     auto;padding:0 1rem}code{font-family:ui-monospace,monospace}</style>";
-
 fn page(title: &str, body: &str) -> Response {
     let html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
-         <meta name=\"viewport\" content=\"width=device-width\">{STYLE}</head>\
-         <body><h1>{title}</h1>{body}</body></html>\n"
+         <meta name=\"viewport\" content=\"width=device-width\">\
+         <link rel=\"icon\" href=\"/pages/icon.svg\"><link rel=\"stylesheet\" href=\"/pages/theme.css\">\
+         <link rel=\"stylesheet\" href=\"/pages/shell.css\"></head>\
+         <body class=\"paper\"><h1>{title}</h1>{body}</body></html>\n"
     );
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response()
-}
-
-/// The way in.
-#[utoipa::path(get, path = "/", tag = "pages",
-    responses((status = 200, description = "A page.", body = String, content_type = "text/html")))]
-pub(super) async fn index() -> Response {
-    page(
-        "Holdfast",
-        "<p>Reserves stock under a flash sale.</p><ul>\
-         <li><a href=\"/v1/status\">Status</a></li>\
-         <li><a href=\"/v1/sinks\">Sinks</a></li>\
-         <li><a href=\"/metrics\">Metrics</a></li>\
-         <li><a href=\"/openapi.json\">OpenAPI document</a></li>\
-         <li><a href=\"/problems\">Problems and what to do about them</a></li></ul>",
-    )
+    files::secured(([(header::CONTENT_TYPE, "text/html; charset=utf-8")], html).into_response())
 }
 
 /// All problems.

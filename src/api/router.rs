@@ -11,8 +11,8 @@ use axum::{
 use super::{
     State, batch, codes, dead_letters,
     front::{Access, Front, Gate},
-    hooks, import, latency, metrics, openapi, operations, order_events, orders, pages, parked,
-    parked_events,
+    hooks, import, latency, live, metrics, openapi, operations, order_events, orders, pages,
+    parked, parked_events,
     problem::Problem,
     reconcile, reservations, sink_operations, stock, trace,
 };
@@ -81,13 +81,15 @@ fn build(state: &State) -> Routes<'_> {
         .delete("/v1/parked-events/{id}", Counted, parked_events::discard)
         .get("/v1/status", Open, operations::status)
         .get("/v1/latency", Open, latency::get)
+        .get("/v1/live", Open, live::follow)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)
         .get("/metrics", Open, metrics::metrics)
         .get("/openapi.json", Open, openapi::serve)
         .get("/problems", Open, pages::problems)
         .get("/problems/{code}", Open, pages::problem)
-        .get("/", Open, pages::index)
+        .get("/pages/{file}", Open, pages::files::file)
+        .get("/", Open, pages::files::index)
         .finish()
 }
 

@@ -12,7 +12,7 @@ use std::{
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
-use super::{Options, Partners, codes, problem::Problem};
+use super::{Options, Partners, codes, live::Live, problem::Problem};
 use crate::{
     engine::Engine,
     model::{
@@ -105,6 +105,7 @@ struct Shared {
     request_ids: RequestIds,
     scans: Arc<Semaphore>,
     log_reads: Arc<Semaphore>,
+    live: Live,
 }
 
 struct Ready {
@@ -133,6 +134,7 @@ impl State {
             request_ids: RequestIds::new(),
             scans: Arc::new(Semaphore::new(1)),
             log_reads: Arc::new(Semaphore::new(LOG_READS_MAX)),
+            live: Live::default(),
         }))
     }
 
@@ -144,6 +146,7 @@ impl State {
     /// From here on new requests get 503 `shutting_down`; those under way go on.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::SeqCst);
+        self.0.live.close();
     }
 
     /// Whether [`State::drain`] was called.
@@ -240,6 +243,11 @@ impl State {
 
     pub(super) fn requests(&self) -> &Requests {
         &self.0.requests
+    }
+
+    /// The live view.
+    pub(super) fn live(&self) -> &Live {
+        &self.0.live
     }
 
     /// The one permit to scan the reservation table.

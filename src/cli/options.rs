@@ -87,6 +87,7 @@ pub fn api(server: &config::Server) -> api::Options {
         batch_max: server.batch_max as usize,
         skus_max: server.skus_max as usize,
         page_max: server.page_max as usize,
+        live_max: server.live_max as usize,
     }
 }
 

@@ -123,6 +123,7 @@ fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
         ("server.batch_max", server.batch_max.into()),
         ("server.skus_max", server.skus_max.into()),
         ("server.page_max", server.page_max.into()),
+        ("server.live_max", server.live_max.into()),
     ] {
         above_zero(source, key, value)?;
     }

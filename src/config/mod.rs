@@ -126,6 +126,8 @@ pub struct Server {
     pub skus_max: u32,
     /// Reservations of one page.
     pub page_max: u32,
+    /// Streams of the live view at a time.
+    pub live_max: u32,
 }
 
 impl Default for Server {
@@ -151,6 +153,7 @@ impl Default for Server {
             batch_max: 1_000,
             skus_max: 1_000,
             page_max: 1_000,
+            live_max: 64,
         }
     }
 }

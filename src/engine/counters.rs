@@ -20,6 +20,13 @@ macro_rules! counters {
         )]
         pub struct Counters { $($(#[$doc])* pub $name: u64),+ }
 
+        impl Counters {
+            /// What was done since `earlier` was read.
+            pub fn since(&self, earlier: &Self) -> Self {
+                Self { $($name: self.$name.saturating_sub(earlier.$name)),+ }
+            }
+        }
+
         impl Counting {
             /// All counts.
             pub(super) fn view(&self) -> Counters {

@@ -44,6 +44,7 @@ mod codec;
 mod core;
 mod counters;
 mod decision;
+mod demand;
 mod effect;
 mod events;
 mod fingerprint;
@@ -87,6 +88,7 @@ use parking_lot::Mutex;
 
 pub use counters::Counters;
 pub use decision::{Answer, Decision};
+pub use demand::Demand;
 pub use hash::Key;
 pub use options::Options;
 pub use parked::ParkedFilter;

@@ -8,7 +8,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{BOUNDS_US, Exposition, Kind, Latency};
+use super::{BOUNDS_US, DurationCounts, Exposition, Kind, Latency};
 
 /// The operations by the kind of their frames; what has no name here is `unknown`.
 const OPERATIONS: [&str; 11] = [
@@ -139,6 +139,11 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// How long answers took to become durable, so far.
+    pub fn durable_counts(&self) -> DurationCounts {
+        self.durable.fine_counts()
     }
 
     fn expose_durable(&self, text: &mut Exposition) {

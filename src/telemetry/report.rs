@@ -57,7 +57,7 @@ pub struct StageLatency {
 }
 
 /// The log's own latencies.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct LogLatency {
     /// Claim, copy and publish of a record, whoever appended it; one in 64.
     pub append: DurationsView,

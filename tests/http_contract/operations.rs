@@ -246,7 +246,8 @@ async fn the_way_in_leads_on() {
     let links: Vec<_> =
         text.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     assert!(links.len() >= 4);
-    for link in links {
+    // Views of the page itself stand behind a `#`.
+    for link in links.into_iter().filter(|link| !link.starts_with('#')) {
         s.get(link).await.is(200);
     }
 }

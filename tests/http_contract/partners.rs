@@ -57,9 +57,15 @@ async fn with_api_keys_every_request_needs_one() {
         let known = keyed(s.call(line), SHOP).send().await;
         assert_ne!(known.status, 401, "{line}: {known:?}");
     }
-    for open in
-        ["/livez", "/readyz", "/", "/problems", "/problems/unauthenticated", "/openapi.json"]
-    {
+    for open in [
+        "/livez",
+        "/readyz",
+        "/",
+        "/pages/app.js",
+        "/problems",
+        "/problems/unauthenticated",
+        "/openapi.json",
+    ] {
         s.get(open).await.is(200);
     }
     s.get("/nothing").await.is_problem(404, "not_found");
