@@ -14,7 +14,7 @@ use super::{
     hooks, import, latency, live, metrics, openapi, operations, order_events, orders, pages,
     parked, parked_events,
     problem::Problem,
-    reconcile, reservations, sink_operations, stock, trace,
+    reconcile, reservations, schemas, sink_operations, stock, trace,
 };
 
 /// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
@@ -86,6 +86,9 @@ fn build(state: &State) -> Routes<'_> {
         .get("/readyz", Open, operations::readyz)
         .get("/metrics", Open, metrics::metrics)
         .get("/openapi.json", Open, openapi::serve)
+        .get("/asyncapi.json", Open, schemas::asyncapi)
+        .get("/schemas/v1", Open, schemas::list)
+        .get("/schemas/v1/{name}", Open, schemas::get)
         .get("/problems", Open, pages::problems)
         .get("/problems/{code}", Open, pages::problem)
         .get("/pages/{file}", Open, pages::files::file)

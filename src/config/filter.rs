@@ -22,7 +22,19 @@ use crate::model::{Currency, ID_CHARS_MAX, Location, command::Priority};
 pub const FILTER_ENTRIES_MAX: usize = 1_000;
 
 /// What a line of an inventory sink changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Movement {
     /// Orders took it.

@@ -14,6 +14,7 @@ use super::{
     StreamConfig, broker_address,
 };
 use crate::model::{
+    SchemaVersion,
     posting::{Account, Recognition},
     signature::signing_key,
     sink::Lane,
@@ -95,6 +96,10 @@ pub struct SinkConfig {
     /// `nats://host:port` or `tls://host:port`, a NATS server with JetStream, and `kafka://host:port` or
     /// `kafka+tls://host:port`, a broker of Kafka.
     pub url: String,
+    /// The version of the schemas that its bodies keep to, whatever this program's own is: 1. Default:
+    /// the newest, 1.
+    #[serde(default)]
+    pub schema_version: SchemaVersion,
     /// How the partner is spoken to: `generic`, `tryton`, `odoo`, `erpnext`, `business-central`,
     /// `netsuite` or `sap-s4`. Default `generic`.
     #[serde(default = "preset")]
@@ -213,6 +218,7 @@ impl Default for SinkConfig {
             name: String::new(),
             domain: Domain::Inventory,
             url: String::new(),
+            schema_version: SchemaVersion::default(),
             preset: preset(),
             connector: Overlay::default(),
             window_events_max: window_events_max(),
@@ -246,6 +252,7 @@ impl fmt::Debug for SinkConfig {
             .field("name", &shown.name)
             .field("domain", &shown.domain)
             .field("url", &shown.url)
+            .field("schema_version", &shown.schema_version)
             .field("preset", &shown.preset)
             .field("connector", &shown.connector)
             .field("window_events_max", &shown.window_events_max)
@@ -306,6 +313,7 @@ impl SinkConfig {
     /// What is wrong, beginning with the field.
     pub fn connector(&self) -> Result<Connector, String> {
         let mut connector = self.connector.over(&self.preset, self.domain)?;
+        connector.schema_version = self.schema_version;
         let is_default = connector.content_type == Connector::default().content_type;
         if self.domain == Domain::Stream && connector.body.is_none() && is_default {
             // The JSON batch format of CloudEvents 1.0.
@@ -374,6 +382,10 @@ impl SinkConfig {
         for part in head.into_iter().chain(names).chain(filter.iter().map(String::as_str)) {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
+        }
+        if self.schema_version != SchemaVersion::V1 {
+            // What was sealed before there were versions is of the first.
+            hasher.update(&self.schema_version.number().to_le_bytes());
         }
         if let Ok(connector) = self.connector() {
             connector.digest_into(&mut hasher);
@@ -521,9 +533,10 @@ impl SinkConfig {
 }
 
 /// Headers that every batch carries and no configuration may set.
-const OWN_HEADERS: [&str; 7] = [
+const OWN_HEADERS: [&str; 8] = [
     "content-type",
     "content-length",
+    "holdfast-schema-version",
     "host",
     "idempotency-key",
     "webhook-id",

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 
 use rkyv::util::AlignedVec;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Error, causal,
@@ -428,32 +429,54 @@ const ENTRY_BYTES: u64 = 460;
 /// The most bytes of a posting without its texts: two numbers of up to 40 digits, punctuation.
 const POSTING_BYTES: u64 = 140;
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Journal entries: the body of a batch of a finance sink.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Body<'a> {
     #[serde(flatten)]
     head: Head<'a>,
+    /// One for each kind and currency.
     entries: Vec<EntryBody<'a>>,
 }
 
-#[derive(Serialize)]
+/// A journal entry. Its debits and credits are equal.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Entry)]
 struct EntryBody<'a> {
+    /// The batch's id and a number; the same in halves, repeats and replays.
     entry_id: String,
+    /// The first record summed up.
     first_lsn: Lsn,
+    /// The last record summed up.
     last_lsn: Lsn,
+    /// Orders summed up.
     orders: u64,
+    /// Records summed up.
     records: u64,
+    /// BLAKE3 over the records, in hexadecimal.
     digest: String,
+    /// That of the entry before at this sink.
     previous_digest: String,
+    /// What is booked.
     kind: Kind,
+    /// The currency of the postings.
     currency: Currency,
+    /// By account and tax code.
     postings: Vec<PostingBody<'a>>,
 }
 
-#[derive(Serialize)]
+/// What an entry does to an account, in minor units of its currency: one of `debit` and `credit` is 0.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Posting)]
 struct PostingBody<'a> {
+    /// The account's name, as configured.
     account: &'a str,
+    /// The tax code, if it has one.
     tax_code: Option<&'a str>,
+    /// Debit.
+    #[schema(value_type = u64)]
     debit: i128,
+    /// Credit.
+    #[schema(value_type = u64)]
     credit: i128,
 }
 

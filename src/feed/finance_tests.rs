@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     feed::{
         BatchId,
-        test_records::{Written, adjust, order, placed, priced},
+        test_records::{Written, adjust, assert_golden, order, placed, priced},
     },
     model::{Incarnation, Timestamp, event::OrderData},
 };
@@ -73,6 +73,7 @@ fn a_body_is_as_the_contract_has_it() {
     };
     let (euro, dollar) = (digest(&records[..2]), digest(&records[2..]));
     let Rendered { bodies, chain } = rendered(&window, [9; 32]);
+    assert_golden("batch.finance", &bodies[0]);
     let body: Value = serde_json::from_slice(&bodies[0]).unwrap();
     // Gross: 3998 + 490 + 490 = 4978, of it 638 + 33 + 78 tax. Net: 4978 + 749 tax.
     let posting = |account: &str, tax_code: Value, debit: i64, credit: i64| serde_json::json!({"account": account, "tax_code": tax_code, "debit": debit, "credit": credit});

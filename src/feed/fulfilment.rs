@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ahash::RandomState;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Error,
@@ -44,8 +45,9 @@ use crate::{
 };
 
 /// Why units need not be picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = CalledOffReason)]
 enum Reason {
     /// The customer or the shop called them off.
     Cancelled,
@@ -505,36 +507,58 @@ fn line_bytes(sku: &Sku) -> u64 {
     render::json_bytes(sku.as_str()) + 22 + 20
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// A pick wave of one location: the body of a batch of a fulfilment sink.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Body<'a> {
     #[serde(flatten)]
     head: Head<'a>,
+    /// The wave: the same as the batch's id.
     wave_id: &'a str,
+    /// Where it is picked.
     location: &'a Location,
+    /// What to pick, most urgent first.
     orders: Vec<OrderBody<'a>>,
+    /// What earlier waves asked for and need not be picked any more.
     cancellations: Vec<StopBody<'a>>,
 }
 
-#[derive(Serialize)]
+/// An order's part of a wave.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PickOrder)]
 struct OrderBody<'a> {
+    /// The batch's id and a number; the same in halves, repeats and replays.
     line_id: String,
+    /// The order.
     order_id: &'a str,
+    /// How urgent.
     priority: Priority,
+    /// When the customer was promised that it leaves.
     promised_ship_at: Option<Timestamp>,
+    /// What to pick.
     lines: &'a [LineBody<'a>],
 }
 
-#[derive(Serialize)]
+/// Units of an order that need not be picked any more.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PickCancellation)]
 struct StopBody<'a> {
+    /// The batch's id and a number; the same in halves, repeats and replays.
     line_id: String,
+    /// The order.
     order_id: &'a str,
+    /// Why.
     reason: Reason,
+    /// What is called off.
     lines: &'a [LineBody<'a>],
 }
 
-#[derive(Serialize)]
+/// Units of a SKU.
+#[derive(Serialize, ToSchema)]
+#[schema(as = PickLine)]
 struct LineBody<'a> {
+    /// The SKU.
     sku: &'a Sku,
+    /// How many.
     quantity: u64,
 }
 

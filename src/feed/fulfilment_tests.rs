@@ -11,7 +11,7 @@ use crate::{
     feed::{
         BatchId,
         inventory::Limits,
-        test_records::{LIFE, MUC, Names, Written, happened, order, placed},
+        test_records::{LIFE, MUC, Names, Written, assert_golden, happened, order, placed},
     },
     model::{
         event::OrderData,
@@ -200,7 +200,9 @@ fn what_is_called_off_later_goes_where_its_order_went() {
             assert_eq!(take(window, &shop, record), expected, "{at} {:?}", window.lane);
         }
     }
-    let bodies = read(&rendered(&windows[2], 1));
+    let bytes = rendered(&windows[2], 1);
+    assert_golden("batch.fulfilment", &bytes[1]);
+    let bodies = read(&bytes);
     let item = |n: &str, reason: &str, quantity: u64| {
         json!({"line_id": format!("wms-3f9c-{n}"), "order_id": "O-1", "reason": reason,
             "lines": [{"sku": "SKU-0", "quantity": quantity}]})

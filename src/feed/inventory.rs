@@ -15,6 +15,7 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     Error,
@@ -215,20 +216,30 @@ impl Inventory {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Net stock movements: the body of a batch of an inventory sink.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Body<'a> {
     #[serde(flatten)]
     head: Head<'a>,
+    /// One for each SKU, location and movement.
     lines: Vec<LineBody<'a>>,
 }
 
-#[derive(Serialize)]
+/// What one movement of a position adds up to.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MovementLine)]
 struct LineBody<'a> {
+    /// The batch's id and a number; the same in halves, repeats and replays.
     line_id: String,
+    /// The SKU.
     sku: &'a Sku,
+    /// The location.
     location: &'a Location,
+    /// What it changes.
     movement: Movement,
+    /// Units, with the sign of their effect on what the movement changes; never zero.
     quantity: i64,
+    /// Records summed up.
     events: u64,
 }
 

@@ -10,7 +10,7 @@ use crate::{
     config::FilterConfig,
     feed::{
         BatchId,
-        test_records::{Names, Written, adjust, order, placed, stock},
+        test_records::{Names, Written, adjust, assert_golden, order, placed, stock},
     },
     model::{Incarnation, Timestamp},
 };
@@ -63,7 +63,9 @@ fn a_body_is_as_the_contract_has_it() {
     ] {
         assert_eq!(take(&mut window, &record, ROOMY), Absorbed::Taken);
     }
-    let body: Value = serde_json::from_slice(&rendered(&window, 5)).unwrap();
+    let bytes = rendered(&window, 5);
+    assert_golden("batch.inventory", &bytes);
+    let body: Value = serde_json::from_slice(&bytes).unwrap();
     let line = |n: usize, sku: &str, location: &str, movement: &str, quantity: i64, events: u64| {
         serde_json::json!({"line_id": format!("erp-3f9c-000123.{n}"), "sku": sku, "location": location,
             "movement": movement, "quantity": quantity, "events": events})

@@ -24,6 +24,7 @@ mod batch;
 mod behind;
 pub mod books;
 mod causal;
+pub mod contract;
 mod entry;
 mod fate;
 mod filter;

@@ -2,19 +2,27 @@
 //! one takes at most, so that a window is closed before its batch outgrows a record of the log.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::BatchId;
 use crate::model::{Lsn, Timestamp};
 
 /// What every batch says of itself.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub(super) struct Head<'a> {
+    /// Sink, incarnation of the log, number; of a half also its path. The same in every repeat.
     pub batch_id: &'a str,
+    /// The sink's name.
     pub sink: &'a str,
+    /// What the sink is for.
     pub domain: &'a str,
+    /// The queue that it goes through.
     pub priority: &'a str,
+    /// The first record summed up.
     pub first_lsn: Lsn,
+    /// The last record summed up.
     pub last_lsn: Lsn,
+    /// When its content was fixed.
     pub sealed_at: Timestamp,
     /// Records summed up, those whose sum is zero included.
     pub events: u64,

@@ -5,7 +5,8 @@
 //! - `id` is the log's incarnation and the record's position: an event has the same id whatever sink and
 //!   batch bring it, and however often. `source` is `/holdfast/` and the incarnation. `sequence` (an
 //!   extension of the standard) is the position as a text that sorts as it does.
-//! - `type` is `holdfast.`, one of [`STREAM_EVENTS`](crate::config::STREAM_EVENTS), `.v1`. `subject` is the
+//! - `type` is `holdfast.`, one of [`STREAM_EVENTS`](crate::config::STREAM_EVENTS), `.v1`, where 1 is the
+//!   schema version that the sink is bound to; `dataschema` names the schema of `data`. `subject` is the
 //!   position (`TEE-M/BER`), the reservation or the order. `traceparent` is that of the request, if it had
 //!   one.
 //! - `data` is what the record says: changes and not totals. It has no secrets, hashes or keys.
@@ -19,6 +20,7 @@ use std::cell::Cell;
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::{
     Error,
@@ -30,7 +32,7 @@ use super::{
 use crate::{
     engine::say,
     model::{
-        Incarnation, Lsn, OriginView, Timestamp,
+        Incarnation, Lsn, OriginView, SchemaVersion, Timestamp,
         command::Priority,
         event::{
             self, Adjust, Change, Event, Expire, Extend, Happened, Placed, Release, Reserve, Stock,
@@ -43,12 +45,23 @@ use crate::{
 /// The events of an open window.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
+    schema: SchemaVersion,
     /// The events, each with a comma behind it.
     json: Vec<u8>,
     events: u64,
 }
 
 impl Stream {
+    /// An empty window whose events are of this version.
+    pub fn new(schema: SchemaVersion) -> Self {
+        Self { schema, ..Self::default() }
+    }
+
+    /// The window after this one, which is sealed.
+    pub fn next(self) -> Self {
+        Self::new(self.schema)
+    }
+
     /// Adds a record, unless the window would grow beyond its limits.
     pub fn absorb(
         &mut self,
@@ -65,7 +78,8 @@ impl Stream {
             return Ok(Absorbed::Nothing);
         }
         let (before, json) = (self.json.len(), &mut self.json);
-        serde_json::to_writer(&mut *json, &event_of(record, name, data, terms.lookup))?;
+        let event = event_of(record, (self.schema, name), data, terms.lookup);
+        serde_json::to_writer(&mut *json, &event)?;
         json.push(b',');
         // An opening bracket; the closing one takes the place of the last comma.
         let bytes = json.len() as u64 + 1;
@@ -199,7 +213,7 @@ fn names_place(data: &Value, filter: &Filter) -> bool {
 
 fn event_of<'a>(
     record: &Record<'_>,
-    name: &'static str,
+    (schema, name): (SchemaVersion, &'static str),
     data: Value,
     lookup: &dyn Lookup,
 ) -> CloudEvent<'a> {
@@ -208,7 +222,8 @@ fn event_of<'a>(
         specversion: "1.0",
         id: id_of(life, record.lsn),
         source: format!("/holdfast/{life}"),
-        r#type: format!("holdfast.{name}.v1"),
+        r#type: format!("holdfast.{name}.v{}", schema.number()),
+        dataschema: schema.urn(&format!("event.{name}")),
         subject: subject_of(&data),
         time: Timestamp::from_millis(record.time_ms),
         sequence: format!("{:020}", record.lsn.0),
@@ -232,19 +247,34 @@ fn subject_of(data: &Value) -> String {
     }
 }
 
-#[derive(Serialize)]
-struct CloudEvent<'a> {
+/// A business event: CloudEvents 1.0, structured mode. The body of a stream's batch is a list of them.
+#[derive(Serialize, ToSchema)]
+pub(super) struct CloudEvent<'a> {
+    /// `1.0`.
     specversion: &'a str,
+    /// Incarnation and position of the record: the same however often the event comes.
     id: String,
+    /// `/holdfast/` and the incarnation of the log.
     source: String,
+    /// `holdfast.`, what happened, `.v` and the schema version.
     r#type: String,
+    /// The schema of `data`, published by the server under the last part of this name.
+    dataschema: String,
+    /// The order, the reservation or the position (`TEE-M/BER`).
     #[serde(skip_serializing_if = "String::is_empty")]
     subject: String,
+    /// When it happened.
     time: Timestamp,
+    /// The record's position as a text that sorts as it does.
     sequence: String,
+    /// The trace context of the request, if it had one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     traceparent: Option<String>,
+    /// `application/json`.
     datacontenttype: &'a str,
+    /// What happened, as `dataschema` has it.
+    #[schema(value_type = Object)]
     data: Value,
 }
 

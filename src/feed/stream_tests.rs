@@ -12,7 +12,7 @@ use crate::{
     feed::{
         BatchId,
         inventory::Limits,
-        test_records::{Names, Written, adjust, happened, order, placed, stock},
+        test_records::{Names, Written, adjust, assert_golden, happened, order, placed, stock},
     },
     model::{
         Origin,
@@ -159,6 +159,11 @@ fn names_of(events: &[Value]) -> Vec<&str> {
 
 #[test]
 fn every_business_event_has_a_type_of_its_own() {
+    let mut window = Stream::default();
+    for record in one_of_each() {
+        absorb(&mut window, &record.record(), ROOMY, &FilterConfig::default()).unwrap();
+    }
+    assert_golden("batch.stream", &body(&window));
     let events = events(&one_of_each(), &FilterConfig::default());
     assert_eq!(names_of(&events), STREAM_EVENTS);
     let ids: BTreeSet<_> = events.iter().map(|e| e["id"].as_str().unwrap()).collect();
@@ -198,6 +203,7 @@ fn an_event_is_as_the_standard_has_it() {
         "id": "3f9c000000000000-192",
         "source": "/holdfast/3f9c000000000000",
         "type": "holdfast.stock.adjusted.v1",
+        "dataschema": "urn:holdfast:schema:v1:event.stock.adjusted",
         "subject": "SKU-1/BER",
         "time": "1970-01-01T00:00:01.000Z",
         "sequence": "00000000000000000192",

@@ -48,6 +48,20 @@ impl Lookup for Names {
     }
 }
 
+/// What the first version of the schemas sends for known records, byte for byte: an upgrade that changes
+/// it breaks what partners were promised. A body that is new is written with HOLDFAST_WRITE_SCHEMAS=1.
+#[track_caller]
+pub fn assert_golden(name: &str, body: &[u8]) {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/v1/golden");
+    let path = format!("{folder}/{name}.json");
+    if std::env::var_os("HOLDFAST_WRITE_SCHEMAS").is_some() {
+        std::fs::write(&path, body).unwrap();
+    }
+    let golden = std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let (golden, body) = (String::from_utf8_lossy(&golden), String::from_utf8_lossy(body));
+    assert_eq!(golden, body, "{path}");
+}
+
 /// A record's body and header.
 #[derive(Debug, Clone)]
 pub struct Written {

@@ -63,12 +63,12 @@ impl Content {
         Self::Inventory(Inventory::default())
     }
 
-    fn new(domain: Domain, lane: Lane, parked: Vec<Parked>) -> Result<Self, Error> {
-        Ok(match domain {
+    fn new(config: &SinkConfig, lane: Lane, parked: Vec<Parked>) -> Result<Self, Error> {
+        Ok(match config.domain {
             Domain::Inventory => Self::Inventory(Inventory::default()),
             Domain::Fulfilment => Self::Fulfilment(Fulfilment::new(lane)),
             Domain::Finance => Self::Finance(Finance::new(parked)?),
-            Domain::Stream => Self::Stream(Stream::default()),
+            Domain::Stream => Self::Stream(Stream::new(config.schema_version)),
         })
     }
 
@@ -103,7 +103,7 @@ impl Window {
     /// The first window of a lane of a sink that has these records parked. A sink has one for each of
     /// its domain's [lanes](Domain::lanes); each is shown every record and takes what is its own.
     pub fn new(config: &SinkConfig, lane: Lane, parked: Vec<Parked>) -> Result<Self, Error> {
-        let content = Content::new(config.domain, lane, parked)?;
+        let content = Content::new(config, lane, parked)?;
         Ok(Self { content, lane, filter: Filter::new(&config.filter), span: None })
     }
 
@@ -114,7 +114,7 @@ impl Window {
             Content::Inventory(sums) => Content::Inventory(sums.next()),
             Content::Fulfilment(_) => Content::Fulfilment(Fulfilment::new(self.lane)),
             Content::Finance(sums) => Content::Finance(sums.next()),
-            Content::Stream(_) => Content::Stream(Stream::default()),
+            Content::Stream(events) => Content::Stream(events.next()),
         };
     }
 

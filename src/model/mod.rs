@@ -2,6 +2,7 @@
 //! log. Imports nothing of the house.
 
 pub mod command;
+mod contract;
 pub mod event;
 pub mod fact;
 mod ids;
@@ -22,6 +23,7 @@ pub mod totals;
 pub mod view;
 pub mod worth;
 
+pub use contract::SchemaVersion;
 pub use ids::*;
 pub use money::*;
 pub use origin::*;

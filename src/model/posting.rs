@@ -75,8 +75,11 @@ impl Account {
 }
 
 /// What kind of thing is booked; in the order in which a business does them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = EntryKind)]
 pub enum Kind {
     /// The customer owes: an order, recognised at its commit, or an invoice, recognised as such.
     Invoice,

@@ -42,7 +42,10 @@ impl Rendering {
         rules: &dyn Fn(&[crate::config::AnswerRule]) -> Rules,
         asks: bool,
     ) -> Result<Self, String> {
-        let request = Declared::new(&connector.request())?;
+        let mut request = Declared::new(&connector.request())?;
+        if connector.body.is_none() {
+            request.say_version(connector.schema_version);
+        }
         let finish = connector.finish.as_ref().map(|finish| {
             Ok::<_, String>((Declared::new(&finish.request())?, rules(&finish.rules)))
         });

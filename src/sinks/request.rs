@@ -7,7 +7,13 @@ use hyper::{
 use reqwest::Url;
 
 use super::fault::Fault;
-use crate::config::{Context, Escape, HEADER_BYTES_MAX, Request, Template};
+use crate::{
+    config::{Context, Escape, HEADER_BYTES_MAX, Request, Template},
+    model::SchemaVersion,
+};
+
+/// Which version of the schemas a body keeps to.
+const SCHEMA_VERSION: HeaderName = HeaderName::from_static("holdfast-schema-version");
 
 /// See the module.
 pub(super) struct Declared {
@@ -16,6 +22,8 @@ pub(super) struct Declared {
     headers: Vec<(HeaderName, Template)>,
     content_type: Option<HeaderValue>,
     body: Option<Template>,
+    /// The schema version of a body that is sent as it was sealed.
+    version: Option<HeaderValue>,
 }
 
 impl Declared {
@@ -46,7 +54,13 @@ impl Declared {
                 ),
             },
             body: body.map_err(|e| wrong(format!("body: {e}")))?,
+            version: None,
         })
+    }
+
+    /// From here on it says which version of the schemas its body keeps to.
+    pub fn say_version(&mut self, version: SchemaVersion) {
+        self.version = Some(version.number().into());
     }
 
     /// Whether its templates use the lines of a batch.
@@ -77,6 +91,9 @@ impl Declared {
         let mut headers = own.clone();
         if let Some(content_type) = &self.content_type {
             headers.insert(hyper::header::CONTENT_TYPE, content_type.clone());
+        }
+        if let Some(version) = &self.version {
+            headers.insert(SCHEMA_VERSION, version.clone());
         }
         for (name, template) in &self.headers {
             let text = template.render(context, HEADER_BYTES_MAX)?;

@@ -30,6 +30,7 @@ pub use template::{Context, Escape, Template, Unrendered};
 
 use super::{Dedupe, Domain};
 use crate::model::{
+    SchemaVersion,
     mapping::{Condition, Pointer},
     sink::body,
 };
@@ -93,6 +94,9 @@ pub struct Connector {
     /// A file of certificates (PEM) that are trusted besides the system's. Default none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// The version of the sealed bodies. It stands in the sink, and here only in what the log keeps.
+    #[serde(skip_serializing_if = "is_first")]
+    pub(crate) schema_version: SchemaVersion,
     /// The domains that it is made for; empty: all. Default empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub only_for: Vec<Domain>,
@@ -121,6 +125,7 @@ impl Default for Connector {
             finish: None,
             webhooks: false,
             ca_file: None,
+            schema_version: SchemaVersion::V1,
             only_for: Vec::new(),
         }
     }
@@ -159,12 +164,22 @@ impl Connector {
     /// sealed bytes are sent. It has no credentials: addresses, headers and what answers mean are those of
     /// the present whatever was sealed when.
     pub fn rendering(&self) -> Option<String> {
-        if self.body.is_none() && self.finish.is_none() {
+        let schema_version = self.schema_version;
+        if self.body.is_none() && self.finish.is_none() && is_first(&schema_version) {
             return None;
         }
         let Self { method, path, content_type, body, vars, keep, finish, .. } = self.clone();
-        let shapes =
-            Self { method, path, content_type, body, vars, keep, finish, ..Self::default() };
+        let shapes = Self {
+            method,
+            path,
+            content_type,
+            body,
+            vars,
+            keep,
+            finish,
+            schema_version,
+            ..Self::default()
+        };
         toml::to_string(&shapes).ok()
     }
 
@@ -174,8 +189,19 @@ impl Connector {
     /// If the text can't be read.
     pub fn as_rendered(&self, text: &str) -> Result<Self, String> {
         let then: Self = toml::from_str(text).map_err(|e| e.to_string())?;
-        let Self { method, path, content_type, body, vars, keep, finish, .. } = then;
-        Ok(Self { method, path, content_type, body, vars, keep, finish, ..self.clone() })
+        let Self { method, path, content_type, body, vars, keep, finish, schema_version, .. } =
+            then;
+        Ok(Self {
+            method,
+            path,
+            content_type,
+            body,
+            vars,
+            keep,
+            finish,
+            schema_version,
+            ..self.clone()
+        })
     }
 
     /// Whether a repeat of what may have had its effect is safe, so long after its batch was sealed.
@@ -203,6 +229,10 @@ impl Connector {
             hasher.update(part.as_bytes());
         }
     }
+}
+
+fn is_first(version: &SchemaVersion) -> bool {
+    *version == SchemaVersion::V1
 }
 
 #[cfg(test)]

@@ -68,6 +68,9 @@ impl Overlay {
             let names = PRESETS.map(|(name, _)| name).join(", ");
             return Err(format!("preset: there is none of that name; there are: {names}"));
         };
+        if self.0.contains_key("schema_version") {
+            return Err("connector.schema_version: stands in the sink itself".into());
+        }
         let base = text.parse().map_err(|e: toml::de::Error| format!("preset: {}", e.message()))?;
         let mut table = for_domain(base, domain)?;
         lay_over(&mut table, for_domain(self.0.clone(), domain)?);
