@@ -19,15 +19,18 @@
 //! # }
 //! ```
 
+mod access;
 mod answer;
 mod batch;
 pub mod codes;
 mod dead_letters;
+mod directory;
 mod front;
 mod hooks;
 mod import;
 mod json;
 mod latency;
+mod meter;
 mod metrics;
 mod openapi;
 mod operations;
@@ -37,13 +40,16 @@ mod orders;
 mod pages;
 mod parked;
 mod parked_events;
+mod partner_operations;
 mod partners;
+mod pass;
 mod priority;
 mod problem;
 mod reconcile;
 mod request;
 mod reservations;
 mod router;
+mod scopes;
 mod server;
 mod sink_operations;
 mod stages;
@@ -55,7 +61,9 @@ mod trace;
 pub use openapi::document as openapi;
 pub use options::Options;
 pub use partners::{Hook, Partner, PartnerError, Partners};
+pub use pass::Pass;
 pub use problem::Problem;
 pub use router::{router, served};
+pub use scopes::scopes;
 pub use server::{Error, serve};
 pub use state::{NoSinks, Reconciling, Sinks, State, Wishing};
