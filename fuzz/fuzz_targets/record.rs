@@ -5,7 +5,7 @@ use holdfast::model::{
     Lsn,
     event::{
         Acknowledge, Adjust, Change, Checked, Define, Event, Expire, Extend, Genesis, Happened,
-        Park, Placed, Release, Reserve, Seal, Stock, Unpark, decode,
+        Park, PartnerChange, Placed, Release, Reserve, Seal, Stock, Unpark, decode,
     },
 };
 use libfuzzer_sys::fuzz_target;
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     let length = body.len().min(aligned.0.len());
     aligned.0[..length].copy_from_slice(&body[..length]);
     let body = &aligned.0[..length];
-    match kind % 15 {
+    match kind % 16 {
         0 => read::<Genesis>(body),
         1 => read::<Define>(body),
         2 => read::<Stock>(body),
@@ -42,6 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
         11 => read::<Happened>(body),
         12 => read::<Park>(body),
         13 => read::<Unpark>(body),
+        14 => read::<PartnerChange>(body),
         _ => read::<Acknowledge>(body),
     }
 });

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 
 use super::{
     State,
+    access::Caller,
     answer::{self, Effect},
-    partners::Caller,
     problem::Problem,
     request::{Json, Names},
 };

@@ -53,7 +53,7 @@ codes! {
         "No valid API key came with the request, or a hook's signature is wrong or too old. Nothing was changed."
         "Send the partner's API key as `Authorization: Bearer <key>`; sign a hook's message anew, with the partner's secret, at each attempt.";
     FORBIDDEN "forbidden" 403 "The caller may not do this"
-        "The API key does not allow this. Nothing was changed."
+        "The partner has none of the scopes that this takes; `scopes` names them. Nothing was changed."
         "Ask the operator for a key that does.";
     UNKNOWN_SKU "unknown_sku" 404 "The SKU is not known"
         "No stock was ever set for this SKU, or not at the location named. Nothing was changed."
@@ -97,6 +97,9 @@ codes! {
     ORDER_MISMATCH "order_mismatch" 409 "The reservation was made for another order"
         "The order id differs from the one given at the reservation. Nothing was changed."
         "Commit with the id given at the reservation.";
+    PARTNER_EXISTS "partner_exists" 409 "There is a partner of this name"
+        "The configuration or the log has a partner of this name, or had one whose idempotency keys are still remembered. Nothing was changed."
+        "Use another name. A key that was lost is replaced by rotating it.";
     ARCHIVED "archived" 410 "Too long ago"
         "What is asked for lies beyond the horizon that the server keeps."
         "Look into the archive.";
@@ -116,7 +119,7 @@ codes! {
         "The message is the partner's, but no rule of its hook is for such a payload, or a field that the rule needs is not in it (member `field`). Nothing was changed."
         "Operators: mend the partner's rules, or give it an `ignore` rule for what is of no interest. Then send the message again.";
     RATE_LIMITED "rate_limited" 429 "Too many requests"
-        "The partner's rate is used up. Nothing was changed."
+        "The partner's rate or quota is used up; the headers RateLimit and RateLimit-Policy say how much of it there is. Nothing was changed."
         "Try again after the seconds in Retry-After.";
     HEADERS_TOO_LARGE "headers_too_large" 431 "Too many or too large headers"
         "The target and headers are more than the server takes. Nothing was changed."

@@ -7,8 +7,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
-    State, answer, codes,
-    partners::Caller,
+    State,
+    access::Caller,
+    answer, codes,
     problem::Problem,
     request::{Json, PathParams, QueryParams},
     sink_operations::{by, grant},

@@ -20,9 +20,15 @@ use axum::{
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-use super::{State, codes, problem::Problem, stages::LAPS};
+use super::{
+    State,
+    access::{self, Entered},
+    codes,
+    problem::Problem,
+    stages::LAPS,
+};
 use crate::{
-    model::REQUEST_ID_CHARS_MAX,
+    model::{REQUEST_ID_CHARS_MAX, partner::Scope},
     telemetry::{Endpoint, Laps, Stage},
 };
 
@@ -38,27 +44,25 @@ pub(super) enum Gate {
     Open,
 }
 
-/// Who may use a route where there are API keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Whoever has a key.
-    Key,
-    /// Anyone; what else is needed, the handler sees to.
-    Anyone,
-}
-
 /// Wraps the handler of one route and method.
 #[derive(Clone)]
 pub(super) struct Front {
     state: State,
     endpoint: Arc<Endpoint>,
     gate: Gate,
-    access: Access,
+    /// One of these is needed where there are API keys; none: it is for anyone, and what else is needed
+    /// the handler sees to.
+    scopes: &'static [Scope],
 }
 
 impl Front {
-    pub(super) fn new(state: &State, endpoint: Arc<Endpoint>, gate: Gate, access: Access) -> Self {
-        Self { state: state.clone(), endpoint, gate, access }
+    pub(super) fn new(
+        state: &State,
+        endpoint: Arc<Endpoint>,
+        gate: Gate,
+        scopes: &'static [Scope],
+    ) -> Self {
+        Self { state: state.clone(), endpoint, gate, scopes }
     }
 }
 
@@ -93,7 +97,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
-        let Front { state, endpoint, gate, access } = self.front.clone();
+        let Front { state, endpoint, gate, scopes } = self.front.clone();
         let given = request_id(request.headers());
         let is_new = given.is_none();
         let id = given.unwrap_or_else(|| state.new_request_id());
@@ -117,16 +121,17 @@ where
             if let Err(problem) = check_headers(&request, &state) {
                 return problem.into_response();
             }
-            if access == Access::Key
-                && let Err(problem) = state.partners().introduce(&mut request)
-            {
-                return problem.into_response();
-            }
+            let entered = match access::enter(&state, scopes, &mut request) {
+                Ok(entered) => entered,
+                Err(refusal) => return refusal,
+            };
             if let Some(id) = new_id {
                 // For what the request causes: it is named there as in the answer.
                 request.headers_mut().insert(REQUEST_ID.clone(), id);
             }
-            let response = unpanicked(inner.call(request), effect).await;
+            let answered = unpanicked(inner.call(request), effect);
+            let mut response = in_time(answered, &entered, effect).await;
+            entered.tell(response.headers_mut());
             drop(admitted);
             response
         };
@@ -210,6 +215,18 @@ fn check_headers(request: &Request, state: &State) -> Result<(), Problem> {
         return Err(Problem::new(&codes::HEADERS_TOO_LARGE));
     }
     Ok(())
+}
+
+/// Waits for the answer as long as the partner has. What was decided stands: only the wait is cut.
+async fn in_time(
+    answer: impl Future<Output = Response>,
+    entered: &Entered,
+    effect: bool,
+) -> Response {
+    let Some(time_max) = entered.time_max() else { return answer.await };
+    let late = if effect { &codes::OUTCOME_UNKNOWN } else { &codes::OVERLOADED };
+    let answered = tokio::time::timeout(time_max, answer).await;
+    answered.unwrap_or_else(|_| Problem::new(late).into_response())
 }
 
 /// Waits for the handler; a panic in it becomes an answer. What it had begun is closed by its guards,

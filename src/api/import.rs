@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::{
     State,
+    access::Caller,
     answer::{self, Effect},
     codes, json,
     problem::Problem,
@@ -67,7 +68,8 @@ pub(super) async fn import(
             "the body has no Content-Type; it must be application/x-ndjson",
         ));
     }
-    let limit = state.options().import_bytes_max;
+    let caller = Caller::of(&parts.extensions);
+    let limit = caller.body_bytes_max(state.options().import_bytes_max);
     request::check_length(&parts.headers, limit)?;
     state.engine()?.admit_import()?;
     let mut import = Import::new(state.clone());

@@ -1,12 +1,14 @@
 //! `GET /metrics`: the counters of requests, engine, log and sinks as OpenMetrics.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use axum::{
     extract,
     http::header,
     response::{IntoResponse, Response},
 };
 
-use super::State;
+use super::{State, directory::Counts};
 use crate::{
     engine::{Counters, Engine, Status},
     model::sink::{Attempts, SinkView, reconciliation::ReconciliationSummary},
@@ -30,6 +32,7 @@ fn text(state: &State) -> String {
     let live = state.live();
     text.gauge("holdfast_live_listeners", "Who follows the live view.", live.listeners());
     text.counter("holdfast_live_refused", "Refused to follow it at the limit.", live.refused());
+    expose_partners(state, &mut text);
     state.gateway().expose(&mut text);
     let ready = state.engine().ok();
     text.gauge("holdfast_ready", "1 once requests are served.", u8::from(ready.is_some()));
@@ -38,6 +41,27 @@ fn text(state: &State) -> String {
     }
     expose_sinks(&state.sinks(), &mut text);
     text.finish()
+}
+
+/// What partners ask for, over HTTP and through the gateway.
+fn expose_partners(state: &State, text: &mut Exposition) {
+    let unauthenticated = "Requests without a key that is good.";
+    text.counter("holdfast_unauthenticated", unauthenticated, state.unauthenticated());
+    let accounts = state.accounts();
+    text.family("holdfast_partner_requests", Kind::Counter, None, "Requests taken, by partner.");
+    for account in &accounts {
+        let taken = account.counts.taken.load(Relaxed);
+        text.sample("holdfast_partner_requests_total", &[("partner", &account.name)], taken);
+    }
+    let help = "Requests not taken, by partner and reason.";
+    text.family("holdfast_partner_refused", Kind::Counter, None, help);
+    for account in &accounts {
+        let Counts { forbidden, rate, quota, .. } = &account.counts;
+        for (reason, count) in [("scope", forbidden), ("rate", rate), ("quota", quota)] {
+            let labels = [("partner", &*account.name), ("reason", reason)];
+            text.sample("holdfast_partner_refused_total", &labels, count.load(Relaxed));
+        }
+    }
 }
 
 fn expose_engine(engine: &Engine, text: &mut Exposition) {

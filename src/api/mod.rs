@@ -19,16 +19,19 @@
 //! # }
 //! ```
 
+mod access;
 mod answer;
 mod batch;
 pub mod codes;
 mod dead_letters;
+mod directory;
 mod front;
 mod hooks;
 mod import;
 mod json;
 mod latency;
 mod live;
+mod meter;
 mod metrics;
 mod openapi;
 mod operations;
@@ -38,7 +41,9 @@ mod orders;
 mod pages;
 mod parked;
 mod parked_events;
+mod partner_operations;
 mod partners;
+mod pass;
 mod priority;
 mod problem;
 mod reconcile;
@@ -46,6 +51,7 @@ mod request;
 mod reservations;
 mod router;
 mod schemas;
+mod scopes;
 mod server;
 mod sink_operations;
 mod stages;
@@ -57,8 +63,10 @@ mod trace;
 pub use openapi::document as openapi;
 pub use options::Options;
 pub use partners::{Hook, Partner, PartnerError, Partners};
+pub use pass::Pass;
 pub use problem::Problem;
 pub use router::{router, served};
 pub use schemas::published as schemas;
+pub use scopes::scopes;
 pub use server::{Error, serve};
 pub use state::{NoSinks, Reconciling, Sinks, State, Wishing};

@@ -1,19 +1,13 @@
-//! Who may call, and whose messages are taken.
+//! The partners of the configuration: who may call, and whose messages are taken.
 //!
-//! Where a partner has an API key, every request but those that anyone may make must have one:
-//! `Authorization: Bearer <key>`. The partner's name is the scope of its idempotency keys. Keys are
-//! known by their SHA-256; a key is compared with all of them, each in constant time.
+//! Keys are known by their SHA-256. Those that are added to a running server are the log's; both together
+//! are [`super::directory`].
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
-use axum::{
-    extract::{FromRequestParts, Request},
-    http::{Extensions, HeaderMap, header, request::Parts},
-};
-
-use super::{State, problem::Problem};
 use crate::model::{
     mapping::Mapping,
+    partner::{PartnerSource, PartnerView, Terms},
     signature::{KeyHash, Verifier},
 };
 
@@ -26,6 +20,8 @@ pub struct Partner {
     pub key: Option<KeyHash>,
     /// How its messages are taken, if they are.
     pub hook: Option<Hook>,
+    /// What it may do with its key.
+    pub terms: Terms,
 }
 
 /// How a partner's messages are checked and read.
@@ -59,6 +55,7 @@ struct Known {
     name: Arc<str>,
     key: Option<KeyHash>,
     hook: Option<Hook>,
+    terms: Terms,
 }
 
 impl Partners {
@@ -77,7 +74,8 @@ impl Partners {
                 return Err(PartnerError::Key(other.name.clone(), partner.name.clone()));
             }
         }
-        let known = |Partner { name, key, hook }| Known { name: name.into(), key, hook };
+        let known =
+            |Partner { name, key, hook, terms }| Known { name: name.into(), key, hook, terms };
         Ok(Self(partners.into_iter().map(known).collect()))
     }
 
@@ -92,76 +90,28 @@ impl Partners {
         partner.hook.as_ref().map(|hook| (&*partner.name, hook))
     }
 
-    /// Finds out who a request is from, and writes it down for [`Caller`].
-    pub(super) fn introduce(&self, request: &mut Request) -> Result<(), Problem> {
-        if !self.have_keys() {
-            return Ok(());
-        }
-        let name = self.known_by_key(bearer(request.headers())?)?;
-        request.extensions_mut().insert(Caller(Some(name)));
-        Ok(())
+    /// Whether there is one of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|partner| *partner.name == *name)
     }
 
-    fn known_by_key(&self, key: &str) -> Result<Arc<str>, Problem> {
-        self.name_of(key).ok_or_else(|| unauthenticated("no partner has this API key"))
+    /// Those that have a key: name, its hash, what they may do.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&str, &KeyHash, &Terms)> {
+        self.0.iter().filter_map(|known| Some((&*known.name, known.key.as_ref()?, &known.terms)))
     }
 
-    /// The name of the partner with this key.
-    pub(super) fn name_of(&self, key: &str) -> Option<Arc<str>> {
-        let hash = KeyHash::of(key);
-        let mut found = None;
-        for partner in &self.0 {
-            if partner.key.as_ref() == Some(&hash) {
-                found = Some(partner.name.clone());
-            }
-        }
-        found
-    }
-}
-
-fn unauthenticated(detail: &'static str) -> Problem {
-    Problem::unauthenticated(detail, "Bearer")
-}
-
-/// The key in the one Authorization header.
-fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => {
-            let text = value.to_str().unwrap_or_default();
-            let (scheme, key) = text.split_once(' ').unwrap_or((text, ""));
-            match scheme.eq_ignore_ascii_case("bearer") {
-                true => Ok(key.trim()),
-                false => Err(unauthenticated("an API key comes as `Authorization: Bearer <key>`")),
-            }
-        }
-        (Some(_), Some(_)) => Err(unauthenticated("the header `Authorization` is given twice")),
-        (None, _) => Err(unauthenticated(
-            "no API key came with the request; send it as `Authorization: Bearer <key>`",
-        )),
-    }
-}
-
-/// Who a request is from; where there are no API keys, one caller without a name.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Caller(Option<Arc<str>>);
-
-impl Caller {
-    /// As it was written down.
-    pub(super) fn of(extensions: &Extensions) -> Self {
-        extensions.get::<Self>().cloned().unwrap_or_default()
-    }
-
-    /// The partner's name; empty for the one without.
-    pub(super) fn name(&self) -> &str {
-        self.0.as_deref().unwrap_or("")
-    }
-}
-
-impl FromRequestParts<State> for Caller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &State) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.extensions))
+    /// Those that have a key, as they are told.
+    pub(super) fn views(&self) -> impl Iterator<Item = PartnerView> {
+        self.keys().map(|(name, _, terms)| PartnerView {
+            name: name.to_owned(),
+            source: PartnerSource::Configuration,
+            revoked: false,
+            scopes: terms.scopes,
+            limits: terms.limits.clone(),
+            added_at: None,
+            changed_at: None,
+            changed_by: String::new(),
+            old_keys_until: Vec::new(),
+        })
     }
 }

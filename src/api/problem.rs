@@ -14,6 +14,7 @@ use super::codes::{self, Code};
 use crate::{
     engine::Refusal,
     model::mapping::Unmapped,
+    model::partner::Scope,
     model::view::{LimitedLine, ReservationState, ShortLine},
 };
 
@@ -46,6 +47,10 @@ enum Members {
         committed: i64,
     },
     LimitBytes(u64),
+    /// Of which the caller lacks all.
+    Scopes(&'static [Scope]),
+    /// For the header Retry-After, in seconds.
+    RetryAfter(u32),
     /// For the header WWW-Authenticate.
     Challenge(&'static str),
     Import(Box<super::import::ImportAnswer>),
@@ -76,6 +81,20 @@ impl Problem {
     ) -> Self {
         let members = Members::Challenge(challenge);
         Self { members, ..Self::detailed(&codes::UNAUTHENTICATED, detail) }
+    }
+
+    /// A partner that has none of the scopes that a route takes.
+    pub(super) fn forbidden(partner: &str, scopes: &'static [Scope]) -> Self {
+        let words: Vec<_> = scopes.iter().map(|scope| format!("`{}`", scope.as_str())).collect();
+        let detail =
+            format!("this takes the scope {}, which `{partner}` has not", words.join(" or "));
+        Self { members: Members::Scopes(scopes), ..Self::detailed(&codes::FORBIDDEN, detail) }
+    }
+
+    /// A partner whose rate or quota is used up for so many seconds.
+    pub(super) fn rate_limited(detail: String, retry_after_s: u32) -> Self {
+        let members = Members::RetryAfter(retry_after_s);
+        Self { members, ..Self::detailed(&codes::RATE_LIMITED, detail) }
     }
 
     /// A hook's payload that its rules make nothing of.
@@ -161,7 +180,8 @@ impl Serialize for Problem {
         map.serialize_entry("detail", &self.detail)?;
         map.serialize_entry("code", self.code.code)?;
         match &self.members {
-            Members::None | Members::Challenge(_) => {}
+            Members::None | Members::Challenge(_) | Members::RetryAfter(_) => {}
+            Members::Scopes(scopes) => map.serialize_entry("scopes", scopes)?,
             Members::Field(field) => map.serialize_entry("field", field)?,
             Members::ShortLines(lines) => map.serialize_entry("lines", lines)?,
             Members::LimitedLines(lines) => map.serialize_entry("lines", lines)?,
@@ -201,7 +221,11 @@ impl IntoResponse for Problem {
             let challenge = HeaderValue::from_static(challenge);
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if let Some(seconds) = self.code.retry_after_s() {
+        let own = match self.members {
+            Members::RetryAfter(seconds) => Some(seconds),
+            _ => None,
+        };
+        if let Some(seconds) = own.or_else(|| self.code.retry_after_s()) {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
@@ -245,6 +269,8 @@ mod tests {
             Refusal::UnknownReservation,
             Refusal::UnknownOrder,
             Refusal::UnknownParkedEvent,
+            Refusal::PartnerExists { revoked: true },
+            Refusal::UnknownPartner,
             Refusal::InsufficientStock { lines: vec![] },
             Refusal::PurchaseLimit { lines: vec![line] },
             Refusal::WrongState { state: ReservationState::Held },

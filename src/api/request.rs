@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 
-use super::{State, codes, front, json, partners::Caller, priority, problem::Problem, stages};
+use super::{State, access::Caller, codes, front, json, priority, problem::Problem, stages};
 use crate::{
     engine::Key,
     model::{IdempotencyKey, Invalid, Origin},
@@ -69,12 +69,13 @@ impl FromRequest<State> for RawJson {
 async fn read_json(request: Request, state: &State) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
     let typed = check_type(&parts.headers, "application/json")?;
-    let limit = state.options().body_bytes_max;
+    let (options, caller) = (state.options(), Caller::of(&parts.extensions));
+    let limit = caller.body_bytes_max(options.body_bytes_max as u64) as usize;
     if let Err(problem) = check_length(&parts.headers, limit as u64) {
         drain(body, limit).await;
         return Err(problem);
     }
-    let wait = Duration::from_millis(state.options().request_timeout_ms);
+    let wait = caller.body_wait(options.request_timeout_ms);
     let bytes = tokio::time::timeout(wait, read(body, limit))
         .await
         .map_err(|_| Problem::new(&codes::REQUEST_TIMEOUT))??;

@@ -10,11 +10,11 @@ use axum::{
 
 use super::{
     State, batch, codes, dead_letters,
-    front::{Access, Front, Gate},
+    front::{Front, Gate},
     hooks, import, latency, live, metrics, openapi, operations, order_events, orders, pages,
-    parked, parked_events,
+    parked, parked_events, partner_operations,
     problem::Problem,
-    reconcile, reservations, schemas, sink_operations, stock, trace,
+    reconcile, reservations, schemas, scopes, sink_operations, stock, trace,
 };
 
 /// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
@@ -79,6 +79,10 @@ fn build(state: &State) -> Routes<'_> {
         .get("/v1/parked-events/{id}", Counted, parked_events::get)
         .post("/v1/parked-events/{id}/retry", Counted, parked_events::retry)
         .delete("/v1/parked-events/{id}", Counted, parked_events::discard)
+        .post("/v1/partners", Open, partner_operations::add)
+        .get("/v1/partners", Open, partner_operations::list)
+        .post("/v1/partners/{name}/rotate", Open, partner_operations::rotate)
+        .delete("/v1/partners/{name}", Open, partner_operations::revoke)
         .get("/v1/status", Open, operations::status)
         .get("/v1/latency", Open, latency::get)
         .get("/v1/live", Open, live::follow)
@@ -133,7 +137,8 @@ impl<'a> Routes<'a> {
         handler: impl Handler<T, State>,
     ) -> Self {
         let endpoint = self.state.requests().endpoint(path, name(&method));
-        let handler = handler.layer(Front::new(self.state, endpoint, gate, access(path)));
+        let scopes = scopes::needed(&method, path);
+        let handler = handler.layer(Front::new(self.state, endpoint, gate, scopes));
         self.router = self.router.route(path, on(filter, handler));
         self.served.push((method, path));
         self
@@ -142,20 +147,13 @@ impl<'a> Routes<'a> {
     /// Adds what answers for everything else.
     fn finish(mut self) -> Self {
         let endpoint = self.state.requests().endpoint("none", "any");
-        let front = Front::new(self.state, endpoint, Gate::Open, Access::Anyone);
+        let front = Front::new(self.state, endpoint, Gate::Open, &[]);
         self.router = self
             .router
             .method_not_allowed_fallback(method_not_allowed.layer(front.clone()))
             .fallback_service(any(not_found.layer(front)));
         self
     }
-}
-
-/// Where there are API keys, health, the pages and the OpenAPI document need none; a hook is known by
-/// its signature.
-fn access(path: &str) -> Access {
-    let keyed = path.starts_with("/v1/") && !path.starts_with("/v1/hooks/") || path == "/metrics";
-    if keyed { Access::Key } else { Access::Anyone }
 }
 
 fn name(method: &Method) -> &'static str {

@@ -72,8 +72,12 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let address = listener.local_addr().map_err(Error::Address)?;
-    if !address.ip().to_canonical().is_loopback() && !state.partners().have_keys() {
-        return Err(Error::NotLoopback { address });
+    if !address.ip().to_canonical().is_loopback() {
+        if !state.needs_keys() {
+            return Err(Error::NotLoopback { address });
+        }
+        // Whoever is revoked later: nobody is let in without a key.
+        state.require_keys();
     }
     let mut server = Server::new(listener, state);
     server.accept_until(shutdown).await;

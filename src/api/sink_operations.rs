@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    State, answer, codes,
-    partners::Caller,
+    State,
+    access::Caller,
+    answer, codes,
     problem::Problem,
     request::{OptionalJson, PathParams},
 };

@@ -12,11 +12,17 @@ use std::{
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
-use super::{Options, Partners, codes, live::Live, problem::Problem};
+use super::{
+    Options, Partners, Pass, codes,
+    directory::{Account, Directory, Known},
+    live::Live,
+    problem::Problem,
+};
 use crate::{
     engine::Engine,
     model::{
         letter::Letter,
+        signature::KeyHash,
         sink::{
             LetterView, ParkedView, Release, SinkView,
             reconciliation::{Reconciliation, Unreconciled},
@@ -95,7 +101,8 @@ pub struct State(Arc<Shared>);
 
 struct Shared {
     options: Options,
-    partners: Partners,
+    directory: Directory,
+    unauthenticated: AtomicU64,
     ready: OnceLock<Ready>,
     draining: AtomicBool,
     in_flight: AtomicUsize,
@@ -124,7 +131,8 @@ impl State {
     pub fn with_partners(options: Options, partners: Partners) -> Self {
         Self(Arc::new(Shared {
             options,
-            partners,
+            directory: Directory::new(partners),
+            unauthenticated: AtomicU64::new(0),
             ready: OnceLock::new(),
             draining: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -159,9 +167,47 @@ impl State {
         &self.0.options
     }
 
-    /// Who may call, and whose messages are taken.
+    /// The configuration's partners.
     pub(super) fn partners(&self) -> &Partners {
-        &self.0.partners
+        self.0.directory.configured()
+    }
+
+    /// Who has the key of a hash now.
+    pub(super) fn known(&self, key: &KeyHash) -> Option<Known> {
+        self.0.directory.find(self.engine_if_ready(), key, || self.now_ms())
+    }
+
+    /// Every partner that may call.
+    pub(super) fn accounts(&self) -> Vec<Arc<Account>> {
+        self.0.directory.accounts(self.engine_if_ready())
+    }
+
+    /// Rises with every change of the log's partners.
+    pub(super) fn partners_version(&self) -> u64 {
+        self.engine_if_ready().map_or(0, Engine::partners_version)
+    }
+
+    /// Requests that came without a key that is good.
+    pub(super) fn unauthenticated(&self) -> u64 {
+        self.0.unauthenticated.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_unauthenticated(&self) {
+        self.0.unauthenticated.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the engine is open.
+    pub(super) fn is_ready(&self) -> bool {
+        self.0.ready.get().is_some()
+    }
+
+    fn engine_if_ready(&self) -> Option<&Engine> {
+        self.0.ready.get().map(|ready| &ready.engine)
+    }
+
+    /// The engine's time; 0 before it is open. In milliseconds since the epoch.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.engine_if_ready().map_or(0, |engine| engine.now().millis())
     }
 
     /// Requests under way that count against the limit.
@@ -228,12 +274,18 @@ impl State {
 
     /// Whether callers need an API key.
     pub fn needs_keys(&self) -> bool {
-        self.0.partners.have_keys()
+        self.0.directory.needs_keys(self.engine_if_ready())
     }
 
-    /// The name of the partner with this API key.
-    pub fn partner(&self, api_key: &str) -> Option<Arc<str>> {
-        self.0.partners.name_of(api_key)
+    /// From here on callers need an API key, whether anybody has one or not: on an address that others
+    /// reach.
+    pub fn require_keys(&self) {
+        self.0.directory.expose();
+    }
+
+    /// Lets a caller in who stays, if its API key is good or none is needed.
+    pub fn pass(&self, api_key: &str) -> Option<Pass> {
+        Pass::new(self, api_key)
     }
 
     /// The counters of the gateway beside this server, for `/metrics`.

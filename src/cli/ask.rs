@@ -1,9 +1,16 @@
 //! Where a question is asked: of a running server over HTTP, or of the data directory of a stopped one.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
-use holdfast::{config::Overrides, engine::Engine, wal::inspect::segment_bytes};
+use holdfast::{
+    config::{Config, Overrides},
+    engine::Engine,
+    wal::inspect::segment_bytes,
+};
 
 use reqwest::{
     Method,
@@ -49,16 +56,54 @@ impl Asked {
     ) -> Result<serde_json::Value, Error> {
         match &self.data {
             None => self.server.call(Method::GET, path, query),
-            Some(data) => {
-                let answer = with_engine(data.clone(), &self.source, ask)?;
-                let said = answer.map_err(|refusal| Error::Part {
-                    what: "the data directory",
-                    reason: format!("{}: {refusal}", refusal.code()),
-                })?;
-                let json = serde_json::to_value(said);
-                json.map_err(|e| unknown_answer(&e))
-            }
+            Some(data) => self.offline(data, ask),
         }
+    }
+
+    /// The same with any method, and with a body.
+    pub fn send<T: serde::Serialize>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&serde_json::Value>,
+        ask: impl FnOnce(&Engine) -> Result<T, holdfast::engine::Refusal>,
+    ) -> Result<serde_json::Value, Error> {
+        match &self.data {
+            None => self.server.send(method, path, &[], body),
+            Some(data) => self.offline(data, ask),
+        }
+    }
+
+    /// The configuration that the data directory is used with; `None`: a running server is asked, which
+    /// has its own.
+    pub fn configuration(&self) -> Result<Option<Config>, Error> {
+        let overrides = Overrides { data: self.data.clone(), listen: None };
+        self.data.as_ref().map(|_| self.source.load(&overrides)).transpose()
+    }
+
+    /// Makes a log in a data directory that is still empty: for what may come before the first start.
+    pub fn begin(&self) -> Result<(), Error> {
+        let (Some(path), Some(config)) = (&self.data, self.configuration()?) else { return Ok(()) };
+        let is_empty = path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
+        if is_empty {
+            let failed = |source| Error::Engine { path: path.clone(), source };
+            let engine = Engine::open(path, options::engine(&config)).map_err(failed)?;
+            engine.close().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn offline<T: serde::Serialize>(
+        &self,
+        data: &Path,
+        ask: impl FnOnce(&Engine) -> Result<T, holdfast::engine::Refusal>,
+    ) -> Result<serde_json::Value, Error> {
+        let answer = with_engine(data.to_owned(), &self.source, ask)?;
+        let said = answer.map_err(|refusal| Error::Part {
+            what: "the data directory",
+            reason: format!("{}: {refusal}", refusal.code()),
+        })?;
+        serde_json::to_value(said).map_err(|e| unknown_answer(&e))
     }
 }
 

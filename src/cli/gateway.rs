@@ -12,7 +12,8 @@ use axum::{
 use holdfast::{
     api, config,
     engine::Engine,
-    gateway::{Call, Done, Handle, House, Listeners, Options, Reply, start},
+    gateway::{Call, Done, Guest, Handle, House, Listeners, Options, Reply, start},
+    model::partner::{Barred, Scope},
 };
 use tower::Service;
 
@@ -68,13 +69,27 @@ struct Routes {
     runtime: tokio::runtime::Handle,
 }
 
+/// A caller of the gateway as the API knows it.
+struct Visitor(api::Pass);
+
+impl Guest for Visitor {
+    fn enter(&mut self, scopes: &'static [Scope]) -> Result<(), Barred> {
+        self.0.enter(scopes)
+    }
+}
+
 impl House for Routes {
     fn needs_keys(&self) -> bool {
         self.state.needs_keys()
     }
 
     fn partner(&self, api_key: &str) -> Option<Arc<str>> {
-        self.state.partner(api_key)
+        self.state.pass(api_key).map(|pass| pass.name())
+    }
+
+    fn guest(&self, api_key: &str) -> Option<Box<dyn Guest>> {
+        let pass = self.state.pass(api_key)?;
+        Some(Box::new(Visitor(pass)))
     }
 
     fn call(&self, call: Call, done: Done) {

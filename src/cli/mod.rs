@@ -16,6 +16,7 @@ mod latency;
 mod logging;
 mod options;
 mod parked;
+mod partner;
 mod partners;
 mod reconcile;
 mod server;
@@ -82,6 +83,9 @@ enum Command {
     /// What waits at a running server: reports before their order, records that sinks hold back.
     #[command(subcommand)]
     Parked(parked::Parked),
+    /// Who may call, kept in the log: add a partner, replace its API key, revoke it.
+    #[command(subcommand)]
+    Partner(partner::Partner),
     /// The journal, the orders or the stock of a stopped server, for other programs.
     #[command(subcommand)]
     Export(export::Export),
@@ -161,6 +165,7 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::DeadLetters(letters) => letters.run(),
         Command::Trace(trace) => trace.run(),
         Command::Parked(parked) => parked.run(),
+        Command::Partner(partner) => partner.run(),
         Command::Export(export) => export.run(),
         Command::Wal(wal) => wal.run(),
     }

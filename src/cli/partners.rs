@@ -4,6 +4,7 @@
 use holdfast::{
     api::{Hook, Partner, Partners},
     config::{Config, HookConfig, PartnerConfig},
+    engine::Engine,
     model::signature::{KeyHash, Verifier},
 };
 
@@ -25,6 +26,26 @@ pub fn partners(
     Partners::new(partners).map_err(|e| Error::Usage(e.to_string()))
 }
 
+/// Checks what only the log can tell: that nobody is in both, and that the keys are there that are said to
+/// be.
+pub fn check_live(config: &Config, engine: &Engine) -> Result<(), Error> {
+    let live = engine.partners();
+    let active = |name: &str| live.get(name).is_some_and(|partner| !partner.revoked);
+    if let Some(both) = config.partners.iter().find(|partner| active(&partner.name)) {
+        let reason = "is in the configuration and in the log: give one of the two another name, or \
+                      revoke the log's (`holdfast partner revoke`)";
+        return Err(Error::Partner { name: both.name.clone(), reason: reason.to_owned() });
+    }
+    let has_keys = live.values().any(|partner| !partner.revoked)
+        || config.partners.iter().any(PartnerConfig::has_key);
+    if config.server.keys_in_log && !has_keys {
+        let what = "`server.keys_in_log` is set, and there is no API key in the log: add a partner with \
+                    `holdfast partner add NAME --scope operate --data DIR`";
+        return Err(Error::Usage(what.to_owned()));
+    }
+    Ok(())
+}
+
 fn partner(
     config: &PartnerConfig,
     variable: &impl Fn(&str) -> Option<String>,
@@ -37,7 +58,7 @@ fn partner(
         (None, None) => None,
     };
     let hook = config.hook.as_ref().map(|hook| self::hook(hook, variable)).transpose()?;
-    Ok(Partner { name: config.name.clone(), key, hook })
+    Ok(Partner { name: config.name.clone(), key, hook, terms: config.terms() })
 }
 
 fn key(name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<KeyHash, String> {

@@ -188,12 +188,16 @@ impl Running {
         let listener = TcpListener::bind(server.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let state = api::State::with_partners(options::api(server), partners);
+        if server.keys_in_log {
+            state.require_keys();
+        }
         let gateway_options = gateway::options(&config.gateway);
         let doors = gateway::bind(&gateway_options, &state)?;
         let (stop, stopped) = oneshot::channel();
         let shutdown = async { drop(stopped.await) };
         let http = tokio::spawn(api::serve(listener, state.clone(), shutdown));
         let engine = open(config).await?;
+        partners::check_live(config, &engine)?;
         let far_end = Arc::new(start_sinks(config, &engine)?);
         state.ready(engine.clone(), far_end.clone());
         let gateway = gateway::serve(doors, gateway_options, &engine, &state)?;

@@ -81,13 +81,15 @@ impl Outbox {
             return Ok(Wrote::All);
         }
         loop {
+            // First, since a server that answers and closes may have done both by now: what was sent
+            // has its answer.
+            if unsent.begun.is_empty() && unsent.new.is_empty() {
+                return Ok(Wrote::All);
+            }
             if let Some(broken) = &unsent.broken {
                 return Err(broken.clone());
             }
             if unsent.begun.is_empty() {
-                if unsent.new.is_empty() {
-                    return Ok(Wrote::All);
-                }
                 let Unsent { new, begun, sent, .. } = &mut *unsent;
                 std::mem::swap(new, begun);
                 *sent = 0;

@@ -98,13 +98,20 @@ pub(super) fn check(config: &Config, source: &Source) -> Result<(), Error> {
     check_partners(config, source)
 }
 
+/// Whether others can be kept out. Whether keys that are said to be in the log are there is seen when it
+/// is read.
+fn has_keys(config: &Config) -> bool {
+    config.server.keys_in_log || config.partners.iter().any(PartnerConfig::has_key)
+}
+
 fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
     let server = &config.server;
-    let keys = config.partners.iter().any(PartnerConfig::has_key);
+    let keys = has_keys(config);
     if !server.listen.ip().to_canonical().is_loopback() && !keys {
         let reason = format!(
             "is {}, which others can reach, and there are no API keys to keep them out: \
-             give a partner one (`[[partners]]`), or use a loopback address such as 127.0.0.1:7411",
+             give a partner one (`[[partners]]`, or `holdfast partner add` and `server.keys_in_log`), or \
+             use a loopback address such as 127.0.0.1:7411",
             server.listen
         );
         return Err(source.unusable("server.listen", reason));
@@ -135,7 +142,7 @@ fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
 
 fn check_gateway(config: &Config, source: &Source) -> Result<(), Error> {
     let gateway = &config.gateway;
-    let keys = config.partners.iter().any(PartnerConfig::has_key);
+    let keys = has_keys(config);
     if let Some(address) = gateway.listen.0
         && !address.ip().to_canonical().is_loopback()
         && !keys

@@ -88,6 +88,9 @@ pub struct Config {
 pub struct Server {
     /// The address to listen on; without API keys (`[[partners]]`) only a loopback one.
     pub listen: SocketAddr,
+    /// Whether the API keys are in the log, where `holdfast partner add` puts them: then other addresses
+    /// than loopback ones may be listened on, and a start without a key in the log is refused.
+    pub keys_in_log: bool,
     /// The data directory.
     pub data: PathBuf,
     /// Worker threads; 0: one a core.
@@ -134,6 +137,7 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7411)),
+            keys_in_log: false,
             data: PathBuf::from("holdfast-data"),
             threads: 0,
             body_bytes_max: ByteSize::mib(1),

@@ -10,9 +10,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::sink::check_name;
+use super::{ByteSize, sink::check_name};
 use crate::model::{
     mapping::{Mapping, Rule},
+    partner::{Limits, Scopes, Terms},
     signature::{KeyHash, Scheme},
 };
 
@@ -32,6 +33,26 @@ pub struct PartnerConfig {
     /// The variable that holds its API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key_env: Option<String>,
+    /// What it may do with its key: `availability`, `reserve`, `order`, `fulfil`, `settle`, `observe`,
+    /// `operate`. Default: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Scopes>,
+    /// Requests a second with its key, on the average. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<u32>,
+    /// Requests at once after a pause. Default: as many as `rate_per_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
+    /// Requests a day (UTC) with its key, counted since the server's start. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_per_day: Option<u64>,
+    /// The largest body that it may send. Default: the server's `body_bytes_max`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes_max: Option<ByteSize>,
+    /// The longest that a body of its may take, and then the answer. Default: the server's
+    /// `request_timeout_ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
     /// How its messages to `POST /v1/hooks/{name}` are checked and read; absent: none are taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<HookConfig>,
@@ -77,6 +98,14 @@ impl PartnerConfig {
         self.api_key_sha256.is_some() || self.api_key_env.is_some()
     }
 
+    /// What it may do with its key, and how much of it.
+    pub fn terms(&self) -> Terms {
+        let Self { rate_per_s, burst, quota_per_day, timeout_ms, .. } = *self;
+        let body_bytes_max = self.body_bytes_max.map(ByteSize::bytes);
+        let limits = Limits { rate_per_s, burst, quota_per_day, body_bytes_max, timeout_ms };
+        Terms { scopes: self.scopes.unwrap_or(Scopes::ALL), limits }
+    }
+
     /// The same without what must not be shown.
     pub fn without_secrets(mut self) -> Self {
         let hide = |secret: &mut Option<String>| {
@@ -104,11 +133,26 @@ impl PartnerConfig {
         if self.api_key_sha256.is_some() && self.api_key_env.is_some() {
             return Err("api_key_env: and `api_key_sha256` exclude each other".into());
         }
+        self.check_terms()?;
         match &self.hook {
             Some(hook) => hook.validate().map_err(|e| format!("hook.{e}")),
             None if self.has_key() => Ok(()),
             None => Err("name: has neither an API key nor a hook, and so can't do anything".into()),
         }
+    }
+}
+
+impl PartnerConfig {
+    fn check_terms(&self) -> Result<(), String> {
+        let Terms { scopes, limits } = self.terms();
+        if scopes.is_empty() {
+            return Err("scopes: must name at least one".into());
+        }
+        let limited = limits != Limits::default() || self.scopes.is_some();
+        if limited && !self.has_key() {
+            return Err("name: has scopes or limits, which are for an API key, and has none".into());
+        }
+        limits.check().map_err(|(field, wrong)| format!("{field}: {wrong}"))
     }
 }
 
@@ -154,6 +198,7 @@ impl fmt::Debug for PartnerConfig {
             .field("name", &shown.name)
             .field("api_key_sha256", &shown.api_key_sha256)
             .field("api_key_env", &shown.api_key_env)
+            .field("terms", &self.terms())
             .field("hook", &shown.hook)
             .finish()
     }

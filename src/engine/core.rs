@@ -14,6 +14,7 @@ use crate::{
         limits::{Limits, Who},
         orders::Orders,
         parked::ParkedEvents,
+        partners::Partners,
         positions::Positions,
         reservations::Reservations,
         sync::Backoff,
@@ -44,6 +45,7 @@ pub(super) struct Tables {
     pub(super) limits: Limits,
     pub(super) orders: Orders,
     pub(super) parked: ParkedEvents,
+    pub(super) partners: Partners,
     /// Answers that can't be rebuilt from the tables, by the position of their record.
     pub(super) answers: Mutex<HashMap<u64, Box<str>>>,
 }
@@ -57,6 +59,7 @@ impl Tables {
             limits: Limits::new(options.customer_limits_max, options.limit_period_ms),
             orders: Orders::new(options.orders_max),
             parked: ParkedEvents::new(options.parked_events_max),
+            partners: Partners::default(),
             answers: Mutex::default(),
         }
     }
@@ -110,6 +113,8 @@ pub(super) struct Core<S: Storage> {
     pub(super) checkpointing: Mutex<()>,
     /// One event is parked at a time.
     pub(super) parking: Mutex<()>,
+    /// One partner is changed at a time.
+    pub(super) partnering: Mutex<()>,
     /// Reservations held when the log was opened.
     pub(super) held_at_open: u64,
     pub(super) stopping: AtomicBool,

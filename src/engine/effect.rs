@@ -10,13 +10,14 @@ use crate::{
         Lsn, OriginView,
         event::{
             self, Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened,
-            KeyRef, Line, Operate, Park, Placed, Release, Reserve, Seal, Stock, Undecodable,
-            Unpark,
+            KeyRef, Line, Operate, Park, PartnerChange, Placed, Release, Reserve, Seal, Stock,
+            Undecodable, Unpark,
         },
         fact::Fact,
         inbound::{ParkedEvent, Unparked},
         letter::{ArchivedLetter, Letter, Split},
         life::{Known, Step},
+        partner::PartnerEntry,
         sink::{ArchivedDeed, Deed},
         view::ReservationState,
     },
@@ -93,6 +94,7 @@ impl Effects<'_> {
             Operate::KIND => at.operate(),
             Park::KIND => at.park(),
             Unpark::KIND => at.unpark(),
+            PartnerChange::KIND => at.partner_change(),
             kind => Err(Undecodable {
                 lsn: record.lsn,
                 kind,
@@ -520,6 +522,15 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
         let unparked = Unparked { lsn, at_ms, outcome: event::to_owned(&event.outcome) };
         let thing = Thing::ParkedEvent(event.parked.to_native());
         (self.emit)(thing, Effect::Unparked(Box::new(unparked)));
+        Ok(())
+    }
+
+    fn partner_change(&mut self) -> Result<(), Undecodable> {
+        let event = Self::read::<PartnerChange>(self.record)?;
+        let partner = event::to_owned::<PartnerEntry>(&event.partner);
+        let partner = PartnerEntry { changed_lsn: self.record.lsn.0, ..partner };
+        let thing = Thing::Partner(event.partner.name.as_str());
+        (self.emit)(thing, Effect::Partner(Box::new(partner)));
         Ok(())
     }
 }

@@ -156,6 +156,7 @@ pub(super) fn put_effect(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
             }
         }
         Effect::Parked(event) => put_archived(&*event, out),
+        Effect::Partner(partner) => put_archived(&*partner, out),
         other => return put_change(other, out),
     }
     Op::Set

@@ -7,7 +7,7 @@ use crate::{
         positions::Movement,
         reservations::Opening,
     },
-    model::{Lsn, ReservationId, inbound::ParkedEvent, sink::SinkState},
+    model::{Lsn, ReservationId, inbound::ParkedEvent, partner::PartnerEntry, sink::SinkState},
 };
 
 use super::{
@@ -52,6 +52,10 @@ pub(super) fn load(replay: &mut Replay<'_>, key: &[u8], value: &[u8]) -> Result<
         Thing::Seal(number, sink) => {
             let entry = SealEntry::read(value).ok_or_else(undecodable)?;
             replay.seals.load(sink, number, &entry);
+            Ok(())
+        }
+        Thing::Partner(_) => {
+            replay.tables.partners.put(from_archived::<PartnerEntry>(value)?);
             Ok(())
         }
         Thing::Secret => {

@@ -59,6 +59,7 @@ mod options;
 mod order;
 mod order_view;
 mod parked;
+mod partners;
 mod plan;
 mod read;
 mod reckon;

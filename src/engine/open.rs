@@ -96,6 +96,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         checkpoint_bytes: AtomicU64::new(replayed.snapshot_bytes),
         checkpointing: Mutex::new(()),
         parking: Mutex::new(()),
+        partnering: Mutex::new(()),
         stopping: AtomicBool::new(false),
         held_at_open: 0,
     };

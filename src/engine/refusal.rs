@@ -37,6 +37,18 @@ pub enum Refusal {
     /// No such report is parked.
     #[error("no event is parked under this id; it happened, or was discarded")]
     UnknownParkedEvent,
+    /// The log keeps a partner of this name.
+    #[error("{}", match revoked {
+        true => "a revoked partner has this name; it is free once its idempotency keys are forgotten",
+        false => "there is a partner of this name",
+    })]
+    PartnerExists {
+        /// Whether that one is revoked.
+        revoked: bool,
+    },
+    /// The log keeps no such partner, or it is revoked.
+    #[error("the log keeps no partner of this name that is not revoked")]
+    UnknownPartner,
     /// Too little is available.
     #[error("not enough stock for {} of the lines", lines.len())]
     InsufficientStock {
@@ -123,6 +135,8 @@ impl Refusal {
             Self::UnknownSku { .. } => "unknown_sku",
             Self::UnknownReservation => "unknown_reservation",
             Self::UnknownOrder => "unknown_order",
+            Self::PartnerExists { .. } => "partner_exists",
+            Self::UnknownPartner => "not_found",
             Self::InsufficientStock { .. } => "insufficient_stock",
             Self::PurchaseLimit { .. } => "purchase_limit",
             Self::BeyondSold { why: Wrong::UnknownReturn, .. } | Self::UnknownParkedEvent => {

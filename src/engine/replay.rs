@@ -111,6 +111,7 @@ impl Replay<'_> {
                     });
                 }
             }
+            (Thing::Partner(_), Effect::Partner(partner)) => self.tables.partners.put(*partner),
             (Thing::Sink(name), effect) => {
                 if !self.sinks.contains_key(name) {
                     self.sinks.insert(name.to_owned(), SinkState::default());

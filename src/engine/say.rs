@@ -7,7 +7,7 @@ use crate::{
         event,
         event::{
             Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened, Operate,
-            Park, Placed, Release, Reserve, Seal, Stock, Unpark, decode as read,
+            Park, PartnerChange, Placed, Release, Reserve, Seal, Stock, Unpark, decode as read,
         },
         fact::{Fact, Units},
         inbound::ParkedOutcome,
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::thing::state_of;
 
 /// The names of all kinds.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "genesis",
     "define",
     "stock",
@@ -39,6 +39,7 @@ pub const KINDS: [&str; 16] = [
     "seal",
     "acknowledge",
     "operate",
+    "partner",
 ];
 
 /// The name of a kind; `unknown` for what this version does not know.
@@ -60,6 +61,7 @@ pub fn name(kind: u8) -> &'static str {
         Seal::KIND => "seal",
         Acknowledge::KIND => "acknowledge",
         Operate::KIND => "operate",
+        PartnerChange::KIND => "partner",
         _ => "unknown",
     }
 }
@@ -151,6 +153,7 @@ pub fn json(record: &Record<'_>, names: &dyn Names) -> Result<Value, String> {
         Seal::KIND => owned(record).map(seal),
         Acknowledge::KIND => owned(record).map(acknowledge),
         Operate::KIND => owned(record).map(operate),
+        PartnerChange::KIND => owned(record).map(partner),
         kind => Err(format!("the record at {} is of kind {kind}, which is unknown", record.lsn)),
     }
 }
@@ -433,6 +436,20 @@ fn operate(event: Operate) -> Value {
         "by": event.by,
         "reason": event.reason,
         "forced": event.forced,
+    })
+}
+
+/// Of its keys nothing but until when old ones are good.
+fn partner(event: PartnerChange) -> Value {
+    let PartnerChange { partner, deed } = event;
+    let good = partner.old_keys.iter().map(|old| time(old.until_ms));
+    json!({
+        "partner": partner.name,
+        "deed": deed.as_str(),
+        "by": partner.changed_by,
+        "scopes": partner.terms.scopes,
+        "limits": partner.terms.limits,
+        "old_keys_until": good.collect::<Vec<_>>(),
     })
 }
 

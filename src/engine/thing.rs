@@ -9,6 +9,7 @@ use crate::{
         inbound::{ParkedEvent, Unparked},
         letter::Letter,
         life::Step,
+        partner::PartnerEntry,
         sink::{Deed, Sealed},
         view::ReservationState,
     },
@@ -41,6 +42,8 @@ pub(super) enum Thing<'r> {
     ParkedEvent(u64),
     /// A sink's seal, by its number: what the index of seals keeps of it.
     Seal(u64, &'r str),
+    /// A partner that the log keeps.
+    Partner(&'r str),
 }
 
 /// What a change of stock does to a position's numbers.
@@ -149,6 +152,8 @@ pub(super) enum Effect<'r> {
     Letter(Option<Box<Letter>>),
     Parked(Box<ParkedEvent>),
     Unparked(Box<Unparked>),
+    /// What a partner is now.
+    Partner(Box<PartnerEntry>),
     Indexed(SealEntry),
     Answered {
         lsn: u64,
@@ -192,8 +197,9 @@ pub(super) mod letter {
     pub(in super::super) const LETTER: u8 = b'I';
     pub(in super::super) const PARKED_EVENT: u8 = b'J';
     pub(in super::super) const SEAL: u8 = b'K';
+    pub(in super::super) const PARTNER: u8 = b'L';
     /// How many there are.
-    pub(in super::super) const COUNT: usize = (SEAL - SECRET) as usize + 1;
+    pub(in super::super) const COUNT: usize = (PARTNER - SECRET) as usize + 1;
 }
 
 impl<'r> Thing<'r> {
@@ -212,7 +218,9 @@ impl<'r> Thing<'r> {
                 out.extend_from_slice(&sku.to_be_bytes());
             }
             Self::ParkedEvent(lsn) => out.extend_from_slice(&lsn.to_be_bytes()),
-            Self::Order(text) | Self::Sink(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Order(text) | Self::Sink(text) | Self::Partner(text) => {
+                out.extend_from_slice(text.as_bytes());
+            }
             Self::Letter(sink, name) => {
                 out.extend_from_slice(sink.as_bytes());
                 out.push(0);
@@ -239,6 +247,7 @@ impl<'r> Thing<'r> {
             Self::Letter(..) => letter::LETTER,
             Self::ParkedEvent(_) => letter::PARKED_EVENT,
             Self::Seal(..) => letter::SEAL,
+            Self::Partner(_) => letter::PARTNER,
         }
     }
 
@@ -263,6 +272,7 @@ impl<'r> Thing<'r> {
             }
             letter::PARKED_EVENT => Self::ParkedEvent(u64_at(0)?),
             letter::SEAL => Self::Seal(u64_at(0)?, str::from_utf8(rest.get(8..)?).ok()?),
+            letter::PARTNER => Self::Partner(text()?),
             _ => return None,
         })
     }
@@ -298,6 +308,7 @@ mod tests {
             Thing::Seal(1, "erp"),
             Thing::Seal(1, "tax"),
             Thing::Seal(256, "erp"),
+            Thing::Partner("shop"),
         ];
         assert!(things.is_sorted());
         let keys = things.map(key);

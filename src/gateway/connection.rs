@@ -95,6 +95,7 @@ impl<S: Storage> Connection<S> {
             house: shared.house.clone(),
             partner: "".into(),
             api_key: "".into(),
+            guest: None,
             calls: Calls::new(bell.clone()),
             reserve: command::Reserve {
                 lines: Vec::new(),
@@ -322,7 +323,11 @@ impl<S: Storage> Connection<S> {
                     } else {
                         self.desk.decide(frame, &mut self.answers, acked, began)
                     };
-                    self.batch.request(frame.header.kind, became == Became::Refused);
+                    let refused = matches!(became, Became::Refused | Became::Ended);
+                    self.batch.request(frame.header.kind, refused);
+                    if became == Became::Ended {
+                        return Err(Over::Told);
+                    }
                     is_new = true;
                 }
                 Ok(None) => {
@@ -461,6 +466,7 @@ fn meet<S: Storage>(frame: &Frame<'_>, desk: &mut Desk<S>) -> Result<(), (Code, 
         desk.partner = desk.house.partner(&hello.api_key).ok_or(unknown)?;
         desk.api_key = (&*hello.api_key).into();
     }
+    desk.guest = desk.house.guest(&hello.api_key);
     Ok(())
 }
 

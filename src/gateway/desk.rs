@@ -1,11 +1,15 @@
 //! Where a connection's requests are decided: a frame is read in place, the engine decides, and the
 //! answer is encoded at once, behind the log or free to leave.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use crate::{
     engine::{Answer, Decision, Engine, Key},
-    model::{IdempotencyKey, Lsn, command, view::ReservationView},
+    model::{
+        IdempotencyKey, Lsn, command,
+        partner::{Barred, Scope},
+        view::ReservationView,
+    },
     protocol::{
         self, ChangeLines, Code, Commit, Extend, Frame, Order, ReadReservation, ReadStock, Refused,
         Release, Reserve, Stock, Wrong, answer_flags, flags, kind, push_order, push_reservation,
@@ -15,7 +19,7 @@ use crate::{
 
 use super::{
     calls::Calls,
-    house::{Call, House},
+    house::{Call, Guest, House},
     queue::Answers,
     refusal,
 };
@@ -29,6 +33,8 @@ pub(super) enum Became {
     Refused,
     /// A call of a route, which is answered later.
     Called,
+    /// A refusal, after which the connection ends: its caller is known no more.
+    Ended,
 }
 
 /// Decides the requests of one connection.
@@ -38,6 +44,8 @@ pub(super) struct Desk<S: Storage> {
     /// The scope of its idempotency keys.
     pub(super) partner: Arc<str>,
     pub(super) api_key: Arc<str>,
+    /// Who is asked whether he may; nobody: he may.
+    pub(super) guest: Option<Box<dyn Guest>>,
     pub(super) calls: Calls,
     /// The command that every reservation is read into.
     pub(super) reserve: command::Reserve,
@@ -66,6 +74,24 @@ impl Request<'_> {
     fn refuse(self, code: Code, detail: &str) -> Became {
         Refused::new(code, detail).push(self.answers.open(), self.frame.header.id);
         Became::Refused
+    }
+
+    /// Refuses a caller who may not.
+    fn bar(self, barred: Barred) -> Became {
+        let (code, detail): (_, Cow<'_, str>) = match barred {
+            Barred::Unknown => (Code::UNAUTHENTICATED, "the API key is no longer good".into()),
+            Barred::Scope(scopes) => {
+                let words: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+                let detail = format!("this takes the scope {}", words.join(" or "));
+                (Code::FORBIDDEN, detail.into())
+            }
+            Barred::Limit { retry_after_s } => {
+                let detail = format!("the partner's rate is used up; wait {retry_after_s} s");
+                (Code::RATE_LIMITED, detail.into())
+            }
+        };
+        let became = self.refuse(code, &detail);
+        if barred == Barred::Unknown { Became::Ended } else { became }
     }
 
     fn refuse_field(self, wrong: &Wrong) -> Became {
@@ -105,6 +131,24 @@ impl Request<'_> {
     }
 }
 
+/// Which scopes a kind of request takes, those of its route; `None`: its route is asked, or it is none.
+fn scopes(kind: u8) -> Option<&'static [Scope]> {
+    Some(match kind {
+        kind::RESERVE | kind::RELEASE | kind::EXTEND | kind::CHANGE_LINES => &[Scope::Reserve],
+        kind::COMMIT | kind::ORDER => &[Scope::Order],
+        kind::READ_RESERVATION => &[Scope::Reserve, Scope::Order, Scope::Observe],
+        kind::READ_STOCK => {
+            &[Scope::Availability, Scope::Reserve, Scope::Order, Scope::Fulfil, Scope::Observe]
+        }
+        _ => return None,
+    })
+}
+
+/// Why a guest's request is not taken, if it is not.
+fn barred(guest: &mut dyn Guest, frame: &Frame<'_>) -> Option<Barred> {
+    guest.enter(scopes(frame.header.kind)?).err()
+}
+
 impl<S: Storage> Desk<S> {
     /// Decides one request; its answer goes to `answers`.
     pub(super) fn decide(
@@ -115,6 +159,10 @@ impl<S: Storage> Desk<S> {
         began: Instant,
     ) -> Became {
         let request = Request { frame, answers, acked, began };
+        let barred = self.guest.as_mut().and_then(|guest| barred(&mut **guest, &frame));
+        if let Some(barred) = barred {
+            return request.bar(barred);
+        }
         match frame.header.kind {
             kind::RESERVE => self.reserve(request),
             kind::RELEASE => self.release(request),

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::model::partner::{Barred, Scope};
+
 /// A call of a route.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -34,6 +36,15 @@ pub struct Reply {
 /// Takes the reply to a call, on any thread.
 pub type Done = Box<dyn FnOnce(Reply) + Send>;
 
+/// A caller who was let in, and is asked at each of his requests whether he still may.
+pub trait Guest: Send {
+    /// Counts a request that needs one of `scopes`.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    fn enter(&mut self, scopes: &'static [Scope]) -> Result<(), Barred>;
+}
+
 /// The server around the gateway.
 pub trait House: Send + Sync {
     /// Whether every connection needs an API key.
@@ -41,6 +52,11 @@ pub trait House: Send + Sync {
 
     /// The partner with this API key: the scope of its idempotency keys.
     fn partner(&self, api_key: &str) -> Option<Arc<str>>;
+
+    /// Who comes with this API key, to be asked at each request; nobody: he may do everything.
+    fn guest(&self, _api_key: &str) -> Option<Box<dyn Guest>> {
+        None
+    }
 
     /// Begins a call. Must not wait; `done` is called when the route has answered, which it does in
     /// the time that it has.

@@ -32,6 +32,6 @@ mod queue;
 mod refusal;
 mod server;
 
-pub use house::{Call, Done, House, NoHouse, Reply};
+pub use house::{Call, Done, Guest, House, NoHouse, Reply};
 pub use options::Options;
 pub use server::{Error, Handle, Listeners, start};

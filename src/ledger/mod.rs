@@ -10,6 +10,7 @@ mod memory;
 pub mod names;
 pub mod orders;
 pub mod parked;
+pub mod partners;
 pub mod positions;
 pub mod reservations;
 pub mod slab;

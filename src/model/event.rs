@@ -31,6 +31,7 @@ use super::{
     fact::Fact,
     inbound::ParkedOutcome,
     letter::{Letter, TakenPart},
+    partner::{PartnerDeed, PartnerEntry},
     sink::{Deed, Parking, Sealed},
     text::AsText,
     worth::Worth,
@@ -118,7 +119,7 @@ macro_rules! events {
 
 events! {
     1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 11 Happened,
-    12 Park, 13 Unpark,
+    12 Park, 13 Unpark, 40 PartnerChange,
 }
 impl Event for Reserve<'_> {
     const KIND: u8 = 5;
@@ -588,6 +589,15 @@ pub struct Operate {
     pub deed: Deed,
 }
 
+/// A partner was added, got another key, or was revoked.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct PartnerChange {
+    /// The partner as it is now.
+    pub partner: PartnerEntry,
+    /// What was done.
+    pub deed: PartnerDeed,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -638,5 +648,6 @@ mod tests {
         check::<Seal>();
         check::<Acknowledge>();
         check::<Operate>();
+        check::<PartnerChange>();
     }
 }

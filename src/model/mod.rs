@@ -13,6 +13,7 @@ pub mod lineage;
 pub mod mapping;
 mod money;
 mod origin;
+pub mod partner;
 pub mod posting;
 mod quantity;
 pub mod signature;

@@ -8,7 +8,10 @@
 
 use std::fmt;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use hmac::{
     Hmac, KeyInit, Mac,
     digest::{CtOutput, Digest, Output},
@@ -254,13 +257,13 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// What is kept of an API key: its SHA-256. Good for keys made at random, which is what they must be.
-#[derive(Clone)]
-pub struct KeyHash(CtOutput<Hmac<Sha256>>);
+#[derive(Clone, Copy)]
+pub struct KeyHash([u64; 4]);
 
 impl KeyHash {
     /// The hash of a key.
     pub fn of(key: &str) -> Self {
-        Self(CtOutput::new(Sha256::digest(key.as_bytes())))
+        Self::from_bytes(&Sha256::digest(key.as_bytes()).into())
     }
 
     /// Reads 64 hexadecimal digits.
@@ -270,15 +273,53 @@ impl KeyHash {
     pub fn from_hex(text: &str) -> Result<Self, Invalid> {
         const WRONG: Invalid = Invalid("must be the 64 hexadecimal digits of a key's SHA-256");
         let bytes = from_hex(text).ok_or(WRONG)?;
-        let hash: Output<Sha256> = bytes.as_slice().try_into().map_err(|_| WRONG)?;
-        Ok(Self(CtOutput::from(hash)))
+        let hash: [u8; 32] = bytes.as_slice().try_into().map_err(|_| WRONG)?;
+        Ok(Self::from_bytes(&hash))
+    }
+
+    /// The hash of these bytes.
+    pub fn from_bytes(hash: &[u8; 32]) -> Self {
+        let mut words = [0; 4];
+        for (word, bytes) in words.iter_mut().zip(hash.as_chunks().0) {
+            *word = u64::from_le_bytes(*bytes);
+        }
+        Self(words)
+    }
+
+    /// Its bytes.
+    pub fn to_bytes(self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(self.0) {
+            *bytes = word.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// All ones if the two are the same, else 0; without a branch, whatever the difference.
+    fn is(&self, other: &Self) -> u64 {
+        let differ = self.0.iter().zip(&other.0).fold(0, |differ, (a, b)| differ | (a ^ b));
+        // Kept from the compiler, which would make a branch of what is compared with 0 afterwards.
+        let differ = std::hint::black_box(differ);
+        let differs = (differ | differ.wrapping_neg()) >> 63;
+        differs.wrapping_sub(1)
+    }
+
+    /// The last of `known` that is the same. All are compared, each in constant time, so that how long it
+    /// takes tells only how many there are.
+    pub fn find<'k>(&self, known: impl Iterator<Item = &'k Self>) -> Option<usize> {
+        let mut found = 0;
+        for (number, known) in (1..).zip(known) {
+            let same = self.is(known);
+            found = found & !same | number & same;
+        }
+        usize::try_from(found).ok()?.checked_sub(1)
     }
 }
 
 impl PartialEq for KeyHash {
     /// In constant time.
     fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.is(other) != 0
     }
 }
 
@@ -287,6 +328,38 @@ impl Eq for KeyHash {}
 impl fmt::Debug for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyHash")
+    }
+}
+
+/// An API key, made at random: 256 bits. It is shown once, by whoever asks for its text, and never by
+/// `Debug`.
+pub struct ApiKey(String);
+
+impl ApiKey {
+    /// A new one.
+    ///
+    /// # Errors
+    /// If the system has no random bytes.
+    pub fn random() -> Result<Self, Invalid> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|_| Invalid("the system has no random bytes"))?;
+        Ok(Self(format!("hf_{}", URL_SAFE_NO_PAD.encode(bytes))))
+    }
+
+    /// Its hash, which may be kept.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash::of(&self.0)
+    }
+
+    /// Its text, for the one to whom it is shown.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey")
     }
 }
 

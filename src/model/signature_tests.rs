@@ -197,3 +197,29 @@ fn only_so_many_signatures_of_a_header_are_looked_at() {
     assert_eq!(stripe(&header(SIGNATURES_MAX - 1), b"{}", NOW), Ok(()));
     assert_eq!(stripe(&header(SIGNATURES_MAX), b"{}", NOW), Err(Unverified::Signature));
 }
+
+#[test]
+fn a_key_is_found_by_the_whole_of_its_hash() {
+    let keys: Vec<_> = (0..100).map(|n| KeyHash::of(&format!("key-{n}"))).collect();
+    for (at, key) in keys.iter().enumerate() {
+        assert_eq!(key.find(keys.iter()), Some(at));
+        for byte in 0..32 {
+            let mut other = key.to_bytes();
+            other[byte] ^= 0x80;
+            let other = KeyHash::from_bytes(&other);
+            assert!(other != *key && other.find(keys.iter()).is_none(), "byte {byte}");
+        }
+    }
+    assert_eq!(KeyHash::of("key-100").find(keys.iter()), None);
+    assert_eq!(KeyHash::of("key-1").find([].iter()), None);
+    assert_eq!(KeyHash::from_bytes(&[0; 32]).find([KeyHash::from_bytes(&[0; 32])].iter()), Some(0));
+}
+
+#[test]
+fn a_key_is_new_each_time_and_known_by_its_hash() {
+    let (one, other) = (ApiKey::random().unwrap(), ApiKey::random().unwrap());
+    assert_ne!(one.reveal(), other.reveal());
+    assert!(one.reveal().len() >= 40 && one.reveal().bytes().all(|b| b.is_ascii_graphic()));
+    assert_eq!(one.hash(), KeyHash::of(one.reveal()));
+    assert_eq!(format!("{one:?}{:?}", one.hash()), "ApiKeyKeyHash");
+}

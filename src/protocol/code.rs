@@ -64,6 +64,7 @@ codes! {
     SHUTTING_DOWN 30 "shutting_down";
     STARTING 31 "starting";
     OUTCOME_UNKNOWN 32 "outcome_unknown";
+    PARTNER_EXISTS 33 "partner_exists";
 }
 
 impl std::fmt::Display for Code {

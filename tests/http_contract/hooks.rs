@@ -6,6 +6,7 @@ use holdfast::{
     api::{Hook, Options, Partner, Partners},
     model::{
         mapping::{Mapping, Rule},
+        partner::Terms,
         signature::{KeyHash, Scheme, Signer, Verifier},
     },
 };
@@ -23,7 +24,7 @@ pub fn now_s() -> u64 {
 pub fn hooked(name: &str, secret: &str, rules: Vec<Rule>) -> Partner {
     let verifier = Verifier::new(Scheme::StandardWebhooks, secret, 300).unwrap();
     let hook = Hook { verifier, mapping: Mapping(rules), parks: true };
-    Partner { name: name.to_owned(), key: None, hook: Some(hook) }
+    Partner { name: name.to_owned(), key: None, hook: Some(hook), terms: Terms::default() }
 }
 
 async fn server_of(partners: Vec<Partner>) -> Server {
@@ -31,7 +32,8 @@ async fn server_of(partners: Vec<Partner>) -> Server {
 }
 
 pub async fn server() -> Server {
-    let nobody = Partner { name: "keyless".to_owned(), key: None, hook: None };
+    let nobody =
+        Partner { name: "keyless".to_owned(), key: None, hook: None, terms: Terms::default() };
     server_of(vec![hooked("wms", SECRET, vec![]), hooked("psp", OTHER, vec![]), nobody]).await
 }
 
@@ -292,6 +294,7 @@ async fn a_hook_needs_no_api_key_and_a_key_opens_no_hook() {
         name: "shop".to_owned(),
         key: Some(KeyHash::of("shop-key-0123456789abcdef")),
         hook: None,
+        terms: Terms::default(),
     };
     let s = server_of(vec![keyed, hooked("wms", SECRET, vec![])]).await;
     send(&s, "msg-1", json!({"type": "ignore"})).await.is(200);

@@ -38,7 +38,8 @@ async fn server() -> Server {
     let (name, hook) = (example().name, example().hook.unwrap());
     let verifier = Verifier::new(hook.scheme, SECRET, hook.tolerance_s).unwrap();
     let hook = Some(Hook { verifier, mapping: hook.mapping(), parks: true });
-    let partners = Partners::new(vec![Partner { name, key: None, hook }]).unwrap();
+    let partner = Partner { name, key: None, hook, terms: example().terms() };
+    let partners = Partners::new(vec![partner]).unwrap();
     Server::with_partners(Options::default(), partners).await
 }
 

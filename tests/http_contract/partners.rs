@@ -3,7 +3,7 @@
 use hmac::digest::Digest;
 use holdfast::{
     api::{self, Options, Partner, Partners, State},
-    model::signature::KeyHash,
+    model::{partner::Terms, signature::KeyHash},
 };
 use serde_json::json;
 use sha2::Sha256;
@@ -15,7 +15,8 @@ const SHOP: &str = "shop-key-0123456789abcdef";
 const ERP: &str = "erp-key-0123456789abcdef";
 
 fn partner(name: &str, key: &str) -> Partner {
-    Partner { name: name.to_owned(), key: Some(KeyHash::of(key)), hook: None }
+    let (name, key) = (name.to_owned(), Some(KeyHash::of(key)));
+    Partner { name, key, hook: None, terms: Terms::default() }
 }
 
 fn two() -> Partners {
@@ -140,7 +141,7 @@ async fn others_than_this_machine_are_served_where_there_are_keys() {
     let ended = std::future::ready(());
     assert!(api::serve(listener, state, ended).await.is_ok());
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let nobody = Partner { name: "a".to_owned(), key: None, hook: None };
+    let nobody = Partner { key: None, ..partner("a", SHOP) };
     let state = State::with_partners(Options::default(), Partners::new(vec![nobody]).unwrap());
     let refused = api::serve(listener, state, std::future::ready(())).await;
     assert!(matches!(refused, Err(api::Error::NotLoopback { .. })), "{refused:?}");

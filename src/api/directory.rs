@@ -1,0 +1,195 @@
+//! Everybody who may call: the configuration's partners and those that the log keeps, by the hashes of
+//! their keys.
+//!
+//! What is looked up is made of both when one of them has changed, which the log's partners say by a
+//! number that rises: so the request after a change sees it. A request costs one hash, one shared lock
+//! and one pass over all keys, whether its key is known or not.
+//!
+//! Keys are needed as soon as there is one, and stay needed where all were revoked; on an address that
+//! others reach they are needed whatever there is.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use parking_lot::RwLock;
+
+use super::{
+    Partners,
+    meter::{Left, Meter, UsedUp, What},
+};
+use crate::{
+    engine::Engine,
+    model::{
+        partner::{Scope, Terms},
+        signature::KeyHash,
+    },
+};
+
+/// A partner that calls: what it may do, what it has left, what it did.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) name: Arc<str>,
+    pub(super) terms: Terms,
+    pub(super) meter: Meter,
+    pub(super) counts: Counts,
+}
+
+/// What was counted of a partner.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) taken: AtomicU64,
+    pub(super) forbidden: AtomicU64,
+    pub(super) rate: AtomicU64,
+    pub(super) quota: AtomicU64,
+}
+
+/// Why a partner's request is not taken.
+#[derive(Debug)]
+pub(super) enum Refused {
+    Scope(&'static [Scope]),
+    UsedUp(UsedUp),
+}
+
+impl Account {
+    fn new(name: &str, terms: Terms) -> Self {
+        let meter = Meter::new(&terms.limits);
+        Self { name: name.into(), terms, meter, counts: Counts::default() }
+    }
+
+    /// Counts a request that needs one of `scopes`, and says what is left; or why it is not taken. What
+    /// may not be asked for counts too.
+    pub(super) fn enter(
+        &self,
+        scopes: &'static [Scope],
+        now_ms: impl FnOnce() -> u64,
+    ) -> Result<Left, (Refused, Left)> {
+        let may = self.terms.scopes.have_any(scopes);
+        let (count, entered) = match self.meter.count(now_ms) {
+            Ok(left) if may => (&self.counts.taken, Ok(left)),
+            Ok(left) => (&self.counts.forbidden, Err((Refused::Scope(scopes), left))),
+            Err(used_up) => {
+                let count = match used_up.what {
+                    What::Rate => &self.counts.rate,
+                    What::Quota => &self.counts.quota,
+                };
+                (count, Err((Refused::UsedUp(used_up), used_up.left)))
+            }
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        entered
+    }
+}
+
+/// Who has a key, and until when it is good, in milliseconds since the epoch.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) account: Arc<Account>,
+    pub(super) until_ms: u64,
+}
+
+/// What is looked up.
+#[derive(Debug, Default)]
+struct Index {
+    /// The version of the log's partners; `None` while the log is not open.
+    version: Option<u64>,
+    hashes: Vec<KeyHash>,
+    /// Who has the hash at the same place.
+    known: Vec<Known>,
+    accounts: Vec<Arc<Account>>,
+    /// Whether there is a key, or was one that the log remembers.
+    has_keys: bool,
+}
+
+/// See the module.
+pub(super) struct Directory {
+    configured: Partners,
+    index: RwLock<Index>,
+    exposed: AtomicBool,
+}
+
+impl Directory {
+    pub(super) fn new(configured: Partners) -> Self {
+        let index = Index::of(&configured, None, &[]);
+        Self { configured, index: RwLock::new(index), exposed: AtomicBool::new(false) }
+    }
+
+    pub(super) fn configured(&self) -> &Partners {
+        &self.configured
+    }
+
+    /// From here on every request needs a key, whether there is one or not.
+    pub(super) fn expose(&self) {
+        self.exposed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether every request needs a key.
+    pub(super) fn needs_keys(&self, engine: Option<&Engine>) -> bool {
+        self.exposed.load(Ordering::SeqCst) || self.look(engine, |index| index.has_keys)
+    }
+
+    /// Who has the key of a hash, if it is good now; the clock is asked only where that matters.
+    pub(super) fn find(
+        &self,
+        engine: Option<&Engine>,
+        key: &KeyHash,
+        now_ms: impl FnOnce() -> u64,
+    ) -> Option<Known> {
+        self.look(engine, |index| {
+            let found = key.find(index.hashes.iter()).and_then(|at| index.known.get(at));
+            found.filter(|known| known.until_ms == u64::MAX || now_ms() < known.until_ms).cloned()
+        })
+    }
+
+    /// Every partner that may call, for the metrics.
+    pub(super) fn accounts(&self, engine: Option<&Engine>) -> Vec<Arc<Account>> {
+        self.look(engine, |index| index.accounts.clone())
+    }
+
+    /// Looks into an index that is not older than the log's partners at the call.
+    fn look<T>(&self, engine: Option<&Engine>, look: impl FnOnce(&Index) -> T) -> T {
+        let version = engine.map(Engine::partners_version);
+        let index = self.index.read();
+        if version.is_none() || index.version >= version {
+            return look(&index);
+        }
+        drop(index);
+        let mut index = self.index.write();
+        if index.version < version {
+            *index = Index::of(&self.configured, engine, &index.accounts);
+        }
+        look(&index)
+    }
+}
+
+impl Index {
+    /// Partners whose terms are as they were keep what was counted of them.
+    fn of(configured: &Partners, engine: Option<&Engine>, before: &[Arc<Account>]) -> Self {
+        let account = |name: &str, terms: &Terms| {
+            let same = before.iter().find(|one| *one.name == *name && one.terms == *terms);
+            same.cloned().unwrap_or_else(|| Arc::new(Account::new(name, terms.clone())))
+        };
+        let mut index = Self { version: engine.map(Engine::partners_version), ..Self::default() };
+        for (name, key, terms) in configured.keys() {
+            index.add(account(name, terms), [(*key, u64::MAX)]);
+        }
+        let live = engine.map(Engine::partners).unwrap_or_default();
+        index.has_keys = configured.have_keys() || !live.is_empty();
+        for partner in live.values() {
+            // One that the configuration has too would be two under one name.
+            if !partner.revoked && !configured.has(&partner.name) {
+                index.add(account(&partner.name, &partner.terms), partner.keys());
+            }
+        }
+        index
+    }
+
+    fn add(&mut self, account: Arc<Account>, keys: impl IntoIterator<Item = (KeyHash, u64)>) {
+        for (hash, until_ms) in keys {
+            self.hashes.push(hash);
+            self.known.push(Known { account: account.clone(), until_ms });
+        }
+        self.accounts.push(account);
+    }
+}
