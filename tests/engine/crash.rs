@@ -5,7 +5,7 @@
 //! moment many such images are made. Each must open, and then:
 //!
 //! - the log obeys law 1 in every prefix, and the tables (made of a checkpoint and the tail) are what
-//!   the whole log says (see [`common::Audit`]): stock is conserved, no position is below zero;
+//!   the whole log says (see [`crate::common::Audit`]): stock is conserved, no position is below zero;
 //! - whatever could have been acknowledged before the moment is there: a repeat of each such request
 //!   gets the first answer again, as does what names an order's event by its own id under another key;
 //! - nothing is invented: every reservation, order and event of an order that is found is one that was
@@ -16,9 +16,7 @@
 //!
 //! `HOLDFAST_CRASH_IMAGES` sets how many images are opened; `HOLDFAST_CRASH_SEED` where the seeds begin.
 
-#[path = "engine_crash/asked.rs"]
 mod asked;
-mod common;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,8 +28,8 @@ use std::{
     time::Duration,
 };
 
+use crate::common::*;
 use asked::{Asked, Known};
-use common::*;
 use holdfast::{
     Answer, Decision, Engine, Key, Options, Refusal,
     model::{

@@ -1,11 +1,9 @@
 //! Reports of partners that come before their order: parked, found again after any crash, and happened
 //! once and only once when the order is there.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::*;
+use crate::common::*;
 use holdfast::{
     Answer, Decision, Engine, Key, Options, Refusal,
     engine::ParkedFilter,

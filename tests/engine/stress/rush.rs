@@ -22,7 +22,8 @@ use holdfast::{
     wal::sim::Random,
 };
 
-use super::{THREADS, UNITS, common::*};
+use super::{THREADS, UNITS};
+use crate::common::*;
 
 const STEPS: u64 = 40;
 /// Ids of events that several threads use, with the same content.

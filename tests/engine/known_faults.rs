@@ -1,7 +1,5 @@
 //! The known ways to break a reservation engine, one test each, named as the story goes.
 
-mod common;
-
 use std::{
     sync::{
         Barrier,
@@ -11,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::*;
+use crate::common::*;
 use holdfast::{
     Engine, Error, Key, Options, Refusal,
     engine::Filter,
@@ -50,7 +48,7 @@ fn audited(engine: &SimEngine) -> Audit {
 fn reopened(shop: Shop, storage: &SimStorage, options: &Options) -> Shop {
     shop.0.close().unwrap();
     drop(shop);
-    common::shop(storage, options)
+    crate::common::shop(storage, options)
 }
 
 #[test]
@@ -596,7 +594,7 @@ fn a_sync_that_fails_ends_all_acknowledgement() {
     assert!(shop.0.close().is_err());
     for seed in 0..20 {
         let image = storage.crash(seed);
-        let found = common::shop(&image, &options);
+        let found = crate::common::shop(&image, &options);
         let answer = found.reserve("before", &one("A", 1)).unwrap();
         assert!(answer.replayed);
         assert_eq!(answer.value, before.value);
@@ -644,7 +642,7 @@ fn texts_that_look_like_the_logs_own_records() {
         }
         let image = storage.crash(seed);
         drop(shop);
-        let found = common::shop(&image, &options);
+        let found = crate::common::shop(&image, &options);
         for (key, reserve, view) in acked {
             let answer = found.reserve(&key, &reserve).unwrap();
             assert!(answer.replayed);

@@ -2,15 +2,12 @@
 //! units of one order, with times to live so short that the timer is always among them.
 //!
 //! Every run is audited from the log (law 1 in every prefix, cause before effect, no transition twice;
-//! see [`common::Audit`]), and the tables, and those of an engine that is opened on the same log, must
+//! see [`crate::common::Audit`]), and the tables, and those of an engine that is opened on the same log, must
 //! be what the log says. Schedules that real threads don't come to are tried in `ledger_loom`.
 //!
 //! `HOLDFAST_STRESS_RUNS` sets how many runs; `HOLDFAST_STRESS_SEED` where the seeds begin.
 
-mod common;
-#[path = "engine_stress/rush.rs"]
 mod rush;
-#[path = "engine_stress/whole_life.rs"]
 mod whole_life;
 
 use std::{
@@ -21,7 +18,7 @@ use std::{
     },
 };
 
-use common::*;
+use crate::common::*;
 use holdfast::{
     Options,
     engine::Refusal,

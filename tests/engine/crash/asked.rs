@@ -14,10 +14,8 @@ use holdfast::{
     wal::sim::Random,
 };
 
-use super::{
-    LOCATIONS,
-    common::{SimEngine, id},
-};
+use super::LOCATIONS;
+use crate::common::{SimEngine, id};
 
 /// What is asked for.
 #[derive(Debug, Clone)]

@@ -24,7 +24,8 @@ use holdfast::{
 };
 use serde_json::json;
 
-use super::{THREADS, UNITS, common::*};
+use super::{THREADS, UNITS};
+use crate::common::*;
 
 const STEPS: u64 = 120;
 /// Events that there are; each is always the same.

@@ -1,0 +1,7 @@
+//! The log, over real files and over a disk that fails.
+
+mod crash;
+mod file;
+mod inspect;
+mod log;
+mod recover;
