@@ -12,14 +12,18 @@
 //!
 //! The map: `schedule` (when) and `plan` (what) come out of a `scenario`; `run` carries a plan out
 //! against a `target` and fills a `recording`; `audit` compares; `report` tells; `ladder` looks for the
-//! knee; `server` starts a Holdfast of its own where none is named.
+//! knee; `server` starts a Holdfast of its own where none is named, and `peer` what `compare` sets
+//! beside it; `replay` plays a recorded log.
 
 pub mod audit;
 pub mod cli;
+pub mod compare;
 pub mod dice;
 pub mod ladder;
+pub mod peer;
 pub mod plan;
 pub mod recording;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod scenario;

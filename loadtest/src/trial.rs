@@ -2,22 +2,23 @@
 //! do is made of trials.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use holdfast::{Engine, Options, wal};
+use holdfast::{Engine, Options, client::Address, wal};
 
 use crate::{
     audit::{self, Check, Told},
+    peer,
     plan::Plan,
     run::{self, Progress, Run},
     scenario::{self, Domain, Scenario},
     schedule,
     server::{self, Server},
     slo::{self, Verdict},
-    target::{self, Asker, Batch, Http1, Http2, InProcess, Target},
+    target::{self, Asker, Batch, Binary, Http1, Http2, InProcess, Target},
 };
 
 /// How long a recorded interval is.
@@ -44,6 +45,12 @@ pub enum Error {
     /// The target.
     #[error(transparent)]
     Target(#[from] target::Error),
+    /// A peer.
+    #[error(transparent)]
+    Peer(#[from] peer::Error),
+    /// A running server's gateway is not known from its URL.
+    #[error("the binary protocol of a running server needs the address of its gateway: --gateway")]
+    NoGateway,
     /// The run.
     #[error(transparent)]
     Run(#[from] run::Error),
@@ -81,8 +88,24 @@ pub enum Place {
         /// What it is asked with.
         api_key: Option<String>,
     },
+    /// A server that runs already and has a gateway, which is spoken to whatever the protocol.
+    Gateway {
+        /// The address of its HTTP API, which is asked before and after.
+        url: String,
+        /// Where its gateway listens.
+        gateway: Address,
+        /// What both are asked with.
+        api_key: Option<String>,
+    },
     /// The engine in this process, with its data in a folder in this one (else the system's).
     InProcess {
+        /// The folder.
+        data: Option<PathBuf>,
+    },
+    /// A peer of Holdfast, started for it, with its data in a folder in this one (else the system's).
+    Peer {
+        /// Which.
+        kind: peer::Kind,
         /// The folder.
         data: Option<PathBuf>,
     },
@@ -98,6 +121,8 @@ pub enum Protocol {
     Http2,
     /// The batch route over HTTP/1.1.
     Batch,
+    /// The binary protocol, which the tester's own server listens for on a Unix socket.
+    Binary,
 }
 
 /// What came out of a trial.
@@ -106,6 +131,8 @@ pub struct Trial {
     pub target: String,
     /// The plan.
     pub plan: Arc<Plan>,
+    /// Shoppers, or arrivals, that were planned.
+    pub planned: u64,
     /// What was measured.
     pub run: Run,
     /// The audit.
@@ -165,24 +192,52 @@ impl Setup {
             }
             Place::Url { url, api_key } => {
                 let asker = Asker::new(url, api_key.as_deref())?;
-                let (mut trial, _) = self.on(&*self.speak(asker.clone()), plan, progress, || {})?;
-                trial.add_delivery(&asker)?;
-                Ok(trial)
+                self.on_running(&*self.speak(asker.clone(), None)?, &asker, plan, progress)
+            }
+            Place::Gateway { url, gateway, api_key } => {
+                let asker = Asker::new(url, api_key.as_deref())?;
+                let api_key = api_key.clone().unwrap_or_default();
+                let target = self.binary(asker.clone(), gateway.clone(), api_key);
+                self.on_running(&target, &asker, plan, progress)
             }
             Place::InProcess { data } => self.in_process(data.as_ref(), plan, progress),
+            Place::Peer { kind, data } => self.on_peer(*kind, data.as_deref(), plan, progress),
         }
     }
 
-    fn speak(&self, asker: Asker) -> Box<dyn Target> {
+    /// `gateway` is where the server takes the binary protocol.
+    fn speak(&self, asker: Asker, gateway: Option<Address>) -> Result<Box<dyn Target>, Error> {
         let sending = &self.scenario.sending;
         let (connections, senders) = (sending.connections, sending.senders);
-        match self.protocol {
+        Ok(match self.protocol {
             Protocol::Http1 => Box::new(Http1 { asker, connections, senders }),
             Protocol::Http2 => Box::new(Http2 { asker, connections, senders }),
             Protocol::Batch => {
                 Box::new(Batch { asker, connections, senders, batch_max: sending.batch_max })
             }
-        }
+            Protocol::Binary => {
+                let gateway = gateway.ok_or(Error::NoGateway)?;
+                Box::new(self.binary(asker, gateway, String::new()))
+            }
+        })
+    }
+
+    fn binary(&self, asker: Asker, gateway: Address, api_key: String) -> Binary {
+        let sending = &self.scenario.sending;
+        let (connections, senders) = (sending.connections, sending.senders);
+        Binary { asker, gateway, api_key, connections, senders }
+    }
+
+    fn on_running(
+        &self,
+        target: &dyn Target,
+        asker: &Asker,
+        plan: Arc<Plan>,
+        progress: &Progress,
+    ) -> Result<Trial, Error> {
+        let (mut trial, _) = self.on(target, plan, progress, || {})?;
+        trial.add_delivery(asker)?;
+        Ok(trial)
     }
 
     fn on_own(
@@ -192,7 +247,7 @@ impl Setup {
         progress: &Progress,
     ) -> Result<Trial, Error> {
         let asker = Asker::new(&server.url, None)?;
-        let target = self.speak(asker.clone());
+        let target = self.speak(asker.clone(), Some(Address::Unix(server.gateway())))?;
         let (mut trial, told) = self.on(&*target, plan, progress, || server.begin_outages())?;
         server.end_outages();
         trial.add_delivery(&asker)?;
@@ -225,6 +280,37 @@ impl Setup {
         Ok(trial)
     }
 
+    fn on_peer(
+        &self,
+        kind: peer::Kind,
+        data: Option<&Path>,
+        plan: Arc<Plan>,
+        progress: &Progress,
+    ) -> Result<Trial, Error> {
+        let sending = &self.scenario.sending;
+        let peer = kind.start(data, sending.connections, sending.senders)?;
+        self.against(peer, plan, progress)
+    }
+
+    /// Makes a trial of a plan against a peer that has been started for it.
+    ///
+    /// # Errors
+    /// As [`Setup::try_at`].
+    pub fn against(
+        &self,
+        mut peer: Box<dyn peer::Peer>,
+        plan: Arc<Plan>,
+        progress: &Progress,
+    ) -> Result<Trial, Error> {
+        let began = Instant::now();
+        let (mut trial, told) = self.on(&*peer, plan, progress, || {})?;
+        let outbox = peer.outbox()?;
+        let expiring = began.elapsed() >= Duration::from_nanos(trial.plan.ttl());
+        trial.checks.extend(audit::outbox(&told, &outbox, expiring));
+        peer.stop()?;
+        Ok(trial)
+    }
+
     fn options(&self, plan: &Plan) -> Options {
         let ack = match self.scenario.server.ack {
             scenario::Ack::Disk => wal::Ack::Disk,
@@ -251,7 +337,7 @@ impl Setup {
     ) -> Result<(Trial, Told), Error> {
         target.prepare(&plan)?;
         let before = target.ledger(&plan)?;
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let sending = &self.scenario.sending;
         let mut run = run::carry_out(target, &plan, sending, INTERVAL, progress, started)?;
         run::ask_again(target, &plan, &mut run.books, AGAIN_PATIENCE)?;
@@ -263,6 +349,7 @@ impl Setup {
             target: target.name(),
             verdicts: slo::judge(&self.scenario.slo, &run.recording.totals()),
             void: run.is_void(sending),
+            planned: planned(&plan, &run),
             plan,
             run,
             checks,
@@ -273,7 +360,7 @@ impl Setup {
 }
 
 impl Trial {
-    fn add_delivery(&mut self, asker: &Asker) -> Result<(), Error> {
+    pub(crate) fn add_delivery(&mut self, asker: &Asker) -> Result<(), Error> {
         let delivery = audit::wait_for_sinks(asker, DELIVERY_PATIENCE)?;
         if delivery.sinks > 0 {
             self.delivery = Some(delivery.took);
@@ -283,8 +370,16 @@ impl Trial {
     }
 }
 
+/// Shoppers of a plan: in a closed loop those who came.
+fn planned(plan: &Plan, run: &Run) -> u64 {
+    match plan.callers {
+        None => plan.shoppers().into(),
+        Some(_) => run.books.count(|fate| fate != run::Fate::Unsent),
+    }
+}
+
 /// A name for a run that no earlier one has had: the time in base 36.
-fn run_name() -> String {
+pub fn run_name() -> String {
     let mut rest = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_micros() as u64);
     let mut name = String::new();
     while rest > 0 {

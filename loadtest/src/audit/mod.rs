@@ -8,6 +8,7 @@
 mod delivered;
 mod ledger;
 mod log;
+mod outbox;
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -16,6 +17,7 @@ use serde::Serialize;
 pub use delivered::{Delivery, delivered, wait_for_sinks};
 pub use ledger::{Told, ledger};
 pub use log::log;
+pub use outbox::outbox;
 
 /// Differences that are told of one comparison.
 const DIFFERENCES_TOLD: usize = 5;

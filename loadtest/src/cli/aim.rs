@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use holdfast::client::Address;
 
 use super::Error;
 use crate::{
+    peer,
     scenario::{Ack, Scenario},
     trial::{Place, Protocol, Setup},
 };
@@ -18,13 +20,17 @@ const IN_PROCESS: &str = "in-process";
 pub(super) struct Aim {
     /// A ready scenario's name, or a file.
     scenario: String,
-    /// A server that runs already, as http://HOST:PORT, or `in-process` for the engine alone; without it
-    /// the tester starts a server of its own.
+    /// A server that runs already, as http://HOST:PORT; `in-process` for the engine alone; `redis` or
+    /// `postgres` for a peer that is started for it; without it the tester starts a server of its own.
     #[arg(long, value_name = "URL")]
     target: Option<String>,
     /// How the server is spoken to.
     #[arg(long, value_enum, default_value_t = Speech::Http1)]
     protocol: Speech,
+    /// Where the gateway of a running server listens, for the binary protocol: HOST:PORT, or the path of a
+    /// Unix socket with a `/` in it.
+    #[arg(long, value_name = "ADDRESS", requires = "target")]
+    gateway: Option<Address>,
     /// The variable of the environment that holds the API key, if the server wants one.
     #[arg(long, value_name = "NAME")]
     api_key_env: Option<String>,
@@ -58,6 +64,8 @@ enum Speech {
     Http2,
     /// The batch route over HTTP/1.1.
     Batch,
+    /// The binary protocol of gateways.
+    Binary,
 }
 
 /// When a server answers.
@@ -95,19 +103,33 @@ impl Aim {
         let api_key = self.api_key_env.map(api_key).transpose()?;
         let place = match self.target {
             Some(target) if target == IN_PROCESS => Place::InProcess { data: self.data },
-            Some(url) => Place::Url { url, api_key },
+            Some(target) if target == "redis" => {
+                Place::Peer { kind: peer::Kind::Redis, data: self.data }
+            }
+            Some(target) if target == "postgres" => {
+                Place::Peer { kind: peer::Kind::Postgres, data: self.data }
+            }
+            Some(url) => match (self.protocol, self.gateway) {
+                (Speech::Binary, Some(gateway)) => Place::Gateway { url, gateway, api_key },
+                (_, None) => Place::Url { url, api_key },
+                (_, Some(_)) => {
+                    let said = "--gateway is for --protocol binary";
+                    return Err(Error::Usage(said.to_owned()));
+                }
+            },
             None => Place::Own { binary: self.server, data: self.data },
         };
         let protocol = match self.protocol {
             Speech::Http1 => Protocol::Http1,
             Speech::Http2 => Protocol::Http2,
             Speech::Batch => Protocol::Batch,
+            Speech::Binary => Protocol::Binary,
         };
         Ok(Setup { scenario, place, protocol })
     }
 }
 
-fn api_key(name: String) -> Result<String, Error> {
+pub(super) fn api_key(name: String) -> Result<String, Error> {
     std::env::var(&name)
         .map_err(|_| Error::Usage(format!("--api-key-env: the environment has no `{name}`")))
 }

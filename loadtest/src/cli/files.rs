@@ -31,8 +31,10 @@ pub(super) fn write(
 /// trial: afterwards the trial is part of its load.
 pub(super) fn machine(setup: &Setup) -> Machine {
     let data = match &setup.place {
-        Place::Own { data, .. } | Place::InProcess { data } => data.clone(),
-        Place::Url { .. } => None,
+        Place::Own { data, .. } | Place::InProcess { data } | Place::Peer { data, .. } => {
+            data.clone()
+        }
+        Place::Url { .. } | Place::Gateway { .. } => None,
     };
     Machine::read(&data.unwrap_or_else(std::env::temp_dir))
 }

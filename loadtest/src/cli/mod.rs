@@ -5,8 +5,10 @@
 //! several the first one counts.
 
 mod aim;
+mod compare;
 mod files;
 mod ladder;
+mod replay;
 mod report;
 mod run;
 mod scenarios;
@@ -34,6 +36,10 @@ enum Command {
     Run(run::Run),
     /// Find the highest rate at which the scenario's demands are met.
     Ladder(ladder::Ladder),
+    /// Compare Holdfast with its peers.
+    Compare(compare::Compare),
+    /// Play a recorded sale once more.
+    Replay(replay::Replay),
     /// Tell the ready scenarios, or show one.
     Scenarios(scenarios::Scenarios),
     /// Make the page of a run from its interval log, compared with another run's if you like.
@@ -75,6 +81,9 @@ enum Error {
     /// A trial.
     #[error(transparent)]
     Trial(#[from] trial::Error),
+    /// A replay.
+    #[error(transparent)]
+    Replay(#[from] crate::replay::Error),
     /// The scenario.
     #[error(transparent)]
     Scenario(#[from] crate::scenario::Error),
@@ -103,6 +112,8 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(run) => run.run(),
         Command::Ladder(ladder) => ladder.run(),
+        Command::Compare(compare) => compare.run(),
+        Command::Replay(replay) => replay.run(),
         Command::Scenarios(scenarios) => scenarios.run(),
         Command::Report(report) => report.run(),
         Command::Hgrm(hgrm) => hgrm.run(),

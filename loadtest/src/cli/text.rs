@@ -38,7 +38,7 @@ pub(super) fn trial(out: &mut impl Write, scenario: &Scenario, trial: &Trial) ->
     writeln!(out, "target       {}", trial.target)?;
     writeln!(out, "seed         {}", scenario.seed)?;
     let seconds = trial.plan.schedule.end as f64 / 1e9;
-    let (shoppers, all) = (trial.plan.shoppers(), totals.all() + trial.run.warm_up);
+    let (shoppers, all) = (trial.planned, totals.all() + trial.run.warm_up);
     writeln!(out, "planned      {shoppers} shoppers in {seconds:.1} s; {all} requests in all")?;
     let counts: Vec<String> = Outcome::ALL
         .into_iter()
@@ -103,7 +103,7 @@ pub(super) fn json(scenario: &Scenario, trial: &Trial) -> Value {
         "scenario": scenario.name,
         "seed": scenario.seed,
         "target": trial.target,
-        "shoppers": trial.plan.shoppers(),
+        "shoppers": trial.planned,
         "planned_s": trial.plan.schedule.end as f64 / 1e9,
         "elapsed_s": trial.run.elapsed.as_secs_f64(),
         "warm_up_requests": trial.run.warm_up,

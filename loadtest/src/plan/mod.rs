@@ -96,6 +96,10 @@ pub struct Plan {
     /// The name of this run: the first part of every key, order and customer. Not part of the plan's
     /// content, so that a plan can be carried out again on a server that knows an earlier run.
     pub run: String,
+    /// In a closed loop: the callers, each of whom asks again as soon as he has his answer, until the
+    /// schedule's end; the schedule's instants then only say how many visits there are at most. `None` in an
+    /// open loop.
+    pub callers: Option<u32>,
     seed: u64,
     catalogue: Catalogue,
     shoppers: Shoppers,
@@ -115,11 +119,28 @@ impl Plan {
         Ok(Self::of_schedule(scenario, scenario.schedule(scale)?, run))
     }
 
+    /// Makes the plan of a closed loop, which says how much a target takes when it is never asked for more
+    /// than it has answered, and nothing of what shoppers would feel: the scenario's shoppers, of whom there
+    /// are `callers` at any time, for `seconds`, and not more than `visits_max` in all.
+    pub fn closed(
+        scenario: &Scenario,
+        callers: u32,
+        seconds: f64,
+        visits_max: u32,
+        run: &str,
+    ) -> Self {
+        let instants = vec![0; visits_max as usize];
+        let end = (seconds.clamp(0.0, 86_400.0) * 1e9) as u64;
+        let plan = Self::of_schedule(scenario, Schedule { instants, end }, run);
+        Self { callers: Some(callers.max(1)), ..plan }
+    }
+
     /// Makes the plan of a scenario's shoppers, who come at other instants.
     pub fn of_schedule(scenario: &Scenario, schedule: Schedule, run: &str) -> Self {
         Self {
             schedule,
             run: run.to_owned(),
+            callers: None,
             seed: scenario.seed,
             catalogue: scenario.catalogue.clone(),
             shoppers: scenario.shoppers.clone(),

@@ -111,13 +111,14 @@ fn each(out: &mut Vec<u8>, lines: &[Line], write: impl Fn(&mut Vec<u8>, &Line)) 
     }
 }
 
-fn customer(out: &mut Vec<u8>, customer: u32) {
+/// The name of a customer.
+pub(crate) fn customer(out: &mut Vec<u8>, customer: u32) {
     out.extend_from_slice(b"c-");
     number(out, customer.into());
 }
 
 /// The name of a SKU.
-pub(super) fn sku(out: &mut Vec<u8>, number: u32) {
+pub(crate) fn sku(out: &mut Vec<u8>, number: u32) {
     let mut text = *b"SKU-0000000";
     let mut rest = number;
     for digit in text.iter_mut().rev().take(SKU_DIGITS) {

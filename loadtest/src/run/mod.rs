@@ -10,6 +10,9 @@
 //! - What a shopper does next is planned with his coming, not with the answer; where the answer is later
 //!   than that, the request is late, and is charged for it.
 //! - After the last planned instant the rest is waited for.
+//!
+//! A plan of a closed loop ([`Plan::closed`]) is carried out likewise, but for its instants: a visit is
+//! planned when a caller is free. It measures a capacity; the time to look at is the service time.
 
 mod again;
 mod attempts;
@@ -42,6 +45,7 @@ use crate::{
 };
 use rules::Rules;
 use sender::{Part, Sender};
+pub(crate) use sender::{cpu as thread_cpu, outcome};
 
 /// Between the moment at which every sender is ready and the start.
 const START_PAUSE: Duration = Duration::from_millis(20);
@@ -113,7 +117,7 @@ pub fn carry_out(
     let make = |number| Setting {
         target,
         plan,
-        rules: Rules::new(plan, sending, target.sells()),
+        rules: Rules::new(plan, sending, target.sells(), number),
         clock: Clock::start(),
         number,
         progress,

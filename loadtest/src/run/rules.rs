@@ -1,6 +1,6 @@
 //! What senders go by.
 
-use crate::{plan::Plan, scenario::Sending};
+use crate::{plan::Plan, scenario::Sending, target::share_of};
 
 /// Nanoseconds of a millisecond.
 const MS: u64 = 1_000_000;
@@ -24,10 +24,25 @@ pub(super) struct Rules {
     pub attempts_max: u32,
     /// Whether the target knows orders.
     pub sells: bool,
+    /// In a closed loop.
+    pub closed: Option<Closed>,
+}
+
+/// What a sender in a closed loop goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Closed {
+    /// His callers.
+    pub callers: usize,
+    /// When they stop, since the start.
+    pub end: u64,
 }
 
 impl Rules {
-    pub fn new(plan: &Plan, sending: &Sending, sells: bool) -> Self {
+    /// For the sender with this number.
+    pub fn new(plan: &Plan, sending: &Sending, sells: bool, number: u32) -> Self {
+        let callers = |callers| share_of(callers, sending.senders, number) as usize;
+        let closed =
+            plan.callers.map(|all| Closed { callers: callers(all), end: plan.schedule.end });
         Self {
             senders: sending.senders,
             timeout: sending.timeout_ms * MS,
@@ -37,6 +52,7 @@ impl Rules {
             patience: plan.retries().patience_ms.map(|ms| ms * MS),
             attempts_max: plan.retries().attempts_max,
             sells,
+            closed,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     Books, Fate, Progress, Setting,
     attempts::{Attempt, Attempts},
     errand::{Errand, Turn},
-    rules::Rules,
+    rules::{Closed, Rules},
 };
 use crate::{
     plan::{Plan, Step, Visit},
@@ -51,6 +51,8 @@ pub(super) struct Sender<'a> {
     origin: u64,
     number: u32,
     progress: &'a Progress,
+    /// When this turn began.
+    turn: u64,
     /// The next shopper.
     next: usize,
     errands: Slab<Errand>,
@@ -76,6 +78,7 @@ impl<'a> Sender<'a> {
             origin,
             number,
             progress,
+            turn: 0,
             next: number as usize,
             errands: Slab::new(),
             attempts: Attempts::default(),
@@ -94,11 +97,12 @@ impl<'a> Sender<'a> {
         let mut answers = Vec::new();
         loop {
             let now = self.clock.now();
+            self.turn = now;
             self.give_up(now);
             let behind = self.take_up(now);
             self.offer_backlog();
             self.report();
-            if self.next >= self.plan.schedule.instants.len() && self.errands.is_empty() {
+            if self.errands.is_empty() && self.have_all_come() {
                 break;
             }
             if now >= self.origin + self.rules.end {
@@ -121,7 +125,19 @@ impl<'a> Sender<'a> {
 
     /// The instant at which the next shopper comes.
     fn next_arrival(&self) -> Option<u64> {
-        self.plan.schedule.instants.get(self.next).map(|at| self.origin + at)
+        let planned = self.plan.schedule.instants.get(self.next).map(|at| self.origin + at);
+        match self.rules.closed {
+            None => planned,
+            // A caller who is free comes now.
+            Some(Closed { callers, end }) => planned
+                .map(|_| self.turn.max(self.origin))
+                .filter(|at| self.errands.len() < callers && *at < self.origin + end),
+        }
+    }
+
+    fn have_all_come(&self) -> bool {
+        let closed = self.rules.closed.is_some_and(|c| self.turn >= self.origin + c.end);
+        closed || self.next >= self.plan.schedule.instants.len()
     }
 
     /// Begins what is due; true if more is due than a turn has.
@@ -296,7 +312,10 @@ impl<'a> Sender<'a> {
         }
         let visit = self.plan.visit(shopper);
         let Some(next) = Step::next(&visit) else { return };
-        let arrival = self.origin + self.plan.schedule.instants[shopper as usize];
+        let arrival = match self.rules.closed {
+            None => self.origin + self.plan.schedule.instants[shopper as usize],
+            Some(_) => now,
+        };
         let planned = arrival + visit.think;
         let follow_up = self.errands.insert(Errand::new(shopper, next, Some(name)));
         if planned > now {
@@ -364,7 +383,8 @@ impl<'a> Sender<'a> {
     }
 }
 
-fn outcome(said: Said) -> Outcome {
+/// How a request ended that was answered so.
+pub(crate) fn outcome(said: Said) -> Outcome {
     match said {
         Said::Granted { .. } => Outcome::Granted,
         Said::SoldOut => Outcome::SoldOut,
@@ -375,7 +395,7 @@ fn outcome(said: Said) -> Outcome {
 }
 
 /// The processor time of this thread.
-fn cpu() -> Duration {
+pub(crate) fn cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
     Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))

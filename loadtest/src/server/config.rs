@@ -18,11 +18,14 @@ const ROWS_MIN: i64 = 4_000_000;
 pub(super) fn config(
     scenario: &Scenario,
     plan: &Plan,
-    data: &Path,
+    (data, gateway): (&Path, &Path),
     receivers: impl Iterator<Item = String>,
 ) -> Table {
     let mut config = Table::new();
     config.insert("server".to_owned(), server(data).into());
+    let mut doors = Table::new();
+    doors.insert("socket".to_owned(), gateway.display().to_string().into());
+    config.insert("gateway".to_owned(), doors.into());
     let mut log = Table::new();
     log.insert("ack".to_owned(), scenario.server.ack.as_str().into());
     log.insert("budget_bytes".to_owned(), BUDGET_BYTES.into());

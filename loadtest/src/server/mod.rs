@@ -110,6 +110,11 @@ impl Folder {
     fn data(&self) -> PathBuf {
         self.path().join("data")
     }
+
+    /// Short: the path of a socket has 107 bytes at most.
+    fn gateway(&self) -> PathBuf {
+        self.path().join("gw")
+    }
 }
 
 impl Server {
@@ -141,12 +146,17 @@ impl Server {
             receivers.push((spec.clone(), receiver));
         }
         let urls = receivers.iter().map(|(_, receiver)| receiver.url());
-        let config = config::config(scenario, plan, &folder.data(), urls);
+        let config = config::config(scenario, plan, (&folder.data(), &folder.gateway()), urls);
         let file = folder.path().join("holdfast.toml");
         std::fs::write(&file, toml::to_string(&config)?)
             .map_err(io(format!("writing {}", file.display())))?;
         let (child, url) = spawn(binary, &file, folder.path())?;
         Ok(Self { url, child, receivers, outages: Vec::new(), runtime, folder })
+    }
+
+    /// The Unix socket of its gateway.
+    pub fn gateway(&self) -> PathBuf {
+        self.folder.gateway()
     }
 
     /// Its process.

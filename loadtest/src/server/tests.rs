@@ -14,7 +14,7 @@ fn config_of(more: &str) -> toml::Table {
     let scenario = scenario(more);
     let plan = Plan::new(&scenario, 1.0, "t").unwrap();
     let urls = scenario.receivers.iter().map(|_| "http://127.0.0.1:1/".to_owned());
-    config::config(&scenario, &plan, Path::new("/data"), urls)
+    config::config(&scenario, &plan, (Path::new("/data"), Path::new("/gw")), urls)
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Target for Http1 {
     }
 }
 
-pub(super) fn open(asker: &Asker, connections: u32, clock: Clock) -> Result<Wire, Error> {
+pub(crate) fn open(asker: &Asker, connections: u32, clock: Clock) -> Result<Wire, Error> {
     Wire::open(asker.address, connections, clock, OPEN_PATIENCE).map_err(|source| {
         Error::Unreachable { what: "connecting to", address: asker.address.to_string(), source }
     })

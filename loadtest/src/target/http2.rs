@@ -1,12 +1,9 @@
 //! Holdfast over HTTP/2 without TLS, by prior knowledge: hyper's client, many requests on each connection.
 //!
 //! The connections live on a runtime of this thread alone, which runs only while the link is polled.
-//! Tokio's timers are a millisecond wide, so that the wait for the next planned instant is a timer of the
-//! kernel's.
 
 use std::{
     collections::HashMap,
-    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,21 +16,15 @@ use hyper::{
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
 use tokio::{
-    io::unix::AsyncFd,
     net::TcpStream,
-    runtime::Runtime,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::AbortHandle,
 };
 
 use super::{
     Answer, Asker, Clock, Error, Ledger, Link, Request, Said, Sent, Target, http1::OPEN_PATIENCE,
-    share_of, speech,
+    reactor::Reactor, share_of, speech,
 };
 use crate::plan::{Plan, Step};
 
@@ -91,8 +82,7 @@ enum Came {
 }
 
 struct Http2Link {
-    runtime: Runtime,
-    timer: AsyncFd<OwnedFd>,
+    reactor: Reactor,
     asker: Asker,
     plan: Arc<Plan>,
     clock: Clock,
@@ -106,19 +96,7 @@ struct Http2Link {
 
 impl Http2Link {
     fn open(asker: Asker, count: u32, plan: Arc<Plan>, clock: Clock) -> Result<Self, Error> {
-        let failed = Error::io("starting the runtime of HTTP/2");
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(&failed)?;
-        let timer = {
-            let _inside = runtime.enter();
-            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-            let timer =
-                timerfd_create(TimerfdClockId::Monotonic, flags).map_err(|e| failed(e.into()))?;
-            // What the successor of this function asks for is that a descriptor stays the same for as long
-            // as it is registered: one that is owned does.
-            #[allow(deprecated)]
-            AsyncFd::new(timer).map_err(&failed)?
-        };
+        let reactor = Reactor::start().map_err(Error::io("starting the runtime of HTTP/2"))?;
         let connect = async {
             let mut connections = Vec::new();
             for _ in 0..count {
@@ -129,14 +107,15 @@ impl Http2Link {
             }
             Ok::<_, std::io::Error>(connections)
         };
-        let connections = runtime.block_on(connect).map_err(|source| Error::Unreachable {
-            what: "speaking HTTP/2 with",
-            address: asker.address.to_string(),
-            source,
-        })?;
+        let connections =
+            reactor.runtime.block_on(connect).map_err(|source| Error::Unreachable {
+                what: "speaking HTTP/2 with",
+                address: asker.address.to_string(),
+                source,
+            })?;
         let (tell, came) = unbounded_channel();
         let under_way = HashMap::new();
-        Ok(Self { runtime, timer, asker, plan, clock, connections, turn: 0, under_way, tell, came })
+        Ok(Self { reactor, asker, plan, clock, connections, turn: 0, under_way, tell, came })
     }
 
     /// The next connection that has room, in turn.
@@ -180,7 +159,7 @@ impl Http2Link {
             // Not again before this attempt has ended.
             connection.again_at = now + OPEN_PATIENCE + REOPEN_PAUSE;
             let (asker, tell) = (self.asker.clone(), self.tell.clone());
-            self.runtime.spawn(async move {
+            self.reactor.runtime.spawn(async move {
                 let opened = tokio::time::timeout(OPEN_PATIENCE, connected(&asker)).await;
                 let sender = opened.ok().and_then(Result::ok);
                 // Nobody is there to be told when the run is over.
@@ -240,7 +219,7 @@ impl Link for Http2Link {
         self.turn = at + 1;
         self.connections[at].under_way += 1;
         let (tell, clock, step) = (self.tell.clone(), self.clock, request.step);
-        let task = self.runtime.spawn(async move {
+        let task = self.reactor.runtime.spawn(async move {
             let said = exchange(sender, built, step).await;
             let answer = Answer { ticket, at: clock.now(), said };
             // Nobody is there to be told when the run is over.
@@ -252,24 +231,7 @@ impl Link for Http2Link {
 
     fn poll(&mut self, wait: Duration, answers: &mut Vec<Answer>) {
         self.reopen();
-        // All zero would switch the timer off.
-        let wait = wait.clamp(Duration::from_nanos(1), Duration::from_secs(3_600));
-        let it_value =
-            Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: wait.subsec_nanos().into() };
-        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let timer = Itimerspec { it_interval, it_value };
-        // It fails only for a descriptor that isn't there; then only answers end the wait.
-        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &timer);
-        let first = self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                came = self.came.recv() => came,
-                ready = self.timer.readable() => {
-                    ready.into_iter().for_each(|mut ready| ready.clear_ready());
-                    None
-                }
-            }
-        });
+        let first = self.reactor.wait(wait, self.came.recv());
         if let Some(first) = first {
             self.take(first, answers);
         }

@@ -6,11 +6,13 @@
 
 mod ask;
 mod batch;
+mod binary;
 mod http1;
 mod http2;
 mod in_process;
+mod reactor;
 mod speech;
-mod wire;
+pub(crate) mod wire;
 
 use std::{
     fmt,
@@ -20,9 +22,13 @@ use std::{
 
 pub use ask::Asker;
 pub use batch::Batch;
+pub use binary::Binary;
 pub use http1::Http1;
+pub(crate) use http1::open as open_wire;
 pub use http2::Http2;
 pub use in_process::InProcess;
+pub(crate) use reactor::Reactor;
+pub(crate) use speech::said;
 
 use crate::plan::{Plan, Step, Visit};
 
@@ -69,6 +75,14 @@ pub enum Error {
     /// The engine in this process.
     #[error("the engine: {0}")]
     Engine(String),
+    /// A server of another make, or what was asked of it.
+    #[error("{name}: {reason}")]
+    Peer {
+        /// Which.
+        name: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// The system refused something.
     #[error("{what}: {source}")]
     Io {
@@ -268,6 +282,6 @@ pub trait Target: Send + Sync {
 }
 
 /// The share of a number that one of so many threads has: the first ones have the rest.
-fn share_of(count: u32, senders: u32, sender: u32) -> u32 {
+pub(crate) fn share_of(count: u32, senders: u32, sender: u32) -> u32 {
     (count / senders.max(1) + u32::from(sender < count % senders.max(1))).max(1)
 }

@@ -40,7 +40,7 @@ struct Problem<'a> {
 }
 
 /// What an answer means.
-pub(super) fn said(status: u16, step: Step, body: &[u8]) -> Said {
+pub(crate) fn said(status: u16, step: Step, body: &[u8]) -> Said {
     match status {
         200 | 201 => granted(step, body),
         409 => match serde_json::from_slice::<Problem<'_>>(body) {
