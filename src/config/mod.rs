@@ -33,6 +33,7 @@ mod reconcile;
 mod sink;
 mod size;
 mod stream;
+mod tls;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -58,6 +59,7 @@ pub use reconcile::Reconcile;
 pub use sink::*;
 pub use size::{ByteSize, NotASize};
 pub use stream::{StreamConfig, SubjectTemplate};
+pub use tls::TlsConfig;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -129,6 +131,9 @@ pub struct Server {
     pub skus_max: u32,
     /// Reservations of one page.
     pub page_max: u32,
+    /// How connections speak TLS; absent: they don't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
 }
 
 impl Default for Server {
@@ -155,6 +160,7 @@ impl Default for Server {
             batch_max: 1_000,
             skus_max: 1_000,
             page_max: 1_000,
+            tls: None,
         }
     }
 }
