@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{State, directory::Counts};
+use super::{State, directory::Counts, tls::TlsCounts};
 use crate::{
     engine::{Counters, Engine, Status},
     model::sink::{Attempts, SinkView, reconciliation::ReconciliationSummary},
@@ -33,6 +33,9 @@ fn text(state: &State) -> String {
     text.gauge("holdfast_live_listeners", "Who follows the live view.", live.listeners());
     text.counter("holdfast_live_refused", "Refused to follow it at the limit.", live.refused());
     expose_partners(state, &mut text);
+    if let Some(tls) = state.tls() {
+        expose_tls(&tls.counts, &mut text);
+    }
     state.gateway().expose(&mut text);
     let ready = state.engine().ok();
     text.gauge("holdfast_ready", "1 once requests are served.", u8::from(ready.is_some()));
@@ -61,6 +64,21 @@ fn expose_partners(state: &State, text: &mut Exposition) {
             let labels = [("partner", &*account.name), ("reason", reason)];
             text.sample("holdfast_partner_refused_total", &labels, count.load(Relaxed));
         }
+    }
+}
+
+fn expose_tls(counts: &TlsCounts, text: &mut Exposition) {
+    for (name, help, count) in [
+        ("holdfast_tls_handshakes", "Handshakes done.", &counts.handshakes),
+        ("holdfast_tls_handshakes_failed", "Handshakes not done.", &counts.failed),
+        ("holdfast_tls_reloads", "Times the files were read again.", &counts.reloads),
+        (
+            "holdfast_tls_reloads_failed",
+            "Times they could not be used, and those before stayed.",
+            &counts.reloads_failed,
+        ),
+    ] {
+        text.counter(name, help, count.load(Relaxed));
     }
 }
 

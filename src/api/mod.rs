@@ -6,7 +6,7 @@
 //! call; a caller who goes away drops only the wait for its answer, never half a decision.
 //!
 //! It speaks HTTP/1.1, and HTTP/2 to a client that begins with it (prior knowledge, RFC 9113 section
-//! 3.3). What isn't HTTP at all (a head that can't be parsed) is answered with a bare
+//! 3.3) or agrees on it by TLS, where that is spoken ([`Tls`]). What isn't HTTP at all (a head that can't be parsed) is answered with a bare
 //! 400 and the connection closed, before any of this is reached.
 //!
 //! ```no_run
@@ -58,6 +58,7 @@ mod stages;
 mod state;
 mod stock;
 mod strict;
+mod tls;
 mod trace;
 
 pub use openapi::document as openapi;
@@ -70,3 +71,4 @@ pub use schemas::published as schemas;
 pub use scopes::scopes;
 pub use server::{Error, serve};
 pub use state::{NoSinks, Reconciling, Sinks, State, Wishing};
+pub use tls::{Tls, TlsError, TlsOptions};

@@ -11,6 +11,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::{Pin, pin},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,6 +23,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
@@ -29,7 +31,10 @@ use tokio::{
 };
 use tower::Service;
 
-use super::{Options, State, router};
+use super::{
+    Options, State, router,
+    tls::{self, Tls},
+};
 
 /// After an accept that failed for want of something (descriptors, memory).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -79,9 +84,13 @@ pub async fn serve(
         // Whoever is revoked later: nobody is let in without a key.
         state.require_keys();
     }
+    let watch = state.tls().map(|tls| tokio::spawn(tls.clone().watch()));
     let mut server = Server::new(listener, state);
     server.accept_until(shutdown).await;
     server.drain().await;
+    if let Some(watch) = watch {
+        watch.abort();
+    }
     Ok(())
 }
 
@@ -132,9 +141,10 @@ impl Server {
         // Small answers must not wait for the acknowledgement of the ones before.
         let _ = stream.set_nodelay(true);
         let (http, router) = (self.http.clone(), self.router.clone());
+        let tls = self.state.tls().cloned();
         let closing = self.closing.subscribe();
         self.connections.spawn(async move {
-            if let Err(error) = http.serve(stream, router, closing).await {
+            if let Err(error) = http.serve(stream, tls, router, closing).await {
                 tracing::debug!(%error, "a connection ended early");
             }
         });
@@ -189,13 +199,34 @@ impl Http {
     async fn serve(
         self,
         stream: TcpStream,
+        tls: Option<Arc<Tls>>,
         router: Router,
         closing: watch::Receiver<bool>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if let Some(tls) = tls {
+            let shaken = tokio::select! {
+                shaken = tls.accept(stream) => shaken,
+                () = told(closing.clone()) => return Ok(()),
+            };
+            let Some(stream) = shaken else { return Ok(()) };
+            let speaks_http2 = tls::speaks_http2(&stream);
+            return self.converse(stream, speaks_http2, router, closing).await;
+        }
         let speaks_http2 = tokio::select! {
             speaks = timeout(self.preface_wait, speaks_http2(&stream)) => speaks??,
             () = told(closing.clone()) => return Ok(()),
         };
+        self.converse(stream, speaks_http2, router, closing).await
+    }
+
+    /// Answers what comes on a connection.
+    async fn converse(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        speaks_http2: bool,
+        router: Router,
+        closing: watch::Receiver<bool>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let service = service_fn(move |request: Request<Incoming>| {
             let mut router = router.clone();
             async move {

@@ -13,7 +13,7 @@ use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use super::{
-    Options, Partners, Pass, codes,
+    Options, Partners, Pass, Tls, codes,
     directory::{Account, Directory, Known},
     live::Live,
     problem::Problem,
@@ -103,6 +103,7 @@ struct Shared {
     options: Options,
     directory: Directory,
     unauthenticated: AtomicU64,
+    tls: OnceLock<Arc<Tls>>,
     ready: OnceLock<Ready>,
     draining: AtomicBool,
     in_flight: AtomicUsize,
@@ -133,6 +134,7 @@ impl State {
             options,
             directory: Directory::new(partners),
             unauthenticated: AtomicU64::new(0),
+            tls: OnceLock::new(),
             ready: OnceLock::new(),
             draining: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -270,6 +272,16 @@ impl State {
     /// What the last comparison of a sink came to.
     pub(super) fn reconciliation(&self, sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
         self.0.ready.get().ok_or(Unreconciled::NoSink)?.sinks.reconciliation(sink)
+    }
+
+    /// From the next [`super::serve`] on connections speak TLS. A second call changes nothing.
+    pub fn use_tls(&self, tls: Arc<Tls>) {
+        let _ = self.0.tls.set(tls);
+    }
+
+    /// How connections speak TLS, if they do.
+    pub(super) fn tls(&self) -> Option<&Arc<Tls>> {
+        self.0.tls.get()
     }
 
     /// Whether callers need an API key.

@@ -104,7 +104,7 @@ impl Tls {
         Ok(Self {
             config: RwLock::new(load(&options)?),
             stamp: Mutex::new(stamp),
-            turns: Semaphore::new(options.handshakes_max),
+            turns: Semaphore::new(options.handshakes_max.clamp(1, Semaphore::MAX_PERMITS)),
             counts: TlsCounts::default(),
             options,
         })

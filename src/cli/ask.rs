@@ -1,9 +1,6 @@
 //! Where a question is asked: of a running server over HTTP, or of the data directory of a stopped one.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use holdfast::{
@@ -17,10 +14,10 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 
-use super::{Error, Source, options, runtime};
-
-/// How long the server may take.
-const TIMEOUT: Duration = Duration::from_secs(60);
+use super::{
+    Error, Source, options, runtime,
+    wire::{Request, Tls},
+};
 
 /// A running server.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +29,8 @@ pub struct Server {
     /// machine don't see it.
     #[arg(long, env = "HOLDFAST_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
+    #[command(flatten)]
+    tls: Tls,
 }
 
 /// What is asked.
@@ -156,21 +155,11 @@ impl Server {
         if !query.is_empty() {
             target.query_pairs_mut().extend_pairs(query);
         }
-        let told = |error: reqwest::Error| server_error(target.as_str(), &error);
-        let client = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .default_headers(authorization(self.api_key.as_deref())?)
-            .build()
-            .map_err(told)?;
-        let (status, text) = runtime(1)?.block_on(async {
-            let request = client.request(method, target.clone());
-            let request = match body {
-                Some(body) => request.json(body),
-                None => request,
-            };
-            let answer = request.send().await.map_err(told)?;
-            Ok::<_, Error>((answer.status(), answer.text().await.map_err(told)?))
-        })?;
+        let headers = authorization(self.api_key.as_deref())?;
+        let request = Request { method, target: &target, headers, body };
+        let answer = runtime(1)?.block_on(self.tls.send(request));
+        let told = |reason| Error::Server { url: target.to_string(), reason };
+        let (status, text) = answer.map_err(told)?;
         match serde_json::from_str(&text) {
             Ok(json) if status.is_success() => Ok(json),
             _ => Err(Error::Server { url: target.into(), reason: refusal(status, &text) }),

@@ -24,6 +24,7 @@ mod sinks;
 mod stock;
 mod trace;
 mod wal;
+mod wire;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -91,6 +91,17 @@ pub fn api(server: &config::Server) -> api::Options {
     }
 }
 
+/// The options of TLS.
+pub fn tls(tls: &config::TlsConfig) -> api::TlsOptions {
+    api::TlsOptions {
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+        client_ca: tls.client_ca.clone(),
+        handshake_timeout_ms: tls.handshake_timeout_ms,
+        handshakes_max: tls.handshakes_max as usize,
+    }
+}
+
 fn bytes(size: config::ByteSize) -> usize {
     usize::try_from(size.bytes()).unwrap_or(usize::MAX)
 }

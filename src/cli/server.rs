@@ -170,6 +170,7 @@ impl api::Sinks for FarEnd {
 /// A server that runs.
 pub struct Running {
     address: SocketAddr,
+    speaks_tls: bool,
     data: PathBuf,
     grace: Duration,
     engine: Engine,
@@ -188,6 +189,10 @@ impl Running {
         let listener = TcpListener::bind(server.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let state = api::State::with_partners(options::api(server), partners);
+        let speaks_tls = server.tls.is_some();
+        if let Some(tls) = &server.tls {
+            use_tls(&state, &options::tls(tls))?;
+        }
         if server.keys_in_log {
             state.require_keys();
         }
@@ -202,12 +207,14 @@ impl Running {
         state.ready(engine.clone(), far_end.clone());
         let gateway = gateway::serve(doors, gateway_options, &engine, &state)?;
         let grace = Duration::from_millis(server.shutdown_grace_ms);
-        Ok(Self { address, data: server.data.clone(), grace, engine, far_end, gateway, stop, http })
+        let data = server.data.clone();
+        Ok(Self { address, speaks_tls, data, grace, engine, far_end, gateway, stop, http })
     }
 
     /// Where it can be reached.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.speaks_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Returns when the log can't be trusted any more, or the HTTP server has ended by itself.
@@ -243,6 +250,22 @@ impl Running {
         let failed = |reason: String| Error::Part { what: "the HTTP server", reason };
         served.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))
     }
+}
+
+/// Has connections speak TLS, with files that are read again on a hangup.
+fn use_tls(state: &api::State, options: &api::TlsOptions) -> Result<(), Error> {
+    let failed = |e: api::TlsError| Error::Part { what: "TLS", reason: e.to_string() };
+    let tls = Arc::new(api::Tls::new(options.clone()).map_err(failed)?);
+    state.use_tls(tls.clone());
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let tls = tls.clone();
+            // One that panicked was told where it did.
+            let _ = spawn_blocking(move || tls.reload_and_tell()).await;
+        }
+    });
+    Ok(())
 }
 
 async fn open(config: &Config) -> Result<Engine, Error> {

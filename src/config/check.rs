@@ -134,6 +134,11 @@ fn check_server(config: &Config, source: &Source) -> Result<(), Error> {
     ] {
         above_zero(source, key, value)?;
     }
+    if let Some(tls) = &server.tls {
+        let timeout_ms = tls.handshake_timeout_ms;
+        above_zero(source, "server.tls.handshake_timeout_ms", timeout_ms)?;
+        above_zero(source, "server.tls.handshakes_max", tls.handshakes_max.into())?;
+    }
     if server.header_bytes_max.bytes() < 8 << 10 {
         return Err(source.unusable("server.header_bytes_max", "must be at least 8 KiB"));
     }

@@ -33,6 +33,7 @@ mod reconcile;
 mod sink;
 mod size;
 mod stream;
+mod tls;
 
 use std::{
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
@@ -58,6 +59,7 @@ pub use reconcile::Reconcile;
 pub use sink::*;
 pub use size::{ByteSize, NotASize};
 pub use stream::{StreamConfig, SubjectTemplate};
+pub use tls::TlsConfig;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -131,6 +133,9 @@ pub struct Server {
     pub page_max: u32,
     /// Streams of the live view at a time.
     pub live_max: u32,
+    /// How connections speak TLS; absent: they don't.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
 }
 
 impl Default for Server {
@@ -158,6 +163,7 @@ impl Default for Server {
             skus_max: 1_000,
             page_max: 1_000,
             live_max: 64,
+            tls: None,
         }
     }
 }

@@ -28,7 +28,7 @@ use super::{
     bell::Bell,
     calls::Calls,
     desk::{Became, Desk},
-    house::Reply,
+    house::{Reply, Stranger},
     queue::Answers,
     server::Shared,
 };
@@ -95,7 +95,7 @@ impl<S: Storage> Connection<S> {
             house: shared.house.clone(),
             partner: "".into(),
             api_key: "".into(),
-            guest: None,
+            guest: Box::new(Stranger),
             calls: Calls::new(bell.clone()),
             reserve: command::Reserve {
                 lines: Vec::new(),
@@ -466,7 +466,8 @@ fn meet<S: Storage>(frame: &Frame<'_>, desk: &mut Desk<S>) -> Result<(), (Code, 
         desk.partner = desk.house.partner(&hello.api_key).ok_or(unknown)?;
         desk.api_key = (&*hello.api_key).into();
     }
-    desk.guest = desk.house.guest(&hello.api_key);
+    let unknown = (Code::UNAUTHENTICATED, "no partner has this API key");
+    desk.guest = desk.house.guest(&hello.api_key).ok_or(unknown)?;
     Ok(())
 }
 

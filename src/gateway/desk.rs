@@ -44,8 +44,8 @@ pub(super) struct Desk<S: Storage> {
     /// The scope of its idempotency keys.
     pub(super) partner: Arc<str>,
     pub(super) api_key: Arc<str>,
-    /// Who is asked whether he may; nobody: he may.
-    pub(super) guest: Option<Box<dyn Guest>>,
+    /// Who is asked whether he may.
+    pub(super) guest: Box<dyn Guest>,
     pub(super) calls: Calls,
     /// The command that every reservation is read into.
     pub(super) reserve: command::Reserve,
@@ -159,8 +159,7 @@ impl<S: Storage> Desk<S> {
         began: Instant,
     ) -> Became {
         let request = Request { frame, answers, acked, began };
-        let barred = self.guest.as_mut().and_then(|guest| barred(&mut **guest, &frame));
-        if let Some(barred) = barred {
+        if let Some(barred) = barred(&mut *self.guest, &frame) {
             return request.bar(barred);
         }
         match frame.header.kind {

@@ -45,6 +45,24 @@ pub trait Guest: Send {
     fn enter(&mut self, scopes: &'static [Scope]) -> Result<(), Barred>;
 }
 
+/// One who may do everything.
+struct Anyone;
+
+impl Guest for Anyone {
+    fn enter(&mut self, _scopes: &'static [Scope]) -> Result<(), Barred> {
+        Ok(())
+    }
+}
+
+/// One who has not said who he is.
+pub(super) struct Stranger;
+
+impl Guest for Stranger {
+    fn enter(&mut self, _scopes: &'static [Scope]) -> Result<(), Barred> {
+        Err(Barred::Unknown)
+    }
+}
+
 /// The server around the gateway.
 pub trait House: Send + Sync {
     /// Whether every connection needs an API key.
@@ -53,9 +71,10 @@ pub trait House: Send + Sync {
     /// The partner with this API key: the scope of its idempotency keys.
     fn partner(&self, api_key: &str) -> Option<Arc<str>>;
 
-    /// Who comes with this API key, to be asked at each request; nobody: he may do everything.
+    /// Who comes with this API key, to be asked at each request; nobody: he is not let in. A house that
+    /// says nothing of it lets everybody do everything.
     fn guest(&self, _api_key: &str) -> Option<Box<dyn Guest>> {
-        None
+        Some(Box::new(Anyone))
     }
 
     /// Begins a call. Must not wait; `done` is called when the route has answered, which it does in

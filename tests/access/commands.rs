@@ -153,3 +153,20 @@ fn nobody_is_in_the_configuration_and_in_the_log() {
     let server = Server::start_with(folder.path(), &mut serve);
     assert_eq!(status(&server, "/v1/status", "a-key-of-more-than-20-characters"), 200);
 }
+
+/// The commands that the guide shows are there, with their flags.
+#[test]
+fn every_command_of_the_guide_is_there() {
+    let guide = include_str!("../../docs/partners.md");
+    let lines = guide.lines().filter_map(|line| line.strip_prefix("    holdfast "));
+    let mut count = 0;
+    for line in lines {
+        let words: Vec<_> = line.split(' ').take(2).collect();
+        let help = run(holdfast().args(&words).arg("--help")).with(0).out;
+        for flag in line.split(' ').filter(|word| word.starts_with("--")) {
+            assert!(help.contains(flag), "no {flag} in the help of {words:?}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 5, "add twice, list, rotate, revoke");
+}

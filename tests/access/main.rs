@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod scopes;
 mod secrets;
+mod tls;
 
 use serde_json::{Value, json};
 use support::{Call, Reply, Server};

@@ -109,7 +109,8 @@ impl Server {
         self.wait()
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
         // A shell's own `kill` is there on every system.
         let command = format!("kill -{name} {}", self.child.id());
         let sent = Command::new("sh").args(["-c", &command]).status().expect("a shell");
