@@ -28,6 +28,7 @@ fn text(state: &State) -> String {
     text.gauge("holdfast_http_in_flight", "Requests under way.", state.in_flight());
     text.counter("holdfast_http_shed", "Requests refused at the limit.", state.shed());
     state.gateway().expose(&mut text);
+    state.backups().expose(&mut text);
     let ready = state.engine().ok();
     text.gauge("holdfast_ready", "1 once requests are served.", u8::from(ready.is_some()));
     if let Some(engine) = ready {

@@ -20,6 +20,7 @@
 //! ```
 
 mod answer;
+mod backup;
 mod batch;
 pub mod codes;
 mod dead_letters;

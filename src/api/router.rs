@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    State, batch, codes, dead_letters,
+    State, backup, batch, codes, dead_letters,
     front::{Access, Front, Gate},
     hooks, import, latency, metrics, openapi, operations, order_events, orders, pages, parked,
     parked_events,
@@ -81,6 +81,7 @@ fn build(state: &State) -> Routes<'_> {
         .delete("/v1/parked-events/{id}", Counted, parked_events::discard)
         .get("/v1/status", Open, operations::status)
         .get("/v1/latency", Open, latency::get)
+        .get("/v1/backup", Open, backup::get)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)
         .get("/metrics", Open, metrics::metrics)

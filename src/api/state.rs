@@ -12,7 +12,7 @@ use std::{
 use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
-use super::{Options, Partners, codes, problem::Problem};
+use super::{Options, Partners, backup::Backups, codes, problem::Problem};
 use crate::{
     engine::Engine,
     model::{
@@ -105,6 +105,7 @@ struct Shared {
     request_ids: RequestIds,
     scans: Arc<Semaphore>,
     log_reads: Arc<Semaphore>,
+    backups: Backups,
 }
 
 struct Ready {
@@ -133,12 +134,22 @@ impl State {
             request_ids: RequestIds::new(),
             scans: Arc::new(Semaphore::new(1)),
             log_reads: Arc::new(Semaphore::new(LOG_READS_MAX)),
+            backups: Backups::default(),
         }))
     }
 
     /// From here on requests are served. A second call changes nothing.
     pub fn ready(&self, engine: Engine, sinks: Arc<dyn Sinks>) {
         let _ = self.0.ready.set(Ready { engine, sinks });
+    }
+
+    /// What goes into backups as the configuration: TOML, without secrets. A second call changes nothing.
+    pub fn set_configuration(&self, text: String) {
+        self.0.backups.set_configuration(text);
+    }
+
+    pub(super) fn backups(&self) -> &Backups {
+        &self.0.backups
     }
 
     /// From here on new requests get 503 `shutting_down`; those under way go on.

@@ -31,12 +31,12 @@ pub struct Server {
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
     #[command(flatten)]
-    server: Server,
+    pub server: Server,
     /// Work on this data directory, without a server; none may be running on it.
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
-    data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
     #[command(flatten)]
-    source: Source,
+    pub source: Source,
 }
 
 impl Asked {
@@ -97,6 +97,40 @@ impl Server {
         self.send(method, path, query, None)
     }
 
+    /// Reads what a route answers, piece by piece, however long it takes; no piece may take too long.
+    pub fn download(
+        &self,
+        path: &[&str],
+        each: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let target = self.target(path)?;
+        let told = |error: reqwest::Error| server_error(target.as_str(), &error);
+        let client = reqwest::Client::builder()
+            .read_timeout(TIMEOUT)
+            .default_headers(authorization(self.api_key.as_deref())?)
+            .build()
+            .map_err(told)?;
+        runtime(1)?.block_on(async {
+            let mut answer = client.get(target.clone()).send().await.map_err(told)?;
+            let status = answer.status();
+            if !status.is_success() {
+                let reason = refusal(status, &answer.text().await.map_err(told)?);
+                return Err(Error::Server { url: target.to_string(), reason });
+            }
+            while let Some(piece) = answer.chunk().await.map_err(told)? {
+                each(&piece)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn target(&self, path: &[&str]) -> Result<reqwest::Url, Error> {
+        let wrong = || Error::Usage(format!("{}: is not the URL of a server", self.url));
+        let mut target = reqwest::Url::parse(&self.url).map_err(|_| wrong())?;
+        target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+        Ok(target)
+    }
+
     /// Calls a route; the answer's JSON.
     pub fn send(
         &self,
@@ -105,9 +139,7 @@ impl Server {
         query: &[(&str, &str)],
         body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, Error> {
-        let wrong = || Error::Usage(format!("{}: is not the URL of a server", self.url));
-        let mut target = reqwest::Url::parse(&self.url).map_err(|_| wrong())?;
-        target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+        let mut target = self.target(path)?;
         if !query.is_empty() {
             target.query_pairs_mut().extend_pairs(query);
         }

@@ -188,6 +188,7 @@ impl Running {
         let listener = TcpListener::bind(server.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let state = api::State::with_partners(options::api(server), partners);
+        state.set_configuration(config.clone().without_secrets().to_toml()?);
         let gateway_options = gateway::options(&config.gateway);
         let doors = gateway::bind(&gateway_options, &state)?;
         let (stop, stopped) = oneshot::channel();
