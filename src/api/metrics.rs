@@ -37,6 +37,7 @@ fn text(state: &State) -> String {
         expose_tls(&tls.counts, &mut text);
     }
     state.gateway().expose(&mut text);
+    state.backups().expose(&mut text);
     let ready = state.engine().ok();
     text.gauge("holdfast_ready", "1 once requests are served.", u8::from(ready.is_some()));
     if let Some(engine) = ready {

@@ -21,6 +21,7 @@
 
 mod access;
 mod answer;
+mod backup;
 mod batch;
 pub mod codes;
 mod dead_letters;

@@ -65,6 +65,7 @@ pub(super) struct ProblemView {
         super::operations::status,
         super::latency::get,
         super::live::follow,
+        super::backup::get,
         super::operations::sinks,
         super::parked::list,
         super::parked::release,

@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    State, batch, codes, dead_letters,
+    State, backup, batch, codes, dead_letters,
     front::{Front, Gate},
     hooks, import, latency, live, metrics, openapi, operations, order_events, orders, pages,
     parked, parked_events, partner_operations,
@@ -86,6 +86,7 @@ fn build(state: &State) -> Routes<'_> {
         .get("/v1/status", Open, operations::status)
         .get("/v1/latency", Open, latency::get)
         .get("/v1/live", Open, live::follow)
+        .get("/v1/backup", Open, backup::get)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)
         .get("/metrics", Open, metrics::metrics)

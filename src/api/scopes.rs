@@ -69,6 +69,7 @@ const TABLE: &[(&str, &str, &[Scope])] = &[
     ("GET", "/v1/status", WATCH),
     ("GET", "/v1/latency", WATCH),
     ("GET", "/v1/live", WATCH),
+    ("GET", "/v1/backup", &[Operate]),
     ("GET", "/livez", ANYONE),
     ("GET", "/readyz", ANYONE),
     ("GET", "/metrics", WATCH),

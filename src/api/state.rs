@@ -13,7 +13,9 @@ use axum::http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use super::{
-    Options, Partners, Pass, Tls, codes,
+    Options, Partners, Pass, Tls,
+    backup::Backups,
+    codes,
     directory::{Account, Directory, Known},
     live::Live,
     problem::Problem,
@@ -114,6 +116,7 @@ struct Shared {
     scans: Arc<Semaphore>,
     log_reads: Arc<Semaphore>,
     live: Live,
+    backups: Backups,
 }
 
 struct Ready {
@@ -145,12 +148,22 @@ impl State {
             scans: Arc::new(Semaphore::new(1)),
             log_reads: Arc::new(Semaphore::new(LOG_READS_MAX)),
             live: Live::default(),
+            backups: Backups::default(),
         }))
     }
 
     /// From here on requests are served. A second call changes nothing.
     pub fn ready(&self, engine: Engine, sinks: Arc<dyn Sinks>) {
         let _ = self.0.ready.set(Ready { engine, sinks });
+    }
+
+    /// What goes into backups as the configuration: TOML, without secrets. A second call changes nothing.
+    pub fn set_configuration(&self, text: String) {
+        self.0.backups.set_configuration(text);
+    }
+
+    pub(super) fn backups(&self) -> &Backups {
+        &self.0.backups
     }
 
     /// From here on new requests get 503 `shutting_down`; those under way go on.

@@ -16,7 +16,7 @@ use reqwest::{
 
 use super::{
     Error, Source, options, runtime,
-    wire::{Request, Tls},
+    wire::{Refused, Request, Tls},
 };
 
 /// A running server.
@@ -37,12 +37,12 @@ pub struct Server {
 #[derive(Debug, Clone, Args)]
 pub struct Asked {
     #[command(flatten)]
-    server: Server,
+    pub server: Server,
     /// Work on this data directory, without a server; none may be running on it.
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
-    data: Option<PathBuf>,
+    pub data: Option<PathBuf>,
     #[command(flatten)]
-    source: Source,
+    pub source: Source,
 }
 
 impl Asked {
@@ -141,6 +141,29 @@ impl Server {
         self.send(method, path, query, None)
     }
 
+    /// Reads what a route answers, piece by piece, however long it takes; no piece may take too long.
+    pub fn download(
+        &self,
+        path: &[&str],
+        each: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let target = self.target(path)?;
+        let headers = authorization(self.api_key.as_deref())?;
+        let request = Request { method: Method::GET, target: &target, headers, body: None };
+        let told = |reason| Error::Server { url: target.to_string(), reason };
+        runtime(1)?.block_on(self.tls.download(request, each)).map_err(|refused| match refused {
+            Refused::Unanswered(reason) => told(reason),
+            Refused::Answered(status, text) => told(refusal(status, &text)),
+        })?
+    }
+
+    fn target(&self, path: &[&str]) -> Result<reqwest::Url, Error> {
+        let wrong = || Error::Usage(format!("{}: is not the URL of a server", self.url));
+        let mut target = reqwest::Url::parse(&self.url).map_err(|_| wrong())?;
+        target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+        Ok(target)
+    }
+
     /// Calls a route; the answer's JSON.
     pub fn send(
         &self,
@@ -149,9 +172,7 @@ impl Server {
         query: &[(&str, &str)],
         body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, Error> {
-        let wrong = || Error::Usage(format!("{}: is not the URL of a server", self.url));
-        let mut target = reqwest::Url::parse(&self.url).map_err(|_| wrong())?;
-        target.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
+        let mut target = self.target(path)?;
         if !query.is_empty() {
             target.query_pairs_mut().extend_pairs(query);
         }

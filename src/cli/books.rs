@@ -11,7 +11,7 @@ use holdfast::{
     config::{Domain, SinkConfig},
     feed::books::{Report, Verification},
     model::{
-        Incarnation,
+        Incarnation, Lsn,
         event::{self, Event, Seal},
     },
     wal::{
@@ -68,7 +68,7 @@ impl Verify {
             let same = |sink: &&SinkConfig| sink.name == name && sink.domain == Domain::Finance;
             let unknown = || SinkConfig::new(&name, Domain::Finance, "http://127.0.0.1/");
             let sink = config.sinks.iter().find(same).cloned().unwrap_or_else(unknown);
-            let report = verify(&path, &sink, inspection.incarnation.unwrap_or(Incarnation(0)))?;
+            let report = verify(&path, &sink, &inspection)?;
             good &= report.faults_count == 0;
             tell(&mut out, &name, &report).map_err(Error::Output)?;
         }
@@ -102,11 +102,13 @@ fn finance_sinks(path: &Path) -> Result<(BTreeSet<String>, Inspection), Error> {
     Ok((sinks, inspection.map_err(failed(path))?))
 }
 
-fn verify(path: &Path, sink: &SinkConfig, incarnation: Incarnation) -> Result<Report, Error> {
+fn verify(path: &Path, sink: &SinkConfig, lives: &Inspection) -> Result<Report, Error> {
     let (out, seals) = mpsc::sync_channel(SEALS_AHEAD);
     let (ahead, name) = (path.to_owned(), sink.name.clone());
     let reader = thread::spawn(move || send_seals(&ahead, &name, &out));
-    let mut verification = Verification::new(sink, incarnation, seals.into_iter());
+    let life = |lsn| lives.incarnation_at(lsn).unwrap_or(Incarnation(0));
+    let seals = seals.into_iter().map(|seal| seal.map(|(lsn, seal)| (life(lsn), seal)));
+    let mut verification = Verification::new(sink, seals);
     inspect(path, &mut |record| {
         verification.record(record);
         ControlFlow::Continue(())
@@ -121,12 +123,13 @@ fn verify(path: &Path, sink: &SinkConfig, incarnation: Incarnation) -> Result<Re
 fn send_seals(
     path: &Path,
     sink: &str,
-    out: &mpsc::SyncSender<Result<Seal, String>>,
+    out: &mpsc::SyncSender<Result<(Lsn, Seal), String>>,
 ) -> Result<(), wal::Error> {
     let sent = inspect(path, &mut |record| {
         let ours = seal_of(record).filter(|s| s.as_ref().map_or(true, |seal| seal.sink == sink));
         // Nobody listens any more where the records can't be read.
-        match ours.is_none_or(|seal| out.send(seal).is_ok()) {
+        let at = |seal: Result<Seal, String>| seal.map(|seal| (record.lsn, seal));
+        match ours.is_none_or(|seal| out.send(at(seal)).is_ok()) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }

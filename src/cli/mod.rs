@@ -5,6 +5,7 @@
 //! - The exit code tells what became of it: see [`Outcome`] and [`Error`].
 
 mod ask;
+mod backup;
 mod books;
 mod check_config;
 mod dead_letters;
@@ -18,7 +19,9 @@ mod options;
 mod parked;
 mod partner;
 mod partners;
+mod ready;
 mod reconcile;
+mod restore;
 mod server;
 mod sinks;
 mod stock;
@@ -90,6 +93,12 @@ enum Command {
     /// The journal, the orders or the stock of a stopped server, for other programs.
     #[command(subcommand)]
     Export(export::Export),
+    /// Whether a server serves requests; exit code 3 if not.
+    Ready(ready::Ready),
+    /// Make a consistent copy of the data: through the running server, which goes on, or of a stopped one.
+    Backup(backup::Backup),
+    /// Make a data directory of a backup, as a new incarnation, and look it through.
+    Restore(restore::Restore),
     /// Look into the log of a stopped server; nothing is changed.
     #[command(subcommand)]
     Wal(wal::Wal),
@@ -168,6 +177,9 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::Parked(parked) => parked.run(),
         Command::Partner(partner) => partner.run(),
         Command::Export(export) => export.run(),
+        Command::Ready(ready) => ready.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Restore(restore) => restore.run(),
         Command::Wal(wal) => wal.run(),
     }
 }

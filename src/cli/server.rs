@@ -196,6 +196,7 @@ impl Running {
         if server.keys_in_log {
             state.require_keys();
         }
+        state.set_configuration(config.clone().without_secrets().to_toml()?);
         let gateway_options = gateway::options(&config.gateway);
         let doors = gateway::bind(&gateway_options, &state)?;
         let (stop, stopped) = oneshot::channel();

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Response, body::Incoming};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use reqwest::{
@@ -47,19 +48,39 @@ pub struct Request<'a> {
 impl Tls {
     /// Sends a request; the status and the text of the answer, or why there is none.
     pub async fn send(&self, request: Request<'_>) -> Result<(StatusCode, String), String> {
+        let answer = async { text(self.begin(request).await?).await };
+        in_time(answer).await
+    }
+
+    /// Sends a request, and hands over what is answered piece by piece, however long all of it takes; no
+    /// piece may take too long. The status and the text of an answer that is no success.
+    pub async fn download(
+        &self,
+        request: Request<'_>,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), super::Error>,
+    ) -> Result<Result<(), super::Error>, Refused> {
+        let mut answer = in_time(self.begin(request)).await.map_err(Refused::Unanswered)?;
+        if !answer.status().is_success() {
+            let (status, text) = in_time(text(answer)).await.map_err(Refused::Unanswered)?;
+            return Err(Refused::Answered(status, text));
+        }
+        loop {
+            let next = async { answer.frame().await.transpose().map_err(|e| causes(&e)) };
+            let Some(frame) = in_time(next).await.map_err(Refused::Unanswered)? else {
+                return Ok(Ok(()));
+            };
+            if let Err(error) = frame.into_data().map_or(Ok(()), |piece| each(&piece)) {
+                return Ok(Err(error));
+            }
+        }
+    }
+
+    async fn begin(&self, request: Request<'_>) -> Result<Response<Incoming>, String> {
         let config = self.config(request.target.scheme() == "https")?;
         let connector = HttpsConnectorBuilder::new().with_tls_config(config);
         let connector = connector.https_or_http().enable_http1().build();
         let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
-        let answer = async {
-            let answer = client.request(built(request)?).await.map_err(|e| causes(&e))?;
-            let (head, body) = answer.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let bytes = body.map_err(|e| causes(&*e))?.to_bytes();
-            Ok((head.status, String::from_utf8_lossy(&bytes).into_owned()))
-        };
-        let answered = tokio::time::timeout(TIMEOUT, answer).await;
-        answered.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
+        client.request(built(request)?).await.map_err(|e| causes(&e))
     }
 
     fn config(&self, is_used: bool) -> Result<ClientConfig, String> {
@@ -88,6 +109,26 @@ impl Tls {
         let shown = builder.with_client_auth_cert(certificates(certificate)?, secret);
         shown.map_err(|e| format!("{}: {e}", certificate.display()))
     }
+}
+
+/// Why nothing was downloaded.
+pub enum Refused {
+    /// There was no answer, or not all of it.
+    Unanswered(String),
+    /// The answer was another.
+    Answered(StatusCode, String),
+}
+
+async fn text(answer: Response<Incoming>) -> Result<(StatusCode, String), String> {
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let bytes = body.map_err(|e| causes(&*e))?.to_bytes();
+    Ok((head.status, String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let answered = tokio::time::timeout(TIMEOUT, answer).await;
+    answered.unwrap_or_else(|_| Err(format!("no answer within {} s", TIMEOUT.as_secs())))
 }
 
 fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -37,6 +37,8 @@
 //! that had not been taken; recovery checks it.
 
 mod background;
+mod backup;
+
 mod cause;
 mod checkpoint;
 mod clock;

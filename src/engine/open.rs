@@ -186,9 +186,9 @@ fn begin<S: Storage>(log: &Log<S>) -> Result<[u64; 2], Error> {
     Ok(genesis.hash_secret)
 }
 
-/// Room for a log's first record. On a busy machine the first segment may take longer to be ready than a
+/// Room for a record of a log that was just opened. On a busy machine the first segment may take longer to be ready than a
 /// request would wait for one.
-fn first_ticket<S: Storage>(log: &Log<S>, bytes: usize) -> Result<Ticket<'_, S>, Error> {
+pub(super) fn first_ticket<S: Storage>(log: &Log<S>, bytes: usize) -> Result<Ticket<'_, S>, Error> {
     let end = Instant::now() + FIRST_TICKET_WAIT;
     loop {
         match log.ticket(RoomClass::Upkeep, bytes, 0) {

@@ -246,7 +246,8 @@ impl<S: Storage> Core<S> {
         let pinned = self.log.read_at(Lsn(sealed.lsn)).ok()?;
         let record = pinned.record();
         let seal = decode::<Seal>(record.lsn, record.kind, record.version, record.body).ok()?;
-        let mut batch = Batch::of(record.lsn, seal, sealed.number, self.log.incarnation())?;
+        let mut batch =
+            Batch::of(record.lsn, seal, sealed.number, |lsn| self.log.incarnation_at(lsn))?;
         if let Some(lsn) = sealed.acknowledged.filter(|lsn| *lsn < durable) {
             let pinned = self.log.read_at(Lsn(lsn)).ok()?;
             batch.answered(&pinned.record());
@@ -392,16 +393,21 @@ struct Batch {
 
 impl Batch {
     /// The batch of a number; nothing if the seal has none of it.
-    fn of(lsn: Lsn, seal: &ArchivedSeal, number: u64, life: Incarnation) -> Option<Self> {
+    fn of(
+        lsn: Lsn,
+        seal: &ArchivedSeal,
+        number: u64,
+        life_at: impl Fn(Lsn) -> Incarnation,
+    ) -> Option<Self> {
         let nth = usize::try_from(number.checked_sub(seal.number.to_native())?).ok()?;
         let body = match nth.checked_sub(1) {
             None => seal.body.as_slice(),
             Some(more) => seal.more.get(more)?.as_slice(),
         };
-        let names = Names::of(seal.lane, body, life);
+        let names = Names::of(seal.lane, body, &life_at);
         let mut head = Head::of(body);
         if matches!(names, Names::Events(_)) {
-            head.batch_id = Some(batch_name(seal.sink.as_str(), life, number));
+            head.batch_id = Some(batch_name(seal.sink.as_str(), life_at(lsn), number));
         }
         let span = (seal.first_lsn.to_native(), seal.last_lsn.to_native());
         let span = (seal.events.to_native() > 0).then_some(span);

@@ -89,6 +89,8 @@ impl Versions {
 /// The window of a seal, as the log has it.
 struct Open {
     seal: Seal,
+    /// The life of the log that it was written in.
+    life: Incarnation,
     /// What of the log it is of; `None`: of nothing.
     filter: Option<Filter>,
     recognition: Recognition,
@@ -103,7 +105,6 @@ struct Open {
 pub struct Verification<'a, I> {
     config: &'a SinkConfig,
     versions: Versions,
-    incarnation: Incarnation,
     /// Where the log begins.
     begin: Option<Lsn>,
     seals: I,
@@ -145,14 +146,13 @@ struct EntryPosting {
     credit: i128,
 }
 
-impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
-    /// A verification of the sink's seals, which come in the order of the log; one that can't be read
-    /// is why.
-    pub fn new(config: &'a SinkConfig, incarnation: Incarnation, seals: I) -> Self {
+impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'a, I> {
+    /// A verification of the sink's seals, which come in the order of the log, each with the life that it
+    /// was written in; one that can't be read is why.
+    pub fn new(config: &'a SinkConfig, seals: I) -> Self {
         let mut all = Self {
             config,
             versions: Versions::of(config),
-            incarnation,
             begin: None,
             seals,
             open: None,
@@ -182,7 +182,7 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
             && open.admits(record)
             && let Err(fault) = open.take(record, &mut self.parked)
         {
-            let id = BatchId::new(&self.config.name, self.incarnation, open.seal.number);
+            let id = BatchId::new(&self.config.name, open.life, open.seal.number);
             self.report.fault(format!("batch {id}: the record at {}: {fault}", record.lsn));
         }
     }
@@ -202,10 +202,10 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
             match self.seals.next() {
                 None => break None,
                 Some(Err(why)) => self.report.fault(why),
-                Some(Ok(seal)) if seal.letter.is_empty() => {
-                    break Some(Open::new(seal, self.config, self.versions));
+                Some(Ok((life, seal))) if seal.letter.is_empty() => {
+                    break Some(Open::new(seal, life, self.config, self.versions));
                 }
-                Some(Ok(seal)) => self.sent_again(&seal),
+                Some(Ok((life, seal))) => self.sent_again(&seal, life),
             }
         };
         if let Some(open) = &self.open
@@ -217,9 +217,9 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
     }
 
     /// A dead letter's content went out again: it is no window of its own.
-    fn sent_again(&mut self, seal: &Seal) {
-        let id = BatchId::new(&self.config.name, self.incarnation, seal.number);
-        for fault in self.sequence_faults(seal, &id) {
+    fn sent_again(&mut self, seal: &Seal, life: Incarnation) {
+        let id = BatchId::new(&self.config.name, life, seal.number);
+        for fault in self.sequence_faults(seal, life, &id) {
             self.report.fault(fault);
         }
         if Seal::digest_of(&seal.body, []) != seal.digest {
@@ -234,7 +234,7 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
     fn finish(&mut self) {
         let Some(mut open) = self.open.take() else { return };
         self.report.seals += 1;
-        let id = BatchId::new(&self.config.name, self.incarnation, open.seal.number);
+        let id = BatchId::new(&self.config.name, open.life, open.seal.number);
         for fault in self.faults_of(&mut open, &id) {
             self.report.fault(fault);
         }
@@ -244,7 +244,7 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
     }
 
     fn faults_of(&mut self, open: &mut Open, id: &BatchId) -> Vec<String> {
-        let mut faults = self.sequence_faults(&open.seal, id);
+        let mut faults = self.sequence_faults(&open.seal, open.life, id);
         let whole = self.late(open, id, &mut faults);
         let seal = &open.seal;
         if *blake3::hash(&seal.body).as_bytes() != seal.digest {
@@ -270,11 +270,11 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
         faults
     }
 
-    fn sequence_faults(&self, seal: &Seal, id: &BatchId) -> Vec<String> {
+    fn sequence_faults(&self, seal: &Seal, life: Incarnation, id: &BatchId) -> Vec<String> {
         let Some((last, covers)) = self.last else { return Vec::new() };
         let mut faults = Vec::new();
         if seal.number != last + 1 {
-            let missing = BatchId::new(&self.config.name, self.incarnation, last + 1);
+            let missing = BatchId::new(&self.config.name, life, last + 1);
             faults.push(format!("batch {missing} is missing: {id} follows number {last}"));
         }
         if seal.covers_lsn < covers {
@@ -368,8 +368,9 @@ impl<'a, I: Iterator<Item = Result<Seal, String>>> Verification<'a, I> {
 }
 
 impl Open {
-    fn new(seal: Seal, config: &SinkConfig, versions: Versions) -> Self {
+    fn new(seal: Seal, life: Incarnation, config: &SinkConfig, versions: Versions) -> Self {
         Self {
+            life,
             filter: filter_of(&seal, config, versions),
             recognition: Recognition::of_number(seal.recognition).unwrap_or_default(),
             window: Finance::default(),

@@ -109,7 +109,8 @@ impl Feed {
 }
 
 fn verify(config: &SinkConfig, records: &[Written], seals: &[Seal]) -> Report {
-    let mut verification = Verification::new(config, LIFE, seals.iter().cloned().map(Ok));
+    let seals = seals.iter().cloned().map(|seal| Ok((LIFE, seal)));
+    let mut verification = Verification::new(config, seals);
     records.iter().for_each(|written| verification.record(&written.record()));
     verification.end()
 }

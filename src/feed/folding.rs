@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     config::SinkConfig,
-    model::{Incarnation, Location, Sku, Timestamp, command::Priority, sink::Lane},
+    model::{Incarnation, Location, Lsn, Sku, Timestamp, command::Priority, sink::Lane},
     wal::Record,
 };
 
@@ -37,7 +37,7 @@ impl Lookup for Names {
         Some(Priority::Standard)
     }
 
-    fn incarnation(&self) -> Incarnation {
+    fn incarnation_at(&self, _: Lsn) -> Incarnation {
         LIFE
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::{
     engine::Engine,
-    model::{Incarnation, Location, OrderId, Sku, command::Priority},
+    model::{Incarnation, Location, Lsn, OrderId, Sku, command::Priority},
     wal::Storage,
 };
 
@@ -15,8 +15,8 @@ pub(super) trait Lookup {
     fn sku(&self, number: u32) -> Option<Sku>;
     /// The priority of an order.
     fn priority(&self, order_id: &str) -> Option<Priority>;
-    /// The life of the log.
-    fn incarnation(&self) -> Incarnation;
+    /// The life of the log that a position was written in.
+    fn incarnation_at(&self, lsn: Lsn) -> Incarnation;
 }
 
 impl<S: Storage> Lookup for Engine<S> {
@@ -32,7 +32,7 @@ impl<S: Storage> Lookup for Engine<S> {
         self.order_priority(&order_id.parse::<OrderId>().ok()?)
     }
 
-    fn incarnation(&self) -> Incarnation {
-        self.log().incarnation()
+    fn incarnation_at(&self, lsn: Lsn) -> Incarnation {
+        self.log().incarnation_at(lsn)
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn read_seal<S: Storage>(
     }
     let body = nth.checked_sub(1).map_or(seal.body.as_slice(), |more| seal.more[more].as_slice());
     let id = match seal.part_id.as_str() {
-        "" => BatchId::new(sink, log.incarnation(), number),
+        "" => BatchId::new(sink, log.incarnation_at(at), number),
         part => BatchId::named(part),
     };
     let sealed_at = Timestamp::from_millis(seal.sealed_at_ms.to_native());

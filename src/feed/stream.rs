@@ -217,7 +217,7 @@ fn event_of<'a>(
     data: Value,
     lookup: &dyn Lookup,
 ) -> CloudEvent<'a> {
-    let life = lookup.incarnation();
+    let life = lookup.incarnation_at(record.lsn);
     CloudEvent {
         specversion: "1.0",
         id: id_of(life, record.lsn),

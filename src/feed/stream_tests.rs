@@ -40,7 +40,7 @@ fn absorb(
 }
 
 fn body(window: &Stream) -> Vec<u8> {
-    let id = BatchId::new("events", names().incarnation(), 1);
+    let id = BatchId::new("events", names().incarnation_at(Lsn(0)), 1);
     let sealed_at = Timestamp::from_millis(1);
     let rendered = window.render(Stamp { id: &id, sink: "events", sealed_at, chain: [7; 32] });
     assert_eq!(rendered.chain, [7; 32]);

@@ -43,7 +43,7 @@ impl Lookup for Names {
         self.priorities.get(order_id).copied()
     }
 
-    fn incarnation(&self) -> Incarnation {
+    fn incarnation_at(&self, _: Lsn) -> Incarnation {
         LIFE
     }
 }

@@ -46,11 +46,12 @@ pub const ENTRY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The longest key.
 pub const KEY_BYTES_MAX: usize = 255;
 
-fn name(covers: u64) -> String {
+pub(super) fn name(covers: u64) -> String {
     format!("{PREFIX}{covers:016x}")
 }
 
-fn covers_of_name(name: &str) -> Option<u64> {
+/// What the checkpoint of this file name covers.
+pub(super) fn covers_of_name(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX).filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok()
 }
@@ -267,6 +268,45 @@ pub fn remove<S: Storage>(storage: &S, covers: Lsn) -> Result<(), Error> {
     let io = |what: &str| Error::io(format!("{what} {}", storage.place(&name)));
     storage.remove(&name).map_err(io("removing"))?;
     storage.sync_dir().map_err(io("syncing the directory of"))
+}
+
+/// Copies a checkpoint of so many bytes as one of another life. Header and footer are checked; what is between
+/// is when it is read.
+pub(super) fn copy(
+    source: &mut impl Read,
+    bytes: u64,
+    writer: &mut impl Write,
+    (incarnation, covers): (Incarnation, Lsn),
+) -> io::Result<()> {
+    let damaged = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+    let ends = (HEADER_BYTES + FOOTER_BYTES) as u64;
+    let between = bytes.checked_sub(ends).ok_or(damaged("it is too short for a checkpoint"))?;
+    let head = read_words::<{ HEADER_BYTES / 8 }>(source)?;
+    let before = Incarnation(head[2]);
+    if head != header(before, covers) {
+        return Err(damaged("its header is damaged or of another version"));
+    }
+    let mut words = Vec::new();
+    put_words(&mut words, &header(incarnation, covers));
+    writer.write_all(&words)?;
+    io::copy(&mut source.by_ref().take(between), writer)?;
+    let foot = read_words::<{ FOOTER_BYTES / 8 }>(source)?;
+    if foot != footer(before, covers, foot[2]) {
+        return Err(damaged("its footer is damaged"));
+    }
+    words.clear();
+    put_words(&mut words, &footer(incarnation, covers, foot[2]));
+    writer.write_all(&words)
+}
+
+fn read_words<const N: usize>(source: &mut impl Read) -> io::Result<[u64; N]> {
+    let mut words = [0; N];
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        source.read_exact(&mut bytes)?;
+        *word = u64::from_le_bytes(bytes);
+    }
+    Ok(words)
 }
 
 impl<S: Storage> Snapshot<S> {

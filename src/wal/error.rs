@@ -75,6 +75,14 @@ pub enum Error {
         /// What was found.
         why: &'static str,
     },
+    /// A backup is not what it should be, or can't be made there.
+    #[error("the backup {place}: {what}")]
+    Backup {
+        /// Its directory or file.
+        place: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// An option is out of its range.
     #[error("log option: {0}")]
     Options(&'static str),

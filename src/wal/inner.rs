@@ -11,6 +11,7 @@ use super::{
     append::{Core, Shape},
     counters::{Counters, Stats},
     error::Poisoned,
+    lives::{Life, Lives},
     options::Options,
     recover::Recovered,
     ring::Segment,
@@ -19,7 +20,6 @@ use super::{
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock},
     wait::Waiters,
 };
-use crate::model::Incarnation;
 
 const WAITER_SHARDS: usize = 8;
 
@@ -28,7 +28,8 @@ pub struct Inner<S: Storage> {
     pub(super) core: Core<S::Segment>,
     pub(super) storage: S,
     pub(super) options: Options,
-    pub(super) incarnation: Incarnation,
+    pub(super) life: Life,
+    pub(super) lives: Lives,
     pub(super) mark_key: u64,
     pub(super) counters: Counters,
     table: Mutex<VecDeque<Arc<Segment<S::Segment>>>>,
@@ -60,7 +61,8 @@ impl<S: Storage> Inner<S> {
             core: Core::new(shape, found.end),
             storage,
             options,
-            incarnation: found.incarnation,
+            life: found.life,
+            lives: found.lives,
             mark_key: found.mark_key,
             counters: Counters::default(),
             table: Mutex::new(VecDeque::new()),
@@ -82,8 +84,14 @@ impl<S: Storage> Inner<S> {
 
     pub(super) fn segment_of(&self, position: u64) -> Option<Arc<Segment<S::Segment>>> {
         let table = self.table();
-        let at = self.core.index_of(position).checked_sub(table.front()?.index)?;
-        table.get(at as usize).cloned()
+        let at = table.partition_point(|segment| segment.index < self.core.index_of(position));
+        table.get(at).filter(|segment| segment.base <= position).cloned()
+    }
+
+    /// All segments that hold something below a position, oldest first; while they are held none is
+    /// recycled.
+    pub(super) fn pin_below(&self, end: u64) -> VecDeque<Arc<Segment<S::Segment>>> {
+        self.table().iter().take_while(|segment| segment.base < end).cloned().collect()
     }
 
     pub(super) fn table_len(&self) -> u64 {
@@ -92,7 +100,7 @@ impl<S: Storage> Inner<S> {
 
     pub(super) fn push_segment(&self, segment: Arc<Segment<S::Segment>>) {
         let mut table = self.table();
-        assert!(table.back().is_none_or(|last| last.index + 1 == segment.index));
+        assert!(table.back().is_none_or(|last| last.index < segment.index));
         table.push_back(segment);
     }
 
@@ -115,7 +123,7 @@ impl<S: Storage> Inner<S> {
     }
 
     pub(super) fn oldest(&self) -> u64 {
-        self.table().front().map_or(0, |segment| segment.base)
+        self.table().front().map_or(0, |segment| self.lives.before_gap(segment.base))
     }
 
     /// Where the oldest segment begins that its users still need.
@@ -133,7 +141,7 @@ impl<S: Storage> Inner<S> {
 
     pub(super) fn new_header(&self, index: u64) -> io::Result<Header> {
         Ok(Header {
-            incarnation: self.incarnation,
+            life: self.life,
             index,
             nonce: getrandom::u64().map_err(io::Error::other)?,
             segment_bytes: self.options.segment_bytes,

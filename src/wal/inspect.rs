@@ -20,6 +20,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{
     error::Error,
+    lives::{self, Lives},
     mark::{MARK_BYTES, Mark},
     record::{self, KIND_MARK, KIND_OWN_MIN, Record},
     segment::{self, Header},
@@ -32,6 +33,8 @@ use crate::model::{Incarnation, Lsn};
 pub struct Inspection {
     /// The life of the data directory; absent if there is no segment yet.
     pub incarnation: Option<Incarnation>,
+    /// All lives whose segments are there.
+    pub(super) lives: Lives,
     /// Its segments, oldest first.
     pub segments: Vec<SegmentView>,
     /// Where the log begins.
@@ -86,11 +89,20 @@ pub fn inspect(
     let _lock = lock(dir)?;
     let files = open_all(dir)?;
     let mut inspection = Inspection::default();
-    let Some(first) = files.first() else { return Ok(inspection) };
-    inspection.incarnation = Some(first.header.incarnation);
+    let (Some(first), Some(last)) = (files.first(), files.last()) else { return Ok(inspection) };
+    inspection.incarnation = Some(last.header.life.incarnation);
+    inspection.lives = Lives::of(files.iter().map(|file| &file.header));
     inspection.begin = Lsn(first.base());
     Walk { files: &files, inspection: &mut inspection }.run(each)?;
     Ok(inspection)
+}
+
+impl Inspection {
+    /// The life that a position was written in, of a directory that was restored maybe another than its
+    /// own; nothing if there is no segment.
+    pub fn incarnation_at(&self, lsn: Lsn) -> Option<Incarnation> {
+        self.lives.at(lsn)
+    }
 }
 
 /// The segment size that the log in `dir` was made with, which its options must name; `None` if there is
@@ -209,16 +221,14 @@ fn open_all(dir: &Path) -> Result<Vec<SegmentFile>, Error> {
 
 fn check_neighbours(dir: &Path, before: &Header, file: &SegmentFile) -> Result<(), Error> {
     let header = &file.header;
-    if before.index + 1 != header.index {
-        let missing = dir.join(segment::name(before.index + 1));
-        let lsn = Lsn((before.index + 1).saturating_mul(before.segment_bytes));
-        let segment = missing.display().to_string();
-        return Err(Error::Missing { segment, lsn });
-    }
-    let life = |h: &Header| (h.incarnation, h.mark_key, h.segment_bytes);
-    if life(before) != life(header) {
+    if !lives::is_one_log(before, header) {
         let what = "it belongs to another life of the log".to_owned();
         return Err(Error::Format { file: file.path.display().to_string(), what });
+    }
+    if let Some(missing) = lives::missing_between(before, header) {
+        let lsn = Lsn(missing.saturating_mul(before.segment_bytes));
+        let segment = dir.join(segment::name(missing)).display().to_string();
+        return Err(Error::Missing { segment, lsn });
     }
     Ok(())
 }
@@ -306,7 +316,7 @@ impl Walk<'_> {
 
     /// What is still needed must be there.
     fn check_reach(&self) -> Result<(), Error> {
-        let needed = self.inspection.needed;
+        let needed = Lsn(self.inspection.lives.behind_gap(self.inspection.needed.0));
         if needed >= self.inspection.begin {
             return Ok(());
         }

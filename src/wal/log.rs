@@ -123,7 +123,13 @@ impl<S: Storage> Log<S> {
 
     /// The life of the data directory.
     pub fn incarnation(&self) -> Incarnation {
-        self.inner().incarnation
+        self.inner().life.incarnation
+    }
+
+    /// The life that a position was written in: another than [`Log::incarnation`] for what a backup
+    /// held that the directory was restored from.
+    pub fn incarnation_at(&self, lsn: Lsn) -> Incarnation {
+        self.inner().lives.at(lsn).unwrap_or(self.incarnation())
     }
 
     /// The storage under it.

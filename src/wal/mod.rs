@@ -21,7 +21,8 @@
 //! [`Log::ticket`] -> build a [`Draft`] -> [`Ticket::append`] -> [`Log::wait`]. One background thread
 //! syncs groups (`commit`), one makes segments ahead and takes them back (`provision`). Readers follow
 //! what is durable (`read`). Opening (`recover`) tells a tear from rot. Checkpoints (`checkpoint`) are
-//! sorted files beside the log.
+//! sorted files beside the log. A backup (`backup`) copies both while the log goes on; what is restored
+//! from one is a new life (`lives`).
 //!
 //! # Faults survived
 //!
@@ -32,12 +33,14 @@
 
 mod acked;
 mod append;
+pub mod backup;
 pub mod checkpoint;
 mod commit;
 mod counters;
 mod error;
 mod inner;
 pub mod inspect;
+mod lives;
 mod log;
 mod mark;
 mod options;

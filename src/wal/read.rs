@@ -66,7 +66,7 @@ pub struct Reader<S: Storage> {
 
 impl<S: Storage> Reader<S> {
     pub(super) fn new(inner: Arc<Inner<S>>, from: Lsn) -> Result<Self, Error> {
-        let position = from.0;
+        let position = inner.lives.behind_gap(from.0);
         let oldest = inner.oldest();
         if position < oldest {
             return Err(Error::Archived { lsn: from, oldest: Lsn(oldest) });
@@ -123,6 +123,7 @@ impl<S: Storage> Reader<S> {
                 return Ok(false);
             }
         }
+        self.position = self.inner.lives.behind_gap(self.position);
         let index = self.inner.core.index_of(self.position);
         if self.segment.as_ref().is_none_or(|segment| segment.index != index) {
             self.segment = self.inner.segment_of(self.position);

@@ -21,6 +21,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 use super::{
     error::Error,
+    lives::{self, Life, Lives},
     mark::{MARK_BYTES, Mark},
     options::Options,
     read::{rotted, view},
@@ -53,8 +54,10 @@ struct Scan<'a, S: Storage> {
 
 /// What was found.
 pub struct Recovered<S: Storage> {
-    /// The life of the data directory.
-    pub incarnation: Incarnation,
+    /// The life that goes on.
+    pub life: Life,
+    /// All whose segments are there.
+    pub lives: Lives,
     /// The key of its marks.
     pub mark_key: u64,
     /// The segments that hold records, oldest first.
@@ -70,13 +73,16 @@ pub fn recover<S: Storage>(
     replay_from: Lsn,
 ) -> Result<Recovered<S>, Error> {
     let found = find(storage, options)?;
-    let Some(first) = found.first() else { return begin(storage, options, replay_from) };
+    let (Some((first, _)), Some((last, _))) = (found.first(), found.last()) else {
+        return begin(storage, options, replay_from);
+    };
     let recovery = Recovery {
         storage,
         bytes: options.segment_bytes,
         window: found.iter().map(|(header, _)| header.window_bytes).max().unwrap_or(0),
-        mark_key: first.0.mark_key,
-        incarnation: first.0.incarnation,
+        mark_key: first.mark_key,
+        life: last.life,
+        lives: Lives::of(found.iter().map(|(header, _)| header)),
         segments: found.into_iter().map(|(_, segment)| Arc::new(segment)).collect(),
     };
     recovery.run(replay_from.0)
@@ -97,8 +103,9 @@ fn begin<S: Storage>(
     let said = Error::io("drawing a random number");
     let (incarnation, mark_key) =
         random().and_then(|incarnation| Ok((incarnation, random()?))).map_err(said)?;
-    let incarnation = Incarnation(incarnation);
-    Ok(Recovered { incarnation, mark_key, segments: Vec::new(), end: 0 })
+    let life = Life::begin(Incarnation(incarnation));
+    let lives = Lives::new(life.incarnation);
+    Ok(Recovered { life, lives, mark_key, segments: Vec::new(), end: 0 })
 }
 
 /// All segments, oldest first, without a gap. Removes spares.
@@ -117,17 +124,15 @@ fn find<S: Storage>(storage: &S, options: &Options) -> Result<Found<S>, Error> {
     for index in indices {
         let (header, segment) = segment::open(storage, index, options.segment_bytes)?;
         if let Some((before, _)) = found.last() {
-            if before.index + 1 != index {
-                let segment = storage.place(&segment::name(before.index + 1));
-                return Err(Error::Missing {
-                    segment,
-                    lsn: Lsn(header.index * header.segment_bytes),
-                });
-            }
-            if (before.incarnation, before.mark_key) != (header.incarnation, header.mark_key) {
+            if !lives::is_one_log(before, &header) {
                 let file = storage.place(&segment::name(index));
                 let what = "it belongs to another life of the log".to_owned();
                 return Err(Error::Format { file, what });
+            }
+            if let Some(missing) = lives::missing_between(before, &header) {
+                let segment = storage.place(&segment::name(missing));
+                let lsn = Lsn(missing.saturating_mul(header.segment_bytes));
+                return Err(Error::Missing { segment, lsn });
             }
         }
         found.push((header, segment));
@@ -140,12 +145,14 @@ struct Recovery<'a, S: Storage> {
     bytes: u64,
     window: u64,
     mark_key: u64,
-    incarnation: Incarnation,
+    life: Life,
+    lives: Lives,
     segments: Segments<S>,
 }
 
 impl<S: Storage> Recovery<'_, S> {
     fn run(mut self, replay_from: u64) -> Result<Recovered<S>, Error> {
+        let replay_from = self.lives.behind_gap(replay_from);
         self.check_reach(replay_from)?;
         let (end, before) = self.scan(replay_from);
         let behind = self.newest_mark_behind(end);
@@ -160,7 +167,8 @@ impl<S: Storage> Recovery<'_, S> {
         self.cut(end)?;
         self.make_durable(known.durable.min(end), end)?;
         Ok(Recovered {
-            incarnation: self.incarnation,
+            life: self.life,
+            lives: self.lives,
             mark_key: self.mark_key,
             segments: self.segments,
             end,
@@ -176,8 +184,13 @@ impl<S: Storage> Recovery<'_, S> {
     }
 
     fn segment(&self, position: u64) -> Option<&Arc<Segment<S::Segment>>> {
-        let at = (position / self.bytes).checked_sub(self.segments.first()?.index)?;
-        self.segments.get(usize::try_from(at).ok()?)
+        let segment = self.segments.get(self.place_of(position))?;
+        (segment.base <= position).then_some(segment)
+    }
+
+    /// Which segment has a position; if none has, the next.
+    fn place_of(&self, position: u64) -> usize {
+        self.segments.partition_point(|segment| segment.base + self.bytes <= position)
     }
 
     /// Where no record can stand if what is damaged at `end` was never durable.
@@ -200,8 +213,7 @@ impl<S: Storage> Recovery<'_, S> {
     /// Reads on to the first absent or bad record; returns its place and the last mark before it. A
     /// segment begins with a record, so several are read at a time.
     fn scan(&self, from: u64) -> (u64, Option<Mark>) {
-        let first = usize::try_from((from - self.first_base()) / self.bytes).unwrap_or(usize::MAX);
-        let segments = self.segments.get(first..).unwrap_or_default();
+        let segments = self.segments.get(self.place_of(from)..).unwrap_or_default();
         let scan = Scan {
             segments,
             from,
@@ -305,7 +317,7 @@ impl<S: Storage> Recovery<'_, S> {
             let index = end / self.bytes;
             return Err(rotted(self.storage, index, end % self.bytes, index * self.bytes));
         }
-        let oldest_index = known.oldest / self.bytes;
+        let oldest_index = self.lives.behind_gap(known.oldest) / self.bytes;
         if oldest_index < self.first_base() / self.bytes {
             let segment = self.storage.place(&segment::name(oldest_index));
             return Err(Error::Missing { segment, lsn: Lsn(known.oldest) });

@@ -1,8 +1,10 @@
 //! A segment's file: its name, its header, and what makes one generation of it differ from the last.
 //!
-//! Layout of the header, 4096 bytes, of which nine little-endian words are used: magic, format
+//! Layout of the header, 4096 bytes, of which eleven little-endian words are used: magic, format
 //! version, incarnation, index, nonce, payload bytes, the bytes of unsynced window that recovery has to
-//! look through, the key of the log's marks, and a CRC-32C of the eight before it. The payload follows.
+//! look through, the key of the log's marks, the index of the first segment of its life and of the one
+//! before that (`lives`), and a CRC-32C of the ten before it. The payload follows. Version 1 had no lives:
+//! its CRC stands in the place of the first of those two.
 //!
 //! A file has a segment's name only while its header is valid and on the disk: it is made or rewritten
 //! under a spare name, its header synced, and then renamed. So a bad header under a segment's name is
@@ -10,13 +12,15 @@
 
 use super::{
     error::Error,
+    lives::Life,
     ring::Segment,
     storage::{SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
 };
 use crate::model::{Incarnation, Lsn};
 
 const MAGIC: u64 = u64::from_le_bytes(*b"HOLDFLOG");
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+const VERSION_WITHOUT_LIVES: u64 = 1;
 const SUFFIX: &str = ".log";
 const SPARE_SUFFIX: &str = ".spare";
 
@@ -51,7 +55,7 @@ pub fn file_bytes(segment_bytes: u64) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// The life of the data directory.
-    pub incarnation: Incarnation,
+    pub life: Life,
     /// Which segment it is.
     pub index: u64,
     /// What seeds the checksums of this generation.
@@ -65,6 +69,10 @@ pub struct Header {
     pub mark_key: u64,
 }
 
+/// Where the header's CRC stands.
+const CRC_AT: usize = SEGMENT_HEADER_WORDS - 1;
+const CRC_AT_WITHOUT_LIVES: usize = 8;
+
 fn crc(words: &[u64]) -> u64 {
     let fold = |crc, word: &u64| crc32c::crc32c_append(crc, &word.to_le_bytes());
     words.iter().fold(0, fold).into()
@@ -76,15 +84,17 @@ impl Header {
         let mut words = [
             MAGIC,
             VERSION,
-            self.incarnation.0,
+            self.life.incarnation.0,
             self.index,
             self.nonce,
             self.segment_bytes,
             self.window_bytes,
             self.mark_key,
+            self.life.first,
+            self.life.after,
             0,
         ];
-        words[8] = crc(&words[..8]);
+        words[CRC_AT] = crc(&words[..CRC_AT]);
         words
     }
 
@@ -93,14 +103,23 @@ impl Header {
         if words[0] != MAGIC {
             return Err("its header does not begin as a segment's does");
         }
-        if words[8] != crc(&words[..8]) {
+        let with_lives = words[1] != VERSION_WITHOUT_LIVES;
+        let crc_at = if with_lives { CRC_AT } else { CRC_AT_WITHOUT_LIVES };
+        if words[crc_at] != crc(&words[..crc_at]) {
             return Err("its header's checksum is wrong");
         }
-        if words[1] != VERSION {
+        if with_lives && words[1] != VERSION {
             return Err(WRONG_VERSION);
         }
+        let mut life = Life::begin(Incarnation(words[2]));
+        if with_lives {
+            (life.first, life.after) = (words[8], words[9]);
+        }
+        if life.first > words[3] || life.after > life.first {
+            return Err("its header begins its life behind it");
+        }
         Ok(Self {
-            incarnation: Incarnation(words[2]),
+            life,
             index: words[3],
             nonce: words[4],
             segment_bytes: words[5],
@@ -157,7 +176,7 @@ mod tests {
 
     fn header() -> Header {
         Header {
-            incarnation: Incarnation(1),
+            life: Life { incarnation: Incarnation(1), first: 2, after: 1 },
             index: 2,
             nonce: 3,
             segment_bytes: 65536,
@@ -177,6 +196,18 @@ mod tests {
     }
 
     #[test]
+    fn a_header_without_lives_is_of_the_first_one() {
+        let mut words = header().words();
+        words[1] = VERSION_WITHOUT_LIVES;
+        words[8] = crc(&words[..8]);
+        (words[9], words[10]) = (0, 0);
+        let life = Life::begin(Incarnation(1));
+        assert_eq!(Header::read(words), Ok(Header { life, ..header() }));
+        words[2] ^= 1;
+        assert!(Header::read(words).is_err());
+    }
+
+    #[test]
     fn the_reach_is_whole_segments() {
         assert_eq!(reach(10, 200, 100), 300);
         assert_eq!(reach(100, 200, 100), 300);
@@ -185,7 +216,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_damaged_header_is_refused(word in 0usize..9, bit in 0u32..64) {
+        fn a_damaged_header_is_refused(word in 0usize..11, bit in 0u32..64) {
             let mut words = header().words();
             words[word] ^= 1 << bit;
             prop_assert!(Header::read(words).is_err());

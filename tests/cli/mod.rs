@@ -74,12 +74,12 @@ impl Server {
 
     /// The same with a command that may have further arguments or variables.
     pub fn start_with(data: &Path, command: &mut Command) -> Self {
-        let mut child = command
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        Self::spawn(command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(data))
+    }
+
+    /// Starts what the command says, and waits until it serves.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
         let out = child.stdout.take().expect("its output is piped");
         let (send, lines) = mpsc::channel();
         // Read to the end, so that the server never waits for a reader.

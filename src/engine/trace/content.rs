@@ -38,7 +38,7 @@ struct Event {
 impl Names {
     /// Of a batch's body. The seals of a sink with several lanes are those of waves; where every order
     /// was called off before it was asked for, there is no body, and no order in it.
-    pub(super) fn of(lane: u8, body: &[u8], life: Incarnation) -> Self {
+    pub(super) fn of(lane: u8, body: &[u8], life_at: impl Fn(Lsn) -> Incarnation) -> Self {
         if lane != Sealed::EVERY_LANE {
             let wave = serde_json::from_slice::<Wave>(body);
             let ids = |items: Vec<Item>| items.into_iter().map(|item| item.order_id).collect();
@@ -52,8 +52,11 @@ impl Names {
             return Self::Nothing;
         }
         let events: Vec<Event> = serde_json::from_slice(body).unwrap_or_default();
-        let begin = format!("{life}-");
-        let lsn = |event: Event| event.id.strip_prefix(&begin)?.parse().ok().map(Lsn);
+        let lsn = |event: Event| {
+            let (life, lsn) = event.id.split_once('-')?;
+            let lsn = Lsn(lsn.parse().ok()?);
+            (life == life_at(lsn).to_string()).then_some(lsn)
+        };
         Self::Events(events.into_iter().filter_map(lsn).collect())
     }
 
@@ -80,18 +83,18 @@ mod tests {
     fn a_wave_tells_of_the_orders_that_it_asks_for_and_of_what_it_calls_off() {
         let body = br#"{"batch_id":"w","orders":[{"order_id":"A","lines":[]}],
             "cancellations":[{"order_id":"B","reason":"cancelled"}]}"#;
-        let names = Names::of(1, body, LIFE);
+        let names = Names::of(1, body, |_| LIFE);
         let told = |order: &str| [true, false].map(|picks| names.tells(Lsn(8), order, picks));
         assert_eq!([told("A"), told("B"), told("C")], [[true; 2], [false, true], [false; 2]]);
-        assert!(!Names::of(0, b"", LIFE).tells(Lsn(8), "A", true));
+        assert!(!Names::of(0, b"", |_| LIFE).tells(Lsn(8), "A", true));
     }
 
     #[test]
     fn a_stream_tells_of_its_events_and_sums_tell_of_none() {
         let body = format!(r#"[{{"id":"{LIFE}-64"}},{{"id":"{LIFE}-x"}},{{"id":"other-72"}}]"#);
-        let names = Names::of(Sealed::EVERY_LANE, body.as_bytes(), LIFE);
+        let names = Names::of(Sealed::EVERY_LANE, body.as_bytes(), |_| LIFE);
         assert_eq!(names, Names::Events(HashSet::from([Lsn(64)])));
         assert!(names.tells(Lsn(64), "A", true) && !names.tells(Lsn(72), "A", true));
-        assert_eq!(Names::of(Sealed::EVERY_LANE, b"{}", LIFE), Names::Nothing);
+        assert_eq!(Names::of(Sealed::EVERY_LANE, b"{}", |_| LIFE), Names::Nothing);
     }
 }

@@ -20,7 +20,7 @@ pub use super::ring::Memory;
 /// The bytes of a segment file before its payload.
 pub const SEGMENT_HEADER_BYTES: u64 = 4096;
 /// The words of a segment's header that are used.
-pub const SEGMENT_HEADER_WORDS: usize = 9;
+pub const SEGMENT_HEADER_WORDS: usize = 11;
 /// What is zeroed, synced and lost as one.
 pub const PAGE_BYTES: u64 = 4096;
 

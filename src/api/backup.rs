@@ -1,0 +1,198 @@
+//! `GET /v1/backup`: a backup of the running server, as it is made ([`crate::wal::backup`]).
+//!
+//! One at a time. What is not read within [`STALL`], or slower on the whole than [`BYTES_A_SECOND_MIN`], is
+//! ended: it pins the log from where it has got to. So is one that a shutdown meets.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes},
+    extract,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use hyper::body::Frame;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
+
+use super::{State, codes, problem::Problem};
+use crate::{
+    telemetry::{Exposition, Kind},
+    wal::{
+        FileStorage,
+        backup::{Backup, Piece, frames},
+    },
+};
+
+/// Pieces that may wait for the reader: a megabyte.
+const PIECES_AHEAD: usize = 4;
+/// How long a reader may take for a piece.
+const STALL: Duration = Duration::from_secs(30);
+/// How slow a reader may be on the whole, after the first [`STALL`].
+const BYTES_A_SECOND_MIN: u64 = 1 << 20;
+
+/// The one permit to make a backup, the configuration that goes with it, and what became of those that were
+/// asked for.
+pub(super) struct Backups {
+    one: Arc<Semaphore>,
+    configuration: std::sync::OnceLock<String>,
+    done: AtomicU64,
+    failed: AtomicU64,
+    refused: AtomicU64,
+    last_lsn: AtomicU64,
+    last_at_ms: AtomicU64,
+}
+
+impl Default for Backups {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            one: Arc::new(Semaphore::new(1)),
+            configuration: std::sync::OnceLock::new(),
+            done: zero(),
+            failed: zero(),
+            refused: zero(),
+            last_lsn: zero(),
+            last_at_ms: zero(),
+        }
+    }
+}
+
+impl Backups {
+    /// What goes into every backup as the configuration. A second call changes nothing.
+    pub(super) fn set_configuration(&self, text: String) {
+        let _ = self.configuration.set(text);
+    }
+
+    fn begin(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.one.clone().try_acquire_owned().map_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            let detail = "a backup is being made; there is one at a time";
+            Problem::detailed(&codes::OVERLOADED, detail)
+        })
+    }
+
+    /// Puts the figures into a page of metrics.
+    pub(super) fn expose(&self, text: &mut Exposition) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        text.family("holdfast_backups", Kind::Counter, None, "Backups by what became of them.");
+        for (result, counter) in
+            [("done", &self.done), ("failed", &self.failed), ("refused", &self.refused)]
+        {
+            text.sample("holdfast_backups_total", &[("result", result)], load(counter));
+        }
+        let running = u8::from(self.one.available_permits() == 0);
+        text.gauge("holdfast_backup_running", "1 while a backup is made.", running);
+        let help = "All below is in the last backup that was sent whole.";
+        text.gauge("holdfast_backup_last_lsn", help, load(&self.last_lsn));
+        let help = "When that was, in seconds since 1970.";
+        let at = load(&self.last_at_ms) as f64 / 1e3;
+        text.gauge("holdfast_backup_last_timestamp_seconds", help, at);
+    }
+}
+
+/// Makes a backup of this moment and sends it.
+#[utoipa::path(get, path = "/v1/backup", tag = "operations",
+    responses((status = 200, description = "The backup, for `holdfast backup`.",
+        content((Vec<u8> = "application/octet-stream")))))]
+pub(super) async fn get(extract::State(state): extract::State<State>) -> Result<Response, Problem> {
+    let engine = state.engine()?.clone();
+    let permit = state.backups().begin()?;
+    let failed = |why: &dyn std::fmt::Display| {
+        tracing::error!(%why, "a backup could not be begun");
+        state.backups().failed.fetch_add(1, Ordering::Relaxed);
+        Problem::new(&codes::INTERNAL)
+    };
+    let begun = spawn_blocking(move || engine.backup()).await;
+    let backup = begun.map_err(|e| failed(&e))?.map_err(|e| failed(&e))?;
+    let (give, pieces) = mpsc::channel(PIECES_AHEAD);
+    let giving = Giving { state, give, deadline: deadline(backup.facts().bytes()) };
+    spawn_blocking(move || giving.run(backup, permit));
+    let octets = [(header::CONTENT_TYPE, "application/octet-stream")];
+    Ok((octets, Body::new(Pieces(pieces))).into_response())
+}
+
+fn deadline(bytes: u64) -> Instant {
+    Instant::now() + STALL + Duration::from_secs(bytes / BYTES_A_SECOND_MIN)
+}
+
+/// Gives a backup to the reader of an answer; on a thread of its own.
+struct Giving {
+    state: State,
+    give: mpsc::Sender<Bytes>,
+    deadline: Instant,
+}
+
+impl Giving {
+    fn run(self, backup: Backup<FileStorage>, permit: OwnedSemaphorePermit) {
+        let end = backup.facts().end;
+        let given = self.all(backup);
+        let backups = self.state.backups();
+        match given {
+            Ok(()) => {
+                backups.last_lsn.store(end.0, Ordering::Relaxed);
+                let at = self.state.engine().map_or(0, |engine| engine.now().millis());
+                backups.last_at_ms.store(at, Ordering::Relaxed);
+                backups.done.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(lsn = end.0, "a backup was sent");
+            }
+            Err(why) => {
+                backups.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%why, "a backup could not be ended");
+                // A reader that is there learns why; one that is not, that it did not end.
+                let _ = self.give.try_send(frames::failed(&why).into());
+            }
+        }
+        drop(permit);
+    }
+
+    fn all(&self, backup: Backup<FileStorage>) -> Result<(), String> {
+        let configuration = self.state.backups().configuration.get().cloned().unwrap_or_default();
+        let heading = frames::Heading { facts: backup.facts().clone(), configuration };
+        self.send(frames::heading(&heading)).map_err(|e| e.to_string())?;
+        let mut take = |piece: Piece<'_>| self.send(frames::piece(piece));
+        backup.give(&mut take).map_err(|e| e.to_string())?;
+        self.send(frames::done()).map_err(|e| e.to_string())
+    }
+
+    fn send(&self, frame: Vec<u8>) -> io::Result<()> {
+        if self.state.is_draining() {
+            return Err(io::Error::other("the server is shutting down"));
+        }
+        let until = self.deadline.min(Instant::now() + STALL);
+        let sent = Handle::current().block_on(timeout_at(until, self.give.send(frame.into())));
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(io::Error::other("the reader has gone away")),
+            Err(_) => Err(io::Error::other("the reader is too slow")),
+        }
+    }
+}
+
+/// An answer's body that is made meanwhile.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
