@@ -20,14 +20,20 @@ use axum::{
 use tower::{Layer, Service};
 use tracing::Instrument;
 
-use super::{State, codes, problem::Problem, stages::LAPS};
+use super::{
+    State, codes,
+    partners::Caller,
+    problem::Problem,
+    spans::{Traced, trace_id},
+    stages::LAPS,
+};
 use crate::{
     model::REQUEST_ID_CHARS_MAX,
     telemetry::{Endpoint, Laps, Stage},
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Whether a route is one that load and shutdown may turn away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +105,7 @@ where
         let id = given.unwrap_or_else(|| state.new_request_id());
         let new_id = is_new.then(|| id.clone());
         let trace = traceparent(request.headers());
+        let traced = Traced::begin(&state, &endpoint, trace.as_ref(), &mut request);
         let effect = is_effect(request.method());
         let span = tracing::debug_span!(
             "request",
@@ -111,31 +118,42 @@ where
                 Gate::Open => None,
                 Gate::Counted => match state.admit() {
                     Ok(admitted) => Some(admitted),
-                    Err(problem) => return problem.into_response(),
+                    Err(problem) => return (problem.into_response(), Caller::default()),
                 },
             };
             if let Err(problem) = check_headers(&request, &state) {
-                return problem.into_response();
+                return (problem.into_response(), Caller::default());
             }
             if access == Access::Key
                 && let Err(problem) = state.partners().introduce(&mut request)
             {
-                return problem.into_response();
+                return (problem.into_response(), Caller::default());
             }
+            let caller = Caller::of(request.extensions());
             if let Some(id) = new_id {
                 // For what the request causes: it is named there as in the answer.
                 request.headers_mut().insert(REQUEST_ID.clone(), id);
             }
             let response = unpanicked(inner.call(request), effect).await;
             drop(admitted);
-            response
+            (response, caller)
         };
-        let draining = self.front.state.clone(); // Asked when the answer is there, not before.
+        let state = self.front.state.clone();
         let answered = async move {
-            let mut response = answer.await;
-            finish(response.headers_mut(), id, trace, draining.is_draining());
+            let (mut response, caller) = answer.await;
             let status = response.status().as_u16();
+            if !caller.name().is_empty() {
+                state.partners().count(caller.name(), status);
+            }
             let elapsed = record(&endpoint, status, started);
+            if let Some(trace) = trace_id(trace.as_ref(), traced.as_ref()) {
+                endpoint.example(trace, elapsed);
+            }
+            if let Some(traced) = traced {
+                traced.end(&endpoint, status, &id, &caller);
+            }
+            // Whether it drains is asked when the answer is there, not before.
+            finish(response.headers_mut(), id, trace, state.is_draining());
             tracing::debug!(status, ?elapsed, "answered");
             Ok(response)
         };

@@ -60,6 +60,7 @@ pub(super) struct ProblemView {
         super::trace::get,
         super::operations::status,
         super::latency::get,
+        super::service_levels::get,
         super::operations::sinks,
         super::parked::list,
         super::parked::release,

@@ -4,7 +4,13 @@
 //! `Authorization: Bearer <key>`. The partner's name is the scope of its idempotency keys. Keys are
 //! known by their SHA-256; a key is compared with all of them, each in constant time.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use axum::{
     extract::{FromRequestParts, Request},
@@ -12,9 +18,12 @@ use axum::{
 };
 
 use super::{State, problem::Problem};
-use crate::model::{
-    mapping::Mapping,
-    signature::{KeyHash, Verifier},
+use crate::{
+    model::{
+        mapping::Mapping,
+        signature::{KeyHash, Verifier},
+    },
+    telemetry::{Exposition, Kind},
 };
 
 /// A partner.
@@ -54,9 +63,17 @@ pub enum PartnerError {
 #[derive(Debug, Clone, Default)]
 pub struct Partners(Vec<Known>);
 
+/// What is counted of a partner's requests: those that were done, those that it was refused, those that
+/// failed here.
+#[derive(Debug, Default)]
+struct Counts([AtomicU64; OUTCOMES.len()]);
+
+const OUTCOMES: [&str; 3] = ["done", "refused", "failed"];
+
 #[derive(Debug, Clone)]
 struct Known {
     name: Arc<str>,
+    counts: Arc<Counts>,
     key: Option<KeyHash>,
     hook: Option<Hook>,
 }
@@ -77,7 +94,10 @@ impl Partners {
                 return Err(PartnerError::Key(other.name.clone(), partner.name.clone()));
             }
         }
-        let known = |Partner { name, key, hook }| Known { name: name.into(), key, hook };
+        let known = |Partner { name, key, hook }| {
+            let (name, counts) = (name.into(), Arc::default());
+            Known { name, counts, key, hook }
+        };
         Ok(Self(partners.into_iter().map(known).collect()))
     }
 
@@ -97,25 +117,49 @@ impl Partners {
         if !self.have_keys() {
             return Ok(());
         }
-        let name = self.known_by_key(bearer(request.headers())?)?;
-        request.extensions_mut().insert(Caller(Some(name)));
+        let known = self.known_by_key(bearer(request.headers())?);
+        let known = known.ok_or_else(|| unauthenticated("no partner has this API key"))?;
+        request.extensions_mut().insert(Caller(Some(known.name.clone())));
         Ok(())
     }
 
-    fn known_by_key(&self, key: &str) -> Result<Arc<str>, Problem> {
-        self.name_of(key).ok_or_else(|| unauthenticated("no partner has this API key"))
+    fn known_by_key(&self, key: &str) -> Option<&Known> {
+        let hash = KeyHash::of(key);
+        // All of them are looked at, so that the time says nothing.
+        self.0.iter().fold(None, |found, partner| match &partner.key {
+            Some(of) if *of == hash => Some(partner),
+            _ => found,
+        })
     }
 
     /// The name of the partner with this key.
     pub(super) fn name_of(&self, key: &str) -> Option<Arc<str>> {
-        let hash = KeyHash::of(key);
-        let mut found = None;
-        for partner in &self.0 {
-            if partner.key.as_ref() == Some(&hash) {
-                found = Some(partner.name.clone());
+        self.known_by_key(key).map(|known| known.name.clone())
+    }
+
+    /// Counts a request of a partner by its status.
+    pub(super) fn count(&self, partner: &str, status: u16) {
+        let outcome = match status {
+            ..400 => 0,
+            400..500 => 1,
+            _ => 2,
+        };
+        if let Some(known) = self.0.iter().find(|known| *known.name == *partner) {
+            known.counts.0[outcome].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Writes what was counted.
+    pub(super) fn expose(&self, text: &mut Exposition) {
+        let help = "Requests and messages of a partner, by what became of them.";
+        text.family("holdfast_partner_requests", Kind::Counter, None, help);
+        for known in &self.0 {
+            for (outcome, count) in OUTCOMES.iter().zip(&known.counts.0) {
+                let labels = [("partner", &*known.name), ("outcome", *outcome)];
+                let count = count.load(Relaxed);
+                text.sample("holdfast_partner_requests_total", &labels, count);
             }
         }
-        found
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     hooks, import, latency, metrics, openapi, operations, order_events, orders, pages, parked,
     parked_events,
     problem::Problem,
-    reconcile, reservations, sink_operations, stock, trace,
+    reconcile, reservations, service_levels, sink_operations, stock, trace,
 };
 
 /// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
@@ -81,6 +81,7 @@ fn build(state: &State) -> Routes<'_> {
         .delete("/v1/parked-events/{id}", Counted, parked_events::discard)
         .get("/v1/status", Open, operations::status)
         .get("/v1/latency", Open, latency::get)
+        .get("/v1/service-levels", Open, service_levels::get)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)
         .get("/metrics", Open, metrics::metrics)

@@ -23,6 +23,7 @@
 mod batch;
 mod behind;
 pub mod books;
+mod carried;
 mod causal;
 mod entry;
 mod fate;
@@ -49,6 +50,7 @@ mod window;
 pub mod worker;
 
 pub use batch::{Batch, BatchId, Rejected};
+pub use carried::Carried;
 pub use fate::Fate;
 pub use progress::{Asks, Condition, Pace, PanicGuard, Progress};
 
