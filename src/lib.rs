@@ -3,7 +3,7 @@
 //!
 //! The map of the house, in the direction in which imports may point:
 //! `model <- {wal, ledger} <- engine <- {feed, api, gateway}`, `wal <- feed <- delivery <- sinks`,
-//! `model <- protocol <- {gateway, client}`.
+//! `model <- protocol <- {gateway, client}`, `{engine, sinks} <- observe`.
 
 pub mod api;
 pub mod client;
@@ -14,6 +14,7 @@ pub mod feed;
 pub mod gateway;
 pub mod ledger;
 pub mod model;
+pub mod observe;
 pub mod protocol;
 pub mod sinks;
 pub mod telemetry;

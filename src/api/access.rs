@@ -52,11 +52,12 @@ pub(super) fn enter(
     state: &State,
     scopes: &'static [Scope],
     request: &mut Request,
-) -> Result<Entered, Response> {
+) -> Result<Entered, Box<Response>> {
     if scopes.is_empty() || !state.needs_keys() {
         return Ok(Entered::default());
     }
-    let account = known(state, request.headers()).map_err(Problem::into_response)?;
+    let account =
+        known(state, request.headers()).map_err(|problem| Box::new(problem.into_response()))?;
     match account.enter(scopes, || state.now_ms()) {
         Ok(left) => {
             request.extensions_mut().insert(Caller(Some(account.clone())));
@@ -65,7 +66,7 @@ pub(super) fn enter(
         Err((refused, left)) => {
             let mut response = problem(&account, refused).into_response();
             account.meter.tell(left, response.headers_mut());
-            Err(response)
+            Err(Box::new(response))
         }
     }
 }
@@ -135,6 +136,13 @@ impl Caller {
     /// The partner's name; empty for the one without.
     pub(super) fn name(&self) -> &str {
         self.0.as_ref().map_or("", |account| &account.name)
+    }
+
+    /// Counts a request by its status.
+    pub(super) fn count(&self, status: u16) {
+        if let Some(account) = &self.0 {
+            account.counts.outcomes.count(status);
+        }
     }
 
     /// The largest body that it may send, where the server takes `bytes_max`.

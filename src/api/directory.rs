@@ -18,6 +18,7 @@ use parking_lot::RwLock;
 use super::{
     Partners,
     meter::{Left, Meter, UsedUp, What},
+    partners::Outcomes,
 };
 use crate::{
     engine::Engine,
@@ -43,6 +44,8 @@ pub(super) struct Counts {
     pub(super) forbidden: AtomicU64,
     pub(super) rate: AtomicU64,
     pub(super) quota: AtomicU64,
+    /// What became of those that were taken over HTTP.
+    pub(super) outcomes: Outcomes,
 }
 
 /// Why a partner's request is not taken.

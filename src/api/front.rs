@@ -22,9 +22,10 @@ use tracing::Instrument;
 
 use super::{
     State,
-    access::{self, Entered},
+    access::{self, Caller, Entered},
     codes,
     problem::Problem,
+    spans::{Traced, trace_id},
     stages::LAPS,
 };
 use crate::{
@@ -33,7 +34,7 @@ use crate::{
 };
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Whether a route is one that load and shutdown may turn away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +104,7 @@ where
         let id = given.unwrap_or_else(|| state.new_request_id());
         let new_id = is_new.then(|| id.clone());
         let trace = traceparent(request.headers());
+        let traced = Traced::begin(&state, &endpoint, trace.as_ref(), &mut request);
         let effect = is_effect(request.method());
         let span = tracing::debug_span!(
             "request",
@@ -115,16 +117,17 @@ where
                 Gate::Open => None,
                 Gate::Counted => match state.admit() {
                     Ok(admitted) => Some(admitted),
-                    Err(problem) => return problem.into_response(),
+                    Err(problem) => return (problem.into_response(), Caller::default()),
                 },
             };
             if let Err(problem) = check_headers(&request, &state) {
-                return problem.into_response();
+                return (problem.into_response(), Caller::default());
             }
             let entered = match access::enter(&state, scopes, &mut request) {
                 Ok(entered) => entered,
-                Err(refusal) => return refusal,
+                Err(refusal) => return (*refusal, Caller::default()),
             };
+            let caller = Caller::of(request.extensions());
             if let Some(id) = new_id {
                 // For what the request causes: it is named there as in the answer.
                 request.headers_mut().insert(REQUEST_ID.clone(), id);
@@ -133,14 +136,22 @@ where
             let mut response = in_time(answered, &entered, effect).await;
             entered.tell(response.headers_mut());
             drop(admitted);
-            response
+            (response, caller)
         };
-        let draining = self.front.state.clone(); // Asked when the answer is there, not before.
+        let state = self.front.state.clone();
         let answered = async move {
-            let mut response = answer.await;
-            finish(response.headers_mut(), id, trace, draining.is_draining());
+            let (mut response, caller) = answer.await;
             let status = response.status().as_u16();
+            caller.count(status);
             let elapsed = record(&endpoint, status, started);
+            if let Some(trace) = trace_id(trace.as_ref(), traced.as_ref()) {
+                endpoint.example(trace, elapsed);
+            }
+            if let Some(traced) = traced {
+                traced.end(&endpoint, status, &id, &caller);
+            }
+            // Whether it drains is asked when the answer is there, not before.
+            finish(response.headers_mut(), id, trace, state.is_draining());
             tracing::debug!(status, ?elapsed, "answered");
             Ok(response)
         };

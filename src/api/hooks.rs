@@ -81,6 +81,11 @@ pub(super) async fn receive(
     let origin = request_id.and_then(|id| Origin::new(id, trace));
     let message = Message { partner, hook, id, origin, body: &body };
     let answered = take(&state, message).await;
+    let status = match &answered {
+        Ok(response) => response.status().as_u16(),
+        Err(problem) => problem.code().status,
+    };
+    state.partners().count_message(partner, status);
     if let Err(problem) = &answered {
         // The partner's people see this at their end; whoever looks here should see it too.
         let (code, detail) = (problem.code().code, problem.detail());

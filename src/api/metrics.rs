@@ -1,18 +1,19 @@
-//! `GET /metrics`: the counters of requests, engine, log and sinks as OpenMetrics.
+//! `GET /metrics`: the counters of requests, engine, log and sinks, and what is observed beside them, as
+//! OpenMetrics, or in the older text format for who asks for `text/plain`.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 
 use axum::{
     extract,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 
-use super::{State, directory::Counts, tls::TlsCounts};
+use super::{State, directory::Counts, partners::Outcomes, tls::TlsCounts};
 use crate::{
     engine::{Counters, Engine, Status},
-    model::sink::{Attempts, SinkView, reconciliation::ReconciliationSummary},
-    telemetry::{self, Exposition, Kind},
+    model::sink::{Attempts, LaneView, SinkView, reconciliation::ReconciliationSummary},
+    telemetry::{Delivered, Exposition, Format, Kind},
     wal::Stats,
 };
 
@@ -20,12 +21,17 @@ use crate::{
 #[utoipa::path(get, path = "/metrics", tag = "operations",
     responses((status = 200, description = "OpenMetrics 1.0.0.", body = String,
         content_type = "application/openmetrics-text")))]
-pub(super) async fn metrics(extract::State(state): extract::State<State>) -> Response {
-    ([(header::CONTENT_TYPE, telemetry::CONTENT_TYPE)], text(&state)).into_response()
+pub(super) async fn metrics(
+    extract::State(state): extract::State<State>,
+    headers: HeaderMap,
+) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    ([(header::CONTENT_TYPE, format.content_type())], text(&state, format)).into_response()
 }
 
-fn text(state: &State) -> String {
-    let mut text = Exposition::default();
+fn text(state: &State, format: Format) -> String {
+    let mut text = Exposition::new(format);
     state.requests().expose(&mut text);
     text.gauge("holdfast_http_in_flight", "Requests under way.", state.in_flight());
     text.counter("holdfast_http_shed", "Requests refused at the limit.", state.shed());
@@ -44,6 +50,11 @@ fn text(state: &State) -> String {
         expose_engine(engine, &mut text);
     }
     expose_sinks(&state.sinks(), &mut text);
+    Delivered::expose(&state.delivered(), &mut text);
+    expose_outcomes(state, &mut text);
+    if let Some(observed) = state.observed() {
+        observed.expose(&mut text);
+    }
     text.finish()
 }
 
@@ -52,10 +63,11 @@ fn expose_partners(state: &State, text: &mut Exposition) {
     let unauthenticated = "Requests without a key that is good.";
     text.counter("holdfast_unauthenticated", unauthenticated, state.unauthenticated());
     let accounts = state.accounts();
-    text.family("holdfast_partner_requests", Kind::Counter, None, "Requests taken, by partner.");
+    let help = "Requests let in, over HTTP and through the gateway, by partner.";
+    text.family("holdfast_partner_taken", Kind::Counter, None, help);
     for account in &accounts {
         let taken = account.counts.taken.load(Relaxed);
-        text.sample("holdfast_partner_requests_total", &[("partner", &account.name)], taken);
+        text.sample("holdfast_partner_taken_total", &[("partner", &account.name)], taken);
     }
     let help = "Requests not taken, by partner and reason.";
     text.family("holdfast_partner_refused", Kind::Counter, None, help);
@@ -64,6 +76,27 @@ fn expose_partners(state: &State, text: &mut Exposition) {
         for (reason, count) in [("scope", forbidden), ("rate", rate), ("quota", quota)] {
             let labels = [("partner", &*account.name), ("reason", reason)];
             text.sample("holdfast_partner_refused_total", &labels, count.load(Relaxed));
+        }
+    }
+}
+
+/// What became of requests over HTTP and of signed messages, by partner.
+fn expose_outcomes(state: &State, text: &mut Exposition) {
+    let mut by_partner: BTreeMap<String, [u64; Outcomes::NAMES.len()]> = BTreeMap::new();
+    let mut add = |partner: &str, counted: [u64; Outcomes::NAMES.len()]| {
+        let sums = by_partner.entry(partner.to_owned()).or_default();
+        sums.iter_mut().zip(counted).for_each(|(sum, count)| *sum += count);
+    };
+    for account in state.accounts() {
+        add(&account.name, account.counts.outcomes.counted());
+    }
+    state.partners().messages().for_each(|(partner, counted)| add(partner, counted));
+    let help = "Requests and messages of a partner, by what became of them.";
+    text.family("holdfast_partner_requests", Kind::Counter, None, help);
+    for (partner, counted) in &by_partner {
+        for (outcome, count) in Outcomes::NAMES.iter().zip(counted) {
+            let labels = [("partner", partner.as_str()), ("outcome", *outcome)];
+            text.sample("holdfast_partner_requests_total", &labels, *count);
         }
     }
 }
@@ -234,6 +267,7 @@ fn expose_sinks(sinks: &[SinkView], text: &mut Exposition) {
     }
     expose_lanes(sinks, text);
     expose_attempts(sinks, text);
+    expose_books(sinks, text);
     expose_reconciliations(sinks, text);
 }
 
@@ -291,9 +325,49 @@ fn labels(sink: &SinkView) -> [(&str, &str); 2] {
 }
 
 fn expose_lanes(sinks: &[SinkView], text: &mut Exposition) {
-    text.family("holdfast_sink_lane_depth", Kind::Gauge, None, "Batches that wait in a lane.");
-    for (sink, lane) in sinks.iter().flat_map(|sink| sink.lanes.iter().map(move |l| (sink, l))) {
-        let labels = [("sink", sink.name.as_str()), ("priority", lane.priority.as_str())];
-        text.sample("holdfast_sink_lane_depth", &labels, lane.depth);
+    type Read = fn(&LaneView) -> f64;
+    let gauges: [(&str, &str, Read); 2] = [
+        ("holdfast_sink_lane_depth", "Batches that wait in a lane.", |lane| lane.depth as f64),
+        ("holdfast_sink_lane_age_seconds", "Age of the oldest record that waits in a lane.", |l| {
+            l.oldest_age_ms as f64 / 1e3
+        }),
+    ];
+    for (name, help, read) in gauges {
+        let unit = name.ends_with("seconds").then_some("seconds");
+        text.family(name, Kind::Gauge, unit, help);
+        let lanes = sinks.iter().flat_map(|sink| sink.lanes.iter().map(move |l| (sink, l)));
+        for (sink, lane) in lanes {
+            let [name_label, domain] = labels(sink);
+            let labels = [name_label, domain, ("priority", lane.priority.as_str())];
+            text.sample(name, &labels, read(lane));
+        }
+    }
+}
+
+/// What finance was owed, and what of it is posted. A dead letter counts as one record that is not.
+fn expose_books(sinks: &[SinkView], text: &mut Exposition) {
+    let owed = |s: &SinkView| s.events_delivered + s.lag_records + s.parked;
+    let posted = |s: &SinkView| s.events_delivered.saturating_sub(s.dead_letters);
+    let failed = |s: &SinkView| s.attempts.refused + s.attempts.denied + s.attempts.failed;
+    let of_finance = || sinks.iter().filter(|sink| sink.domain == "finance");
+    let name = "holdfast_finance_failed_postings";
+    text.family(name, Kind::Counter, None, "Attempts to post a batch that did not succeed.");
+    for sink in of_finance() {
+        let labels = [("sink", sink.name.as_str())];
+        text.sample("holdfast_finance_failed_postings_total", &labels, failed(sink));
+    }
+    type Read<'a> = &'a dyn Fn(&SinkView) -> f64;
+    let gauges: [(&str, &str, Read<'_>); 3] = [
+        ("holdfast_finance_owed_records", "Records that finance is to have.", &|s| owed(s) as f64),
+        ("holdfast_finance_posted_records", "Those of them that it has.", &|s| posted(s) as f64),
+        ("holdfast_finance_completeness_ratio", "Posted of owed.", &|sink| {
+            if owed(sink) == 0 { 1.0 } else { posted(sink) as f64 / owed(sink) as f64 }
+        }),
+    ];
+    for (name, help, read) in gauges {
+        text.family(name, Kind::Gauge, None, help);
+        for sink in of_finance() {
+            text.sample(name, &[("sink", sink.name.as_str())], read(sink));
+        }
     }
 }

@@ -66,6 +66,7 @@ pub(super) struct ProblemView {
         super::latency::get,
         super::live::follow,
         super::backup::get,
+        super::service_levels::get,
         super::operations::sinks,
         super::parked::list,
         super::parked::release,

@@ -3,7 +3,10 @@
 //! Keys are known by their SHA-256. Those that are added to a running server are the log's; both together
 //! are [`super::directory`].
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use crate::model::{
     mapping::Mapping,
@@ -50,9 +53,36 @@ pub enum PartnerError {
 #[derive(Debug, Clone, Default)]
 pub struct Partners(Vec<Known>);
 
+/// What became of a partner's requests or messages: those that were done, those that it was refused, those
+/// that failed here.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes([AtomicU64; Self::NAMES.len()]);
+
+impl Outcomes {
+    /// What they are called in the metrics.
+    pub(super) const NAMES: [&str; 3] = ["done", "refused", "failed"];
+
+    /// Counts one by its status.
+    pub(super) fn count(&self, status: u16) {
+        let outcome = match status {
+            ..400 => 0,
+            400..500 => 1,
+            _ => 2,
+        };
+        self.0[outcome].fetch_add(1, Relaxed);
+    }
+
+    /// How many there were of each.
+    pub(super) fn counted(&self) -> [u64; Self::NAMES.len()] {
+        self.0.each_ref().map(|count| count.load(Relaxed))
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Known {
     name: Arc<str>,
+    /// Of its signed messages.
+    outcomes: Arc<Outcomes>,
     key: Option<KeyHash>,
     hook: Option<Hook>,
     terms: Terms,
@@ -74,8 +104,10 @@ impl Partners {
                 return Err(PartnerError::Key(other.name.clone(), partner.name.clone()));
             }
         }
-        let known =
-            |Partner { name, key, hook, terms }| Known { name: name.into(), key, hook, terms };
+        let known = |Partner { name, key, hook, terms }| {
+            let (name, outcomes) = (name.into(), Arc::default());
+            Known { name, outcomes, key, hook, terms }
+        };
         Ok(Self(partners.into_iter().map(known).collect()))
     }
 
@@ -88,6 +120,18 @@ impl Partners {
     pub(super) fn hook(&self, name: &str) -> Option<(&str, &Hook)> {
         let partner = self.0.iter().find(|partner| *partner.name == *name)?;
         partner.hook.as_ref().map(|hook| (&*partner.name, hook))
+    }
+
+    /// Counts a signed message by its status.
+    pub(super) fn count_message(&self, partner: &str, status: u16) {
+        if let Some(known) = self.0.iter().find(|known| *known.name == *partner) {
+            known.outcomes.count(status);
+        }
+    }
+
+    /// What became of the messages of each.
+    pub(super) fn messages(&self) -> impl Iterator<Item = (&str, [u64; Outcomes::NAMES.len()])> {
+        self.0.iter().map(|known| (&*known.name, known.outcomes.counted()))
     }
 
     /// Whether there is one of this name.

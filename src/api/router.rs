@@ -14,7 +14,7 @@ use super::{
     hooks, import, latency, live, metrics, openapi, operations, order_events, orders, pages,
     parked, parked_events, partner_operations,
     problem::Problem,
-    reconcile, reservations, schemas, scopes, sink_operations, stock, trace,
+    reconcile, reservations, schemas, scopes, service_levels, sink_operations, stock, trace,
 };
 
 /// The routes of a server, for tests and for embedding. [`super::serve`] serves the same, and adds
@@ -87,6 +87,7 @@ fn build(state: &State) -> Routes<'_> {
         .get("/v1/latency", Open, latency::get)
         .get("/v1/live", Open, live::follow)
         .get("/v1/backup", Open, backup::get)
+        .get("/v1/service-levels", Open, service_levels::get)
         .get("/livez", Open, operations::livez)
         .get("/readyz", Open, operations::readyz)
         .get("/metrics", Open, metrics::metrics)

@@ -70,6 +70,7 @@ const TABLE: &[(&str, &str, &[Scope])] = &[
     ("GET", "/v1/latency", WATCH),
     ("GET", "/v1/live", WATCH),
     ("GET", "/v1/backup", &[Operate]),
+    ("GET", "/v1/service-levels", WATCH),
     ("GET", "/livez", ANYONE),
     ("GET", "/readyz", ANYONE),
     ("GET", "/metrics", WATCH),

@@ -31,7 +31,7 @@ use crate::{
             wish::{By, Denied, Granted, Wish},
         },
     },
-    telemetry::{Gateway, Requests},
+    telemetry::{Delivered, Gateway, Observed, Requests},
 };
 
 /// Readers of the log at once, on behalf of requests.
@@ -41,6 +41,11 @@ const LOG_READS_MAX: usize = 4;
 pub trait Sinks: Send + Sync {
     /// Every sink as it stands now, in the order of the configuration. Must not wait.
     fn snapshot(&self) -> Vec<SinkView>;
+
+    /// How long records took to each partner. Must not wait.
+    fn delivered(&self) -> Vec<Delivered> {
+        Vec::new()
+    }
 
     /// What a sink holds back until something else is booked, oldest first; `None` if there is no such
     /// sink. Must not wait.
@@ -110,8 +115,9 @@ struct Shared {
     draining: AtomicBool,
     in_flight: AtomicUsize,
     shed: AtomicU64,
-    requests: Requests,
+    requests: Arc<Requests>,
     gateway: Arc<Gateway>,
+    observed: OnceLock<Arc<Observed>>,
     request_ids: RequestIds,
     scans: Arc<Semaphore>,
     log_reads: Arc<Semaphore>,
@@ -142,8 +148,9 @@ impl State {
             draining: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
-            requests: Requests::default(),
+            requests: Arc::default(),
             gateway: Arc::default(),
+            observed: OnceLock::new(),
             request_ids: RequestIds::new(),
             scans: Arc::new(Semaphore::new(1)),
             log_reads: Arc::new(Semaphore::new(LOG_READS_MAX)),
@@ -318,13 +325,29 @@ impl State {
         &self.0.gateway
     }
 
-    pub(super) fn requests(&self) -> &Requests {
+    /// How requests were answered.
+    pub fn requests(&self) -> &Arc<Requests> {
         &self.0.requests
     }
 
     /// The live view.
     pub(super) fn live(&self) -> &Live {
         &self.0.live
+    }
+
+    /// From here on it shows what is observed. A second call changes nothing.
+    pub fn observe(&self, observed: Arc<Observed>) {
+        let _ = self.0.observed.set(observed);
+    }
+
+    /// What is observed, if anything is.
+    pub(super) fn observed(&self) -> Option<&Observed> {
+        self.0.observed.get().map(|observed| &**observed)
+    }
+
+    /// How long records took to each partner.
+    pub(super) fn delivered(&self) -> Vec<Delivered> {
+        self.0.ready.get().map(|ready| ready.sinks.delivered()).unwrap_or_default()
     }
 
     /// The one permit to scan the reservation table.

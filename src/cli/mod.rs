@@ -15,6 +15,7 @@ mod export;
 mod gateway;
 mod latency;
 mod logging;
+mod observer;
 mod options;
 mod parked;
 mod partner;
@@ -23,6 +24,7 @@ mod ready;
 mod reconcile;
 mod restore;
 mod server;
+mod service_levels;
 mod sinks;
 mod stock;
 mod trace;
@@ -77,6 +79,8 @@ enum Command {
     Sinks(sinks::Sinks),
     /// Where the time of a running server's requests goes, by route and by stage.
     Latency(latency::Latency),
+    /// What a running server promises, and how far it is kept.
+    ServiceLevels(service_levels::ServiceLevels),
     /// Compare an ERP's stock with the ledger's, and say what explains each difference.
     Reconcile(reconcile::Reconcile),
     /// What partners refused for its content: list, look, mend, send again, drop.
@@ -171,6 +175,7 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::Stock(stock) => stock.run(),
         Command::Sinks(sinks) => sinks.run(),
         Command::Latency(latency) => latency.run(),
+        Command::ServiceLevels(levels) => levels.run(),
         Command::Reconcile(reconcile) => reconcile.run(),
         Command::DeadLetters(letters) => letters.run(),
         Command::Trace(trace) => trace.run(),

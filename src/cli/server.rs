@@ -22,7 +22,9 @@ use holdfast::{
             wish::{By, Wish},
         },
     },
-    sinks, wal,
+    observe, sinks,
+    telemetry::{Delivered, Spans},
+    wal,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -32,7 +34,7 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use super::{Error, Outcome, Source, gateway, options, partners, runtime};
+use super::{Error, Outcome, Source, gateway, observer, options, partners, runtime};
 
 /// Serve until told to stop.
 #[derive(Debug, Args)]
@@ -136,6 +138,10 @@ impl api::Sinks for FarEnd {
         views
     }
 
+    fn delivered(&self) -> Vec<Delivered> {
+        self.handle.lock().as_ref().map(|handle| handle.delivered()).unwrap_or_default()
+    }
+
     fn parked(&self, sink: &str) -> Option<Vec<ParkedView>> {
         self.handle.lock().as_ref()?.parked(sink)
     }
@@ -167,6 +173,16 @@ impl api::Sinks for FarEnd {
     }
 }
 
+impl observe::FarEnd for FarEnd {
+    fn views(&self) -> Vec<SinkView> {
+        api::Sinks::snapshot(self)
+    }
+
+    fn delivered(&self) -> Vec<Delivered> {
+        api::Sinks::delivered(self)
+    }
+}
+
 /// A server that runs.
 pub struct Running {
     address: SocketAddr,
@@ -176,6 +192,7 @@ pub struct Running {
     engine: Engine,
     far_end: Arc<FarEnd>,
     gateway: Option<holdfast::gateway::Handle>,
+    observer: observe::Observer,
     stop: oneshot::Sender<()>,
     http: JoinHandle<Result<(), api::Error>>,
 }
@@ -185,6 +202,8 @@ impl Running {
     pub async fn start(config: &Config) -> Result<Self, Error> {
         let server = &config.server;
         let partners = partners::partners(config, |name| std::env::var(name).ok())?;
+        let observing = observer::options(config, |name| std::env::var(name).ok())?;
+        let observed = Arc::new(observing.observed());
         let failed = |source| Error::Listen { address: server.listen, source };
         let listener = TcpListener::bind(server.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -197,6 +216,7 @@ impl Running {
             state.require_keys();
         }
         state.set_configuration(config.clone().without_secrets().to_toml()?);
+        state.observe(observed.clone());
         let gateway_options = gateway::options(&config.gateway);
         let doors = gateway::bind(&gateway_options, &state)?;
         let (stop, stopped) = oneshot::channel();
@@ -204,12 +224,30 @@ impl Running {
         let http = tokio::spawn(api::serve(listener, state.clone(), shutdown));
         let engine = open(config).await?;
         partners::check_live(config, &engine)?;
-        let far_end = Arc::new(start_sinks(config, &engine)?);
+        let far_end = Arc::new(start_sinks(config, &engine, observed.spans().cloned())?);
+        let subject = observe::Subject {
+            engine: engine.clone(),
+            requests: state.requests().clone(),
+            far_end: far_end.clone(),
+        };
+        let observer = observe::start(&observing, subject, &observed)
+            .map_err(|e| Error::Part { what: "the observer", reason: e.to_string() })?;
         state.ready(engine.clone(), far_end.clone());
         let gateway = gateway::serve(doors, gateway_options, &engine, &state)?;
         let grace = Duration::from_millis(server.shutdown_grace_ms);
         let data = server.data.clone();
-        Ok(Self { address, speaks_tls, data, grace, engine, far_end, gateway, stop, http })
+        Ok(Self {
+            address,
+            speaks_tls,
+            data,
+            grace,
+            engine,
+            far_end,
+            gateway,
+            observer,
+            stop,
+            http,
+        })
     }
 
     /// Where it can be reached.
@@ -239,6 +277,7 @@ impl Running {
         let served = self.http.await;
         // A defect of it has been told where it happened.
         let _ = gateway.await;
+        self.observer.stop().await;
         drop(self.far_end.reconcilers.lock().take());
         // Nobody drains any more, so that this is the only one.
         let handle = self.far_end.handle.lock().take().and_then(Arc::into_inner);
@@ -288,11 +327,15 @@ fn panicked(what: &'static str, error: &tokio::task::JoinError) -> Error {
     Error::Part { what, reason: error.to_string() }
 }
 
-fn start_sinks(config: &Config, engine: &Engine) -> Result<FarEnd, Error> {
+fn start_sinks(
+    config: &Config,
+    engine: &Engine,
+    spans: Option<Arc<Spans>>,
+) -> Result<FarEnd, Error> {
     let failed = |reason: String| Error::Part { what: "the sinks", reason };
     let runtime = tokio::runtime::Handle::current();
-    let mut handle =
-        sinks::start(engine, config.sinks.clone(), &runtime).map_err(|e| failed(e.to_string()))?;
+    let mut handle = sinks::start_traced(engine, config.sinks.clone(), &runtime, spans)
+        .map_err(|e| failed(e.to_string()))?;
     handle.set_freezes(config.freezes.clone());
     let reconcilers = sinks::reconcile::start(engine, &config.sinks, &handle, &runtime)
         .map_err(|(sink, reason)| failed(format!("{sink}: {reason}")))?;

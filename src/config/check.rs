@@ -8,7 +8,7 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, Error, Freeze, PartnerConfig, SinkConfig};
+use super::{Config, Error, Freeze, PartnerConfig, SinkConfig, service_level::SERVICE_LEVELS_MAX};
 
 /// The most partners: a key is compared with each.
 const PARTNERS_MAX: usize = 1_000;
@@ -54,7 +54,7 @@ impl Source {
         for part in key.split('.') {
             match step(node, part) {
                 Some((offset, found)) => (at, node) = (Some(offset), found),
-                None if ["sinks.", "partners.", "freezes."]
+                None if ["sinks.", "partners.", "freezes.", "service_levels."]
                     .iter()
                     .any(|list| key.starts_with(list)) =>
                 {
@@ -94,6 +94,7 @@ pub(super) fn check(config: &Config, source: &Source) -> Result<(), Error> {
     check_log(config, source)?;
     check_engine(config, source)?;
     check_sinks(&config.sinks, source)?;
+    check_observing(config, source)?;
     check_freezes(&config.freezes, source)?;
     check_partners(config, source)
 }
@@ -246,6 +247,35 @@ fn check_sinks(sinks: &[SinkConfig], source: &Source) -> Result<(), Error> {
         }
         if !seen.insert(&sink.name) {
             let reason = format!("is `{}`, which an earlier sink has", sink.name);
+            return Err(source.unusable(&key("name"), reason));
+        }
+    }
+    Ok(())
+}
+
+fn check_observing(config: &Config, source: &Source) -> Result<(), Error> {
+    for (section, checked) in
+        [("telemetry", config.telemetry.validate()), ("alerts", config.alerts.validate())]
+    {
+        if let Err(wrong) = checked {
+            let (field, reason) = wrong.split_once(": ").unwrap_or(("url", &wrong));
+            return Err(source.unusable(&format!("{section}.{field}"), reason));
+        }
+    }
+    let levels = &config.service_levels;
+    if levels.len() > SERVICE_LEVELS_MAX {
+        let reason = format!("must be at most {SERVICE_LEVELS_MAX}");
+        return Err(source.unusable("service_levels", reason));
+    }
+    let mut seen = HashSet::new();
+    for (i, level) in levels.iter().enumerate() {
+        let key = |name: &str| format!("service_levels.{i}.{name}");
+        if let Err(wrong) = level.validate(&config.sinks) {
+            let (field, reason) = wrong.split_once(": ").unwrap_or(("name", &wrong));
+            return Err(source.unusable(&key(field), reason));
+        }
+        if !seen.insert(&level.name) {
+            let reason = format!("is `{}`, which an earlier service level has", level.name);
             return Err(source.unusable(&key("name"), reason));
         }
     }

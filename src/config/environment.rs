@@ -13,7 +13,7 @@ use super::{Config, Error};
 /// What the names of overriding variables begin with.
 const PREFIX: &str = "HOLDFAST__";
 /// The sections that can be overridden.
-const SECTIONS: [&str; 4] = ["server", "gateway", "log", "engine"];
+const SECTIONS: [&str; 6] = ["server", "gateway", "log", "engine", "telemetry", "alerts"];
 
 /// A variable's name, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +38,9 @@ impl Name {
             return Err(wrong("sinks and partners can be set in the file only"));
         }
         if !SECTIONS.contains(&section.as_str()) {
-            return Err(wrong("names no section; there are SERVER, GATEWAY, LOG and ENGINE"));
+            return Err(wrong(
+                "names no section; there are SERVER, GATEWAY, LOG, ENGINE, TELEMETRY and ALERTS",
+            ));
         }
         Ok(Self { section, key })
     }

@@ -9,7 +9,7 @@
 //! - A misspelt key or a wrong value is an error that names the file, the line and the key, or the
 //!   variable of the environment. Nothing is ignored silently.
 //! - `HOLDFAST__SECTION__KEY` in the environment overrides a key of the sections `server`,
-//!   `gateway`, `log` and `engine`. The double underscore keeps clear of the variables that container platforms make
+//!   `gateway`, `log`, `engine`, `telemetry` and `alerts`. The double underscore keeps clear of the variables that container platforms make
 //!   from a service's name. Sinks and partners, being lists, come from the file alone; the
 //!   secrets of partners may stand in variables that the file names.
 //! - Units stand last in a name: `_ms` milliseconds, `_bytes` bytes (a number, or a text such as
@@ -30,6 +30,7 @@ mod kafka;
 mod partner;
 mod policy;
 mod reconcile;
+mod service_level;
 mod sink;
 mod size;
 mod stream;
@@ -56,6 +57,7 @@ pub use kafka::{BrokerAddress, KafkaConfig, Sasl, broker_address};
 pub use partner::*;
 pub use policy::{Ordering, Policy};
 pub use reconcile::Reconcile;
+pub use service_level::{Alerts, Objective, ServiceLevelConfig, Telemetry};
 pub use sink::*;
 pub use size::{ByteSize, NotASize};
 pub use stream::{StreamConfig, SubjectTemplate};
@@ -73,6 +75,13 @@ pub struct Config {
     pub log: Log,
     /// Reservations and what is kept of them.
     pub engine: Engine,
+    /// What is observed.
+    pub telemetry: Telemetry,
+    /// Who is told of what an operator must know.
+    pub alerts: Alerts,
+    /// What is promised.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub service_levels: Vec<ServiceLevelConfig>,
     /// The receivers behind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sinks: Vec<SinkConfig>,
@@ -335,10 +344,12 @@ impl Config {
         Ok(config)
     }
 
-    /// The same without what must not be shown: the secrets of sinks and partners.
+    /// The same without what must not be shown: the secrets of sinks, partners and alerts.
     pub fn without_secrets(mut self) -> Self {
         self.sinks = self.sinks.into_iter().map(SinkConfig::without_secrets).collect();
         self.partners = self.partners.into_iter().map(PartnerConfig::without_secrets).collect();
+        self.alerts = self.alerts.without_secrets();
+        self.telemetry = self.telemetry.without_secrets();
         self
     }
 

@@ -22,6 +22,7 @@ use crate::{
             wish::{By, Denied, Granted, Wish},
         },
     },
+    telemetry::{Delivered, Spans},
     wal::Storage,
 };
 
@@ -34,20 +35,34 @@ pub struct Handle {
     threads: Vec<thread::JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
+    spans: Option<Arc<Spans>>,
     freezes: Vec<Freeze>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     durable: Box<dyn Fn() -> Lsn + Send + Sync>,
 }
 
-/// Starts a thread and a task for each sink.
+/// Starts a thread and a task for each sink, without traces.
 ///
 /// # Errors
-/// Two sinks of one name; a sink whose place in the log is gone; no thread to be had. Nothing runs
-/// then.
+/// As [`start_traced`].
 pub fn start<S: Storage>(
     engine: &Engine<S>,
     sinks: Vec<(SinkConfig, Box<dyn Partner>)>,
     runtime: &runtime::Handle,
+) -> Result<Handle, Error> {
+    start_traced(engine, sinks, runtime, None)
+}
+
+/// Starts a thread and a task for each sink; what they do is told to `spans`, if traces are kept.
+///
+/// # Errors
+/// Two sinks of one name; a sink whose place in the log is gone; no thread to be had. Nothing runs
+/// then.
+pub fn start_traced<S: Storage>(
+    engine: &Engine<S>,
+    sinks: Vec<(SinkConfig, Box<dyn Partner>)>,
+    runtime: &runtime::Handle,
+    spans: Option<Arc<Spans>>,
 ) -> Result<Handle, Error> {
     let mut names = HashSet::new();
     if let Some((twice, _)) = sinks.iter().find(|(sink, _)| !names.insert(sink.name.clone())) {
@@ -59,6 +74,7 @@ pub fn start<S: Storage>(
         threads: Vec::new(),
         tasks: Vec::new(),
         stop: watch::Sender::new(false),
+        spans,
         freezes: Vec::new(),
         now: Arc::new(move || clock.now()),
         durable: Box::new(move || log.log().durable()),
@@ -85,7 +101,9 @@ impl Handle {
         let sink = config.name.clone();
         // Whatever may be under way has room, and none may be dropped.
         let (out, inbox) = mpsc::channel(Lanes::jobs_max(&config.policy));
-        let feed = feed::worker::Worker::new(engine.clone(), config.clone(), progress.clone(), out)
+        let (settings, shared) = (config.clone(), progress.clone());
+        let traces = self.spans.is_some();
+        let feed = feed::worker::Worker::new(engine.clone(), settings, shared, out, traces)
             .map_err(|source| Error::Feed { sink: sink.clone(), source })?;
         let thread = thread::Builder::new()
             .name(format!("feed-{sink}"))
@@ -100,6 +118,7 @@ impl Handle {
             stop,
             now: self.now.clone(),
             dice: Box::new(retry::dice),
+            spans: self.spans.clone(),
         };
         self.sinks.push(progress);
         self.threads.push(thread);
@@ -111,6 +130,12 @@ impl Handle {
     pub fn snapshot(&self) -> Vec<SinkView> {
         let now_ms = (self.now)().millis();
         self.sinks.iter().map(|sink| sink.view(now_ms)).collect()
+    }
+
+    /// How long records took to each partner, and how long others have been waiting.
+    pub fn delivered(&self) -> Vec<Delivered> {
+        let now_ms = (self.now)().millis();
+        self.sinks.iter().map(|sink| sink.delivered(now_ms)).collect()
     }
 
     /// What a sink's feed and delivery tell each other; `None` if there is no such sink.

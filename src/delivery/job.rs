@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{bisect::Plan, retry::Backoff};
+use super::{bisect::Plan, retry::Backoff, trace::BatchTrace};
 use crate::feed::Fate;
 
 /// See the module.
@@ -18,6 +18,8 @@ pub(super) struct Job {
     /// The next attempt is made then at the earliest.
     pub not_before: Instant,
     pub backoff: Backoff,
+    /// Its trace, if that is kept.
+    pub trace: Option<BatchTrace>,
 }
 
 impl Job {

@@ -43,10 +43,12 @@ mod retry;
 mod task;
 #[cfg(test)]
 mod testing;
+mod trace;
 
-pub use handle::{Handle, start};
+pub use handle::{Handle, start, start_traced};
 pub use partner::{Effect, Outcome, Part, Partner, Sending};
 pub use retry::RETRY_AFTER_MAX;
+pub use trace::traceparent;
 
 use crate::feed;
 

@@ -27,6 +27,7 @@ use super::{
     rate::Rate,
     recovery,
     retry::{Backoff, RETRY_AFTER_MAX},
+    trace::{Attempt, BatchTrace},
 };
 use crate::{
     config::SinkConfig,
@@ -38,6 +39,7 @@ use crate::{
             wish::{By, Wish},
         },
     },
+    telemetry::Spans,
 };
 
 /// What a delivery works with.
@@ -52,6 +54,8 @@ pub(super) struct Delivery {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Random over all its values.
     pub dice: Box<dyn FnMut() -> u64 + Send>,
+    /// Where the spans of attempts go, if traces are kept.
+    pub spans: Option<Arc<Spans>>,
 }
 
 /// Something that was under way ended.
@@ -217,7 +221,12 @@ impl Task {
         let partner = self.with.partner.clone();
         self.under_way.spawn(async move {
             let started = Instant::now();
-            let outcome = partner.send(job.plan.part()).await;
+            let attempt = job.trace.as_mut().map(BatchTrace::attempt);
+            let context = attempt.as_ref().map(Attempt::context);
+            let outcome = Attempt::scope(context, partner.send(job.plan.part())).await;
+            if let (Some(trace), Some(attempt)) = (&job.trace, attempt) {
+                trace.attempted(&attempt, &job.plan.part().id, &outcome);
+            }
             Event::Ended { job: Box::new(job), outcome, probe, took: started.elapsed() }
         });
     }
@@ -225,10 +234,11 @@ impl Task {
     fn accept(&mut self, batch: Batch) {
         let config = &self.with.config;
         let backlog = recovery::is_backlog(&config.policy, &batch, (self.with.now)());
+        let trace = BatchTrace::begin(self.with.spans.as_ref(), &config.name, &batch);
         let plan = Plan::new(batch, config.dedupe, config.policy.poison_parts_max);
         let backoff = Backoff::new(config.retry_initial_ms, config.retry_max_ms);
         let (begun, paid, not_before) = (false, false, Instant::now());
-        let mut job = Job { plan, backlog, begun, paid, not_before, backoff };
+        let mut job = Job { plan, backlog, begun, paid, not_before, backoff, trace };
         let next = job.plan.begin();
         if next == Next::Again && self.skip_of(&job).is_none() {
             return self.lanes.push(job);
@@ -388,6 +398,9 @@ impl Task {
     fn finish(&mut self, job: &Job) {
         self.lanes.done(job);
         let fate = job.fate((self.with.now)().millis());
+        if let Some(trace) = &job.trace {
+            trace.end(job.plan.is_taken());
+        }
         if let Some(letter) = fate.letters.first() {
             tracing::error!(
                 sink = self.with.config.name,

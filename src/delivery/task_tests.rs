@@ -79,6 +79,7 @@ fn rig(change: impl FnOnce(&mut SinkConfig), plays: Plays) -> Rig {
         stop: stop.subscribe(),
         now: Arc::new(|| Timestamp::from_millis(10_000_000)),
         dice: Box::new(move || seeded.next()),
+        spans: None,
     };
     Rig { script, progress, out, stop, task: tokio::spawn(delivery.run()) }
 }

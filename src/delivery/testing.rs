@@ -1,7 +1,7 @@
 //! Batches and chance for the tests of this module.
 
 use crate::{
-    feed::{Batch, BatchId},
+    feed::{Batch, BatchId, Carried},
     model::{Incarnation, Lsn, Timestamp, sink::Lane},
 };
 
@@ -21,6 +21,7 @@ pub fn batch(number: u64, body: &str) -> Batch {
         body: body.to_owned().into(),
         split: None,
         held_back: Vec::new(),
+        carried: Carried::default(),
     }
 }
 

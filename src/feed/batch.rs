@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::Carried;
 use crate::model::{
     Incarnation, Lsn, Timestamp,
     letter::Split,
@@ -84,6 +85,8 @@ pub struct Batch {
     pub split: Option<Split>,
     /// Items that must not go out now, and why: they are set aside before the rest is sent.
     pub held_back: Vec<Rejected>,
+    /// When its records were written, and what led to them.
+    pub carried: Carried,
 }
 
 /// A line that the partner refused: of a finance batch an entry, of a stream an event.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Batch, Error, inventory::Absorbed, window::Window};
+use super::{Batch, Carried, Error, inventory::Absorbed, window::Window};
 use crate::{
     config::SinkConfig,
     engine::Engine,
@@ -35,15 +35,25 @@ pub(super) struct LaneFeed<S: Storage> {
     /// Batches of the last seal that were not handed over yet: one of several bodies makes several, and
     /// each waits for room. At most what one seal holds.
     pub next: VecDeque<Batch>,
+    /// What was read and not told yet.
+    pub carried: Carried,
+    /// Whether traces are kept.
+    traces: bool,
     reader: Reader<S>,
 }
 
 impl<S: Storage> LaneFeed<S> {
     /// A lane that begins with an empty window at `start`.
-    pub fn new(engine: &Engine<S>, lane: Lane, window: Window, start: Lsn) -> Result<Self, Error> {
+    pub fn new(
+        engine: &Engine<S>,
+        lane: Lane,
+        window: Window,
+        start: Lsn,
+        traces: bool,
+    ) -> Result<Self, Error> {
         let reader = reader_at(engine, start)?;
-        let (again, next) = (VecDeque::new(), VecDeque::new());
-        Ok(Self { lane, window, position: start, again, next, reader })
+        let (again, next, carried) = (VecDeque::new(), VecDeque::new(), Carried::default());
+        Ok(Self { lane, window, position: start, again, next, carried, traces, reader })
     }
 
     /// Whether everything that it sealed was handed over.
@@ -60,11 +70,13 @@ impl<S: Storage> LaneFeed<S> {
                 self.position = self.reader.position();
                 return Ok(Read::All);
             };
-            if self.window.absorb(&record, config, engine)? == Absorbed::Full {
+            let absorbed = self.window.absorb(&record, config, engine)?;
+            if absorbed == Absorbed::Full {
                 self.position = record.lsn;
                 self.reader = reader_at(engine, self.position)?;
                 return Ok(Read::Full);
             }
+            self.carried.take(&record, absorbed, config.domain, self.traces);
             self.position = record.end;
         }
         Ok(Read::More)

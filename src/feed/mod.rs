@@ -23,6 +23,7 @@
 mod batch;
 mod behind;
 pub mod books;
+mod carried;
 mod causal;
 pub mod contract;
 mod entry;
@@ -50,6 +51,7 @@ mod window;
 pub mod worker;
 
 pub use batch::{Batch, BatchId, Rejected};
+pub use carried::Carried;
 pub use fate::Fate;
 pub use progress::{Asks, Condition, Pace, PanicGuard, Progress};
 

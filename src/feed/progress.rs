@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Batch, Fate,
+    Batch, Carried, Fate, carried,
     window::{ParkedSummary, Span, Window},
 };
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
             wish::{By, Denied, Granted, Wish},
         },
     },
+    telemetry::{Ages, Delivered, Durations},
 };
 
 /// Orders whose parked records an operator wants released, and that wait for the feed.
@@ -82,11 +83,13 @@ pub(super) struct InFlight {
     pub number: u64,
     pub first_lsn: Lsn,
     pub oldest: Timestamp,
+    carried: Carried,
 }
 
 impl InFlight {
     fn of(batch: &Batch) -> Self {
-        Self { number: batch.number, first_lsn: batch.first_lsn, oldest: batch.oldest }
+        let carried = batch.carried.clone();
+        Self { number: batch.number, first_lsn: batch.first_lsn, oldest: batch.oldest, carried }
     }
 }
 
@@ -95,6 +98,8 @@ impl InFlight {
 pub(super) struct LaneProgress {
     pub position: Lsn,
     pub window: Option<Span>,
+    /// What the window carries beside its content.
+    carried: Carried,
     pub in_flight: VecDeque<InFlight>,
 }
 
@@ -119,6 +124,10 @@ pub(super) struct Inner {
     wishes: VecDeque<Asked>,
     stopping: bool,
     draining: u32,
+    /// How long records took to the partner.
+    ages: Ages,
+    /// Records of batches of which it took nothing.
+    refused: u64,
 }
 
 /// One sink, as its feed, its delivery and its operator share it.
@@ -129,6 +138,8 @@ pub struct Progress {
     letters_max: usize,
     pub(super) inner: Mutex<Inner>,
     changed: Condvar,
+    /// The ages in fine buckets.
+    fine: Durations,
     asks: watch::Sender<Asks>,
 }
 
@@ -156,6 +167,8 @@ impl Progress {
             wishes: VecDeque::new(),
             stopping: false,
             draining: 0,
+            ages: Ages::default(),
+            refused: 0,
             state,
         };
         Self {
@@ -164,6 +177,7 @@ impl Progress {
             letters_max: usize::try_from(letters_max).unwrap_or(usize::MAX),
             inner: Mutex::new(inner),
             changed: Condvar::new(),
+            fine: Durations::default(),
             asks: watch::Sender::new(asks),
         }
     }
@@ -258,11 +272,63 @@ impl Progress {
         self.with_state(|state| state.letters.get(name).cloned())
     }
 
-    pub(super) fn read_to(&self, lane: Lane, position: Lsn, window: Option<Span>) {
+    /// A lane has read up to a position; what it `carried` more is taken over.
+    pub(super) fn read_to(
+        &self,
+        lane: Lane,
+        position: Lsn,
+        window: Option<Span>,
+        carried: &mut Carried,
+    ) {
         let mut inner = self.inner.lock();
         let lane = &mut inner.lanes[lane.index()];
         lane.position = position;
         lane.window = window;
+        lane.carried.append(carried);
+    }
+
+    /// What the window of a lane carries, which is sealed now.
+    pub(super) fn take_carried(&self, lane: Lane) -> Carried {
+        std::mem::take(&mut self.inner.lock().lanes[lane.index()].carried)
+    }
+
+    /// The fate of a batch is known: how long its records took is counted.
+    pub(super) fn count_ages(&self, fate: &Fate, now_ms: u64) {
+        let mut inner = self.inner.lock();
+        let Inner { lanes, ages, refused, .. } = &mut *inner;
+        let is_it = |batch: &&InFlight| batch.number == fate.number;
+        let Some(batch) = lanes.iter().find_map(|lane| lane.in_flight.iter().find(is_it)) else {
+            return;
+        };
+        for (age_ms, count) in batch.carried.ages(now_ms) {
+            if fate.refused {
+                *refused += count;
+            } else {
+                ages.record(age_ms, count);
+                self.fine.record_many_ns(age_ms.saturating_mul(1_000_000), count);
+            }
+        }
+    }
+
+    /// How long records took to the partner, and how long others have been waiting; `now_ms` since the
+    /// epoch.
+    pub fn delivered(&self, now_ms: u64) -> Delivered {
+        let fine = self.fine.counts();
+        let inner = self.inner.lock();
+        let of_lane = |lane: &LaneProgress| {
+            let batches = lane.in_flight.iter().map(|batch| &batch.carried);
+            let all = batches.chain([&lane.carried]);
+            all.flat_map(|carried| carried.ages(now_ms).collect::<Vec<_>>()).collect::<Vec<_>>()
+        };
+        Delivered {
+            sink: self.name.clone(),
+            domain: self.domain.as_str(),
+            what: carried::measured(self.domain),
+            ages: inner.ages.clone(),
+            fine,
+            refused: inner.refused,
+            waiting: inner.lanes.iter().flat_map(of_lane).collect(),
+        }
     }
 
     /// What is parked now.

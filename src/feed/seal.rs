@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Batch, BatchId, Error, Progress};
+use super::{Batch, BatchId, Carried, Error, Progress};
 use crate::{
     model::{
         Lsn, Timestamp,
@@ -101,5 +101,6 @@ pub(super) fn read_seal<S: Storage>(
         body: Bytes::copy_from_slice(body),
         split: None,
         held_back: Vec::new(),
+        carried: Carried::default(),
     })
 }

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Batch, BatchId, Condition, Error, Fate, Progress,
+    Batch, BatchId, Carried, Condition, Error, Fate, Progress,
     lane::{LaneFeed, Read},
     render::{Rendered, Stamp},
     replay::Batches,
@@ -67,7 +67,7 @@ pub struct Worker<S: Storage> {
 impl<S: Storage> Worker<S> {
     /// A feed that goes on where the log says that the sink was, and keeps the log from being
     /// recycled beyond that. Sealed batches go to `out`, which must have room for what may be under
-    /// way.
+    /// way; they name the `traces` that led to them if these are kept.
     ///
     /// # Errors
     /// If the log no longer has what the sink needs.
@@ -76,6 +76,7 @@ impl<S: Storage> Worker<S> {
         mut config: SinkConfig,
         progress: Arc<Progress>,
         out: mpsc::Sender<Batch>,
+        traces: bool,
     ) -> Result<Self, Error> {
         config.batch_bytes_max =
             config.batch_bytes_max.min(seal::body_bytes_max(engine.log(), &config.name));
@@ -90,7 +91,7 @@ impl<S: Storage> Worker<S> {
         for (lane, _, start) in &lanes {
             progress.begin(covered_by(&config, *lane), *start);
         }
-        let make = |(lane, window, start)| LaneFeed::new(&engine, lane, window, start);
+        let make = |(lane, window, start)| LaneFeed::new(&engine, lane, window, start, traces);
         let mut lanes: Vec<_> = lanes.into_iter().map(make).collect::<Result<_, _>>()?;
         let needs_from = progress.with_state(|state| {
             for batch in &state.pending {
@@ -201,9 +202,10 @@ impl<S: Storage> Worker<S> {
     }
 
     /// Tells where the window stands.
-    fn tell(&self, at: usize) {
-        let lane = &self.lanes[at];
-        self.progress.read_to(lane.lane, lane.position, lane.window.span());
+    fn tell(&mut self, at: usize) {
+        let lane = &mut self.lanes[at];
+        let span = lane.window.span();
+        self.progress.read_to(lane.lane, lane.position, span, &mut lane.carried);
         self.progress.parking(&lane.window, self.config.recognition);
     }
 
@@ -271,17 +273,25 @@ impl<S: Storage> Worker<S> {
         self.progress.sealed(sealed);
         self.progress.count_overflows(self.lanes[at].window.overflows());
         self.lanes[at].window.turn();
+        let carried = self.progress.take_carried(self.lanes[at].lane);
         self.tell(at);
-        let batch =
+        let mut batch =
             Batch { fresh: true, oldest: first, newest: last, ..batch_of(&seal, id, seal_lsn) };
+        batch.carried = carried;
         let later = (1..).zip(seal.more).map(|(n, body)| Batch {
             id: batch.id.later(n),
             number: number + n,
             events: 0,
             body: body.into(),
+            carried: batch.carried.links_alone(),
             ..batch.clone()
         });
         self.lanes[at].next.extend(later);
+        if let Some(last) = self.lanes[at].next.back_mut() {
+            // What came in several batches is with the partner when the last of them is.
+            let links = batch.carried.links_alone();
+            last.carried = std::mem::replace(&mut batch.carried, links);
+        }
         self.progress.sent(&batch);
         if self.wait_durable(seal_lsn)? {
             self.hand_over(batch);
@@ -305,6 +315,7 @@ impl<S: Storage> Worker<S> {
     fn send_again(&mut self, number: u64, lsn: Lsn) -> Result<(), Error> {
         let mut batch = seal::read_seal(self.engine.log(), &self.config.name, number, lsn)?;
         batch.fresh = self.insisted.remove(&number);
+        batch.carried = Carried::of(batch.oldest.millis(), batch.events);
         batch.split = self.progress.with_state(|state| state.split_of(number));
         self.progress.sent(&batch);
         self.hand_over(batch);
@@ -350,6 +361,7 @@ impl<S: Storage> Worker<S> {
             let log = self.engine.log();
             let appended = seal::append(log, &acknowledge, time_ms, &self.progress)?;
             let Some(lsn) = appended else { return Ok(()) };
+            self.progress.count_ages(&fate, time_ms);
             self.engine.acknowledged(&self.config.name, fate.number, lsn);
             self.progress.acknowledged(fate, &letter, lsn);
         }
@@ -434,6 +446,7 @@ pub(super) fn batch_of(seal: &Seal, id: BatchId, seal_lsn: Lsn) -> Batch {
         body: seal.body.clone().into(),
         split: None,
         held_back: Vec::new(),
+        carried: Carried::default(),
     }
 }
 

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     config::{Auth, Connector, Context, Dedupe, Overlay, SinkConfig},
-    delivery::{Effect, Outcome, Part, Partner, Sending},
+    delivery::{self, Effect, Outcome, Part, Partner, Sending},
     model::{Timestamp, signature::Signer},
 };
 
@@ -253,6 +253,10 @@ impl HttpPartner {
             }
             if self.connector.webhooks {
                 self.sign(part, &body, &mut headers)?;
+            }
+            if let Some(trace) = delivery::traceparent() {
+                let value = HeaderValue::try_from(trace.to_string());
+                headers.extend(value.map(|value| (HeaderName::from_static("traceparent"), value)));
             }
             let carried = headers.clone();
             let request = built(declared.method.clone(), &url, headers, body.clone())?;

@@ -14,6 +14,7 @@ mod kafka;
 mod lookup;
 #[cfg(feature = "nats")]
 mod nats;
+mod post;
 pub mod receiver;
 pub mod reconcile;
 mod rendering;
@@ -32,23 +33,42 @@ pub use kafka::KafkaPartner;
 #[cfg(feature = "nats")]
 pub use nats::NatsPartner;
 
+pub use post::{NotTaken, Post};
+
+use std::sync::Arc;
+
 use tokio::runtime;
 
 use crate::{
     config::SinkConfig,
     delivery::{self, Error, Handle, Partner},
     engine::Engine,
+    telemetry::Spans,
     wal::Storage,
 };
 
-/// Checks the sinks' configuration and starts them all, on `runtime` and a thread each.
+/// Checks the sinks' configuration and starts them all, on `runtime` and a thread each, without traces.
 ///
 /// # Errors
-/// The first sink that is wrong or can't begin; nothing runs then.
+/// As [`start_traced`].
 pub fn start<S: Storage>(
     engine: &Engine<S>,
     sinks: Vec<SinkConfig>,
     runtime: &runtime::Handle,
+) -> Result<Handle, Error> {
+    start_traced(engine, sinks, runtime, None)
+}
+
+/// Checks the sinks' configuration and starts them all, on `runtime` and a thread each; what they do is
+/// told to `spans`, if traces are kept.
+///
+/// # Errors
+/// The first sink that is wrong or can't begin; nothing runs then.
+pub fn start_traced<S: Storage>(
+    engine: &Engine<S>,
+    sinks: Vec<SinkConfig>,
+    runtime: &runtime::Handle,
+    spans: Option<Arc<Spans>>,
 ) -> Result<Handle, Error> {
     let mut partners = Vec::with_capacity(sinks.len());
     let states = engine.sink_states();
@@ -64,7 +84,7 @@ pub fn start<S: Storage>(
         let config = config.clone().bounded().map_err(wrong)?;
         partners.push((config, partner));
     }
-    delivery::start(engine, partners, runtime)
+    delivery::start_traced(engine, partners, runtime, spans)
 }
 
 /// What speaks to a sink's partner, as its URL says.

@@ -141,6 +141,14 @@ impl DurationCounts {
         self.buckets.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
+    /// How many of them took at most so long, as far as the buckets tell: one that lies in the same
+    /// bucket as the limit counts.
+    pub fn count_within(&self, limit: Duration) -> u64 {
+        let limit = index_of(nanoseconds(limit));
+        let within = self.buckets.iter().take_while(|(up_to, _)| index_of(*up_to) <= limit);
+        within.fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
     /// The value in nanoseconds that a part `quantile` (0 to 1) of all durations does not pass; 0 if
     /// there are none.
     pub fn quantile_ns(&self, quantile: f64) -> u64 {
@@ -215,6 +223,8 @@ mod tests {
         }
         assert!((0.99..1.01).contains(&(counts.mean_ns() as f64 / 5_000_500.0)));
         assert!(counts.min_ns() <= 1_000 && counts.max_ns() >= 10_000_000);
+        let within = counts.count_within(Duration::from_millis(5));
+        assert!((5_000..5_080).contains(&within), "{within}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{BOUNDS_US, DurationCounts, Exposition, Kind, Latency};
+use super::{DurationCounts, Exposition, Kind, Latency};
 
 /// The operations by the kind of their frames; what has no name here is `unknown`.
 const OPERATIONS: [&str; 11] = [
@@ -154,19 +154,8 @@ impl Gateway {
         let name = "holdfast_gateway_durable_seconds";
         let help = "From a request's arrival until its answer is durable and may leave.";
         text.family(name, Kind::Histogram, Some("seconds"), help);
-        let mut sum = 0;
-        for (index, count) in counts.buckets.iter().enumerate() {
-            sum += count;
-            let bound = BOUNDS_US.get(index).map_or("+Inf".to_owned(), |us| seconds(*us));
-            text.sample(&format!("{name}_bucket"), &[("le", &bound)], sum);
-        }
-        text.sample(&format!("{name}_sum"), &[], counts.sum_ns as f64 / 1e9);
-        text.sample(&format!("{name}_count"), &[], sum);
+        counts.expose(name, &[], None, text);
     }
-}
-
-fn seconds(us: u64) -> String {
-    (us as f64 / 1e6).to_string()
 }
 
 #[cfg(test)]

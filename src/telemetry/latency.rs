@@ -11,7 +11,10 @@ use std::{
 
 use crossbeam_utils::CachePadded;
 
-use super::durations::{DurationCounts, Durations, STRIPES, nanoseconds, stripe};
+use super::{
+    Exemplars, Exposition,
+    durations::{DurationCounts, Durations, STRIPES, nanoseconds, stripe},
+};
 
 /// Upper bounds of the buckets in microseconds, inclusive; one more bucket takes what lies beyond.
 pub const BOUNDS_US: [u64; 24] = [
@@ -19,7 +22,13 @@ pub const BOUNDS_US: [u64; 24] = [
     25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 10_000_000,
 ];
 
-const BUCKETS: usize = BOUNDS_US.len() + 1;
+pub(super) const BUCKETS: usize = BOUNDS_US.len() + 1;
+
+/// The bucket of a duration.
+pub(super) fn bucket_of(ns: u64) -> usize {
+    let us = ns.div_ceil(1_000);
+    BOUNDS_US.partition_point(|bound| *bound < us)
+}
 
 #[derive(Default)]
 struct Stripe {
@@ -43,8 +52,7 @@ impl Latency {
     /// Adds the same duration so many times.
     pub fn record_many(&self, elapsed: Duration, count: u64) {
         let ns = nanoseconds(elapsed);
-        let us = ns.div_ceil(1_000);
-        let bucket = BOUNDS_US.partition_point(|bound| *bound < us);
+        let bucket = bucket_of(ns);
         let stripe = &self.stripes[stripe()];
         stripe.buckets[bucket].fetch_add(count, Relaxed);
         stripe.sum_ns.fetch_add(ns.wrapping_mul(count), Relaxed);
@@ -82,6 +90,27 @@ impl LatencyCounts {
     /// How many durations were recorded.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
+    }
+
+    /// Writes the samples of a histogram's family, with examples where there are any.
+    pub fn expose(
+        &self,
+        name: &str,
+        labels: &[(&str, &str)],
+        examples: Option<&Exemplars>,
+        text: &mut Exposition,
+    ) {
+        let mut cumulated = 0;
+        for (index, count) in self.buckets.iter().enumerate() {
+            cumulated += count;
+            let bound = BOUNDS_US.get(index);
+            let bound = bound.map_or("+Inf".to_owned(), |us| (*us as f64 / 1e6).to_string());
+            let labels: Vec<_> = labels.iter().copied().chain([("le", bound.as_str())]).collect();
+            let example = examples.and_then(|examples| examples.of_bucket(index));
+            text.sample_like(&format!("{name}_bucket"), &labels, cumulated, example);
+        }
+        text.sample(&format!("{name}_count"), labels, cumulated);
+        text.sample(&format!("{name}_sum"), labels, self.sum_ns as f64 / 1e9);
     }
 }
 

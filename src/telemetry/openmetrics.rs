@@ -1,10 +1,49 @@
-//! The OpenMetrics text format, version 1.0.0: families with type, unit and help, their samples, and
-//! the end mark without which a reader takes the text for cut off.
+//! The OpenMetrics text format, version 1.0.0: families with type, unit and help, their samples with
+//! exemplars, and the end mark without which a reader takes the text for cut off. Who asks for the older
+//! text format of Prometheus gets that.
 
 use std::fmt::{Display, Write};
 
+use super::Exemplar;
+
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The media type of the older text.
+const CONTENT_TYPE_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The form of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// OpenMetrics, without what a simple reader stumbles over.
+    #[default]
+    OpenMetrics,
+    /// The same with exemplars, for who asks for it by name.
+    WithExemplars,
+    /// The older text format of Prometheus, 0.0.4.
+    Text,
+}
+
+impl Format {
+    /// What an `Accept` header asks for; the first that is known, whatever the weights: who knows
+    /// OpenMetrics names it first.
+    pub fn accepted(accept: &str) -> Self {
+        let types = accept.split(',').filter_map(|range| range.split(';').next().map(str::trim));
+        let known = |media: &str| match media {
+            "application/openmetrics-text" => Some(Self::WithExemplars),
+            "text/plain" => Some(Self::Text),
+            _ => None,
+        };
+        types.into_iter().find_map(known).unwrap_or_default()
+    }
+
+    /// Its media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics | Self::WithExemplars => CONTENT_TYPE,
+            Self::Text => CONTENT_TYPE_TEXT,
+        }
+    }
+}
 
 /// What a family counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +73,43 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
+    format: Format,
 }
 
 impl Exposition {
+    /// A text of this form.
+    pub fn new(format: Format) -> Self {
+        Self { text: String::new(), format }
+    }
+
     /// Begins a family; `name` without the suffix of its samples, but with its `unit`.
     pub fn family(&mut self, name: &str, kind: Kind, unit: Option<&str>, help: &str) {
-        let _ = writeln!(self.text, "# TYPE {name} {}", kind.as_str());
-        if let Some(unit) = unit {
+        let (suffix, kind) = match (self.format, kind) {
+            (Format::Text, Kind::Counter) => ("_total", "counter"),
+            (Format::Text, Kind::Info) => ("_info", "gauge"),
+            (_, kind) => ("", kind.as_str()),
+        };
+        let _ = writeln!(self.text, "# TYPE {name}{suffix} {kind}");
+        if let Some(unit) = unit.filter(|_| self.format != Format::Text) {
             let _ = writeln!(self.text, "# UNIT {name} {unit}");
         }
-        let _ = write!(self.text, "# HELP {name} ");
+        let _ = write!(self.text, "# HELP {name}{suffix} ");
         self.escaped(help);
         self.text.push('\n');
+    }
+
+    /// Adds a sample, and an example of what it counts.
+    pub fn sample_like(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        value: impl Display,
+        example: Option<Exemplar>,
+    ) {
+        let Some(example) = example.filter(|_| self.format == Format::WithExemplars) else {
+            return self.sample(name, labels, value);
+        };
+        self.sample(name, labels, format_args!("{value} # {example}"));
     }
 
     /// Adds a sample.
@@ -77,7 +141,9 @@ impl Exposition {
 
     /// The whole text, with its end mark.
     pub fn finish(mut self) -> String {
-        self.text.push_str("# EOF\n");
+        if self.format != Format::Text {
+            self.text.push_str("# EOF\n");
+        }
         self.text
     }
 
@@ -113,5 +179,27 @@ mod tests {
                     # TYPE holdfast_sink gauge\n# HELP holdfast_sink A \\\"sink\\\".\n\
                     holdfast_sink{name=\"a\\\"b\\\\c\\n\",domain=\"x\"} 0.5\n# EOF\n";
         assert_eq!(text.finish(), want);
+    }
+
+    #[test]
+    fn the_older_format_names_its_families_as_their_samples() {
+        let mut text = Exposition::new(Format::Text);
+        text.counter("holdfast_log_bytes", "Bytes.", 7);
+        text.family("holdfast_build", Kind::Info, None, "It.");
+        let want = "# TYPE holdfast_log_bytes_total counter\n# HELP holdfast_log_bytes_total Bytes.\n\
+                    holdfast_log_bytes_total 7\n# TYPE holdfast_build_info gauge\n\
+                    # HELP holdfast_build_info It.\n";
+        assert_eq!(text.finish(), want);
+    }
+
+    #[test]
+    fn the_form_is_the_one_that_is_asked_for() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.3,*/*;q=0.1";
+        assert_eq!(Format::accepted(prometheus), Format::WithExemplars);
+        assert_eq!(Format::accepted("text/plain"), Format::Text);
+        for other in ["", "*/*", "application/json"] {
+            assert_eq!(Format::accepted(other), Format::OpenMetrics);
+        }
     }
 }

@@ -12,8 +12,8 @@ use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::{
-    BOUNDS_US, Exposition, Kind, Laps, Latency, LatencyCounts, LatencyReport, LogLatency,
-    RouteLatency, Stage, StageLatency, Stages,
+    Exemplars, Exposition, Kind, Laps, Latency, LatencyReport, LogLatency, RouteLatency, Stage,
+    StageLatency, Stages, TraceId,
     durations::{STRIPES, stripe},
 };
 use crate::model::Timestamp;
@@ -29,6 +29,7 @@ pub struct Endpoint {
     method: &'static str,
     latency: Latency,
     stages: Stages,
+    examples: Exemplars,
     statuses: [CachePadded<[AtomicU64; STATUS_COUNTS]>; STRIPES],
 }
 
@@ -39,6 +40,7 @@ impl Endpoint {
             method,
             latency: Latency::default(),
             stages: Stages::default(),
+            examples: Exemplars::default(),
             statuses: Default::default(),
         }
     }
@@ -49,6 +51,32 @@ impl Endpoint {
         let index = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
         self.statuses[stripe()][index].fetch_add(1, Relaxed);
         self.latency.record(elapsed);
+    }
+
+    /// The route, as it is labelled.
+    pub fn route(&self) -> &'static str {
+        self.route
+    }
+
+    /// The method, as it is labelled.
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// Keeps a request that was recorded as an example, so that a figure leads to its trace.
+    pub fn example(&self, trace: TraceId, elapsed: Duration) {
+        self.examples.keep(trace, elapsed);
+    }
+
+    /// Requests answered, those of them that failed here, and those that took at most so long.
+    fn answered(&self, within: Duration) -> Answered {
+        let counts: Vec<_> = (0..STATUS_COUNTS).map(|index| self.status_count(index)).collect();
+        let failed = STATUSES.iter().zip(&counts).filter(|(status, _)| **status >= 500);
+        Answered {
+            total: counts.iter().sum(),
+            failed: failed.map(|(_, count)| count).sum(),
+            within: self.latency.fine_counts().count_within(within),
+        }
     }
 
     /// What was recorded so far; nothing if nobody asked yet.
@@ -72,6 +100,17 @@ impl Endpoint {
     fn status_count(&self, index: usize) -> u64 {
         self.statuses.iter().map(|stripe| stripe[index].load(Relaxed)).sum()
     }
+}
+
+/// How requests were answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// All of them.
+    pub total: u64,
+    /// Answered with 500 or above.
+    pub failed: u64,
+    /// Answered within the time that was asked for.
+    pub within: u64,
 }
 
 /// All endpoints of a server. Their number is that of its routes.
@@ -110,6 +149,20 @@ impl Requests {
         LatencyReport { since: self.since, at: now(), routes, log }
     }
 
+    /// How the requests of some endpoints, by route and method, were answered.
+    pub fn answered(&self, wanted: impl Fn(&str, &str) -> bool, within: Duration) -> Answered {
+        let endpoints = self.endpoints.lock().clone();
+        let wanted = endpoints.iter().filter(|endpoint| wanted(endpoint.route, endpoint.method));
+        wanted.fold(Answered::default(), |sum, endpoint| {
+            let more = endpoint.answered(within);
+            Answered {
+                total: sum.total + more.total,
+                failed: sum.failed + more.failed,
+                within: sum.within + more.within,
+            }
+        })
+    }
+
     /// Writes the counters and histograms of every endpoint that was ever asked.
     pub fn expose(&self, text: &mut Exposition) {
         let endpoints = self.endpoints.lock().clone();
@@ -131,7 +184,9 @@ impl Requests {
         for endpoint in &endpoints {
             let counts = endpoint.latency.counts();
             if counts.count() > 0 {
-                expose_latency(endpoint, &counts, text);
+                let labels = [("route", endpoint.route), ("method", endpoint.method)];
+                let name = "holdfast_http_request_duration_seconds";
+                counts.expose(name, &labels, Some(&endpoint.examples), text);
             }
         }
     }
@@ -149,20 +204,6 @@ fn expose_statuses(endpoint: &Endpoint, text: &mut Exposition) {
     }
 }
 
-fn expose_latency(endpoint: &Endpoint, counts: &LatencyCounts, text: &mut Exposition) {
-    let (route, method) = (("route", endpoint.route), ("method", endpoint.method));
-    let bounds = BOUNDS_US.iter().map(|us| (*us as f64 / 1e6).to_string());
-    let mut cumulated = 0;
-    for (le, count) in bounds.chain(["+Inf".to_owned()]).zip(counts.buckets) {
-        cumulated += count;
-        let labels = [route, method, ("le", le.as_str())];
-        text.sample("holdfast_http_request_duration_seconds_bucket", &labels, cumulated);
-    }
-    text.sample("holdfast_http_request_duration_seconds_count", &[route, method], cumulated);
-    let sum = counts.sum_ns as f64 / 1e9;
-    text.sample("holdfast_http_request_duration_seconds_sum", &[route, method], sum);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +219,8 @@ mod tests {
         let laps = Laps::new(std::time::Instant::now());
         requests.endpoint("/a", "GET").record(200, Duration::from_micros(30), &laps);
         requests.endpoint("/a", "GET").record(418, Duration::from_micros(60), &laps);
+        let answered = requests.answered(|route, _| route == "/a", Duration::from_micros(40));
+        assert_eq!(answered, Answered { total: 2, failed: 0, within: 1 });
         let mut text = Exposition::default();
         requests.expose(&mut text);
         let text = text.finish();

@@ -86,6 +86,11 @@ impl Laps {
         self.last.get()
     }
 
+    /// What was spent in a stage so far; nothing where the request was not in it.
+    pub fn spent(&self, stage: Stage) -> Option<Duration> {
+        self.spent_ns[stage as usize].get().map(Duration::from_nanos)
+    }
+
     /// Whether a decision was made of what was last received.
     pub fn is_decided(&self) -> bool {
         self.is_decided.get()

@@ -1,0 +1,225 @@
+//! The observer: looks at what the house does, once a second, and says what it means for the business.
+//!
+//! # What it promises
+//!
+//! - It stands behind the log like a sink: it reads what is durable and what the sinks tell of themselves,
+//!   and holds up neither. A part of the log that is recycled before it was read is passed over, and
+//!   counted.
+//! - Service levels ([`measure`]), incidents and sales are kept in bounded memory ([`Observed`]), for
+//!   `/metrics` and `/v1/service-levels`. They begin anew with the process.
+//! - Whoever is configured to be alerted ([`alerts`]) is told of every change of what an operator must know
+//!   ([`conditions`]), once, signed, and again until he has it or too many attempts were made.
+//! - Spans go to a collector in batches ([`otlp`]); what it does not take in a few attempts is dropped.
+//!
+//! Nothing of it is of any consequence to a sale.
+
+mod alerts;
+mod conditions;
+mod measure;
+mod otlp;
+mod sales;
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
+
+use crate::{
+    config::{Alerts, ServiceLevelConfig, Telemetry},
+    engine::Engine,
+    model::sink::SinkView,
+    telemetry::{Delivered, Observed, Promise, Requests, ServiceLevel, Spans},
+    wal::Storage,
+};
+use alerts::Alarms;
+use conditions::Conditions;
+use measure::Meter;
+use sales::Sales;
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Why it can't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration can't be used.
+    #[error("{key}: {reason}")]
+    Config {
+        /// Which key.
+        key: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No thread to be had.
+    #[error("no thread for the observer: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// The far end, as far as it is observed.
+pub trait FarEnd: Send + Sync {
+    /// Every sink as it stands now. Must not wait.
+    fn views(&self) -> Vec<SinkView>;
+    /// How long records took to each partner. Must not wait.
+    fn delivered(&self) -> Vec<Delivered>;
+}
+
+/// What is configured of it.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What is observed, and where traces go.
+    pub telemetry: Telemetry,
+    /// What is promised.
+    pub service_levels: Vec<ServiceLevelConfig>,
+    /// Who is alerted.
+    pub alerts: Alerts,
+    /// The secret that signs alerts, wherever it stood; empty: they are not signed.
+    pub alert_secret: String,
+}
+
+impl Options {
+    /// Where what is observed is kept; nothing is yet.
+    pub fn observed(&self) -> Observed {
+        let levels = self.service_levels.iter().map(|level| {
+            ServiceLevel::new(Promise {
+                name: level.name.clone(),
+                objective: level.objective.as_str(),
+                sink: level.sink.clone(),
+                within_ms: level.within_ms,
+                target_percent: level.target_percent,
+                window_hours: level.window_hours,
+            })
+        });
+        let of = &self.telemetry;
+        let traces = !of.otlp_endpoint.is_empty();
+        let spans = || Arc::new(Spans::new(of.otlp_queue_max as usize, of.otlp_sample_ratio));
+        Observed::new(levels.collect(), traces.then(spans))
+    }
+}
+
+/// What is looked at.
+pub struct Subject<S: Storage> {
+    /// The engine.
+    pub engine: Engine<S>,
+    /// The requests over HTTP.
+    pub requests: Arc<Requests>,
+    /// The sinks.
+    pub far_end: Arc<dyn FarEnd>,
+}
+
+/// An observer at work. Dropped, it stops without waiting.
+pub struct Observer {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+/// Begins to observe, on this runtime and a thread of its own.
+///
+/// # Errors
+/// If the configuration can't be used, or there is no thread to be had.
+pub fn start<S: Storage>(
+    options: &Options,
+    subject: Subject<S>,
+    observed: &Arc<Observed>,
+) -> Result<Observer, Error> {
+    let stop = watch::Sender::new(false);
+    let alarms = Alarms::new(&options.alerts, &options.alert_secret, observed)?.map(Arc::new);
+    let exporter = otlp::Exporter::new(&options.telemetry, observed, &subject.engine)?;
+    let sales = Arc::new(Sales::default());
+    let reading = sales.clone().read(subject.engine.clone(), observed.clone(), stop.subscribe());
+    let reader = thread::Builder::new().name("observer".into()).spawn(reading)?;
+    let mut tasks = Vec::new();
+    if let Some(alarms) = alarms.clone() {
+        tasks.push(tokio::spawn(alarms.run(stop.subscribe())));
+    }
+    if let Some(exporter) = exporter {
+        tasks.push(tokio::spawn(exporter.run(stop.subscribe())));
+    }
+    let watcher = Watcher {
+        meters: options.service_levels.iter().map(Meter::new).collect(),
+        skus_max: options.telemetry.skus_max as usize,
+        began: Instant::now(),
+        conditions: Conditions::default(),
+        observed: observed.clone(),
+        subject,
+        sales,
+        alarms,
+    };
+    tasks.push(tokio::spawn(watcher.run(stop.subscribe())));
+    Ok(Observer { stop, tasks, reader: Some(reader) })
+}
+
+impl Observer {
+    /// Ends it; alerts and spans that wait are tried once more.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        for task in std::mem::take(&mut self.tasks) {
+            // One that has panicked has been told where it happened.
+            let _ = task.await;
+        }
+        if let Some(reader) = self.reader.take() {
+            let joined = tokio::task::spawn_blocking(|| drop(reader.join()));
+            let _ = joined.await;
+        }
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+struct Watcher<S: Storage> {
+    subject: Subject<S>,
+    observed: Arc<Observed>,
+    meters: Vec<Meter>,
+    conditions: Conditions,
+    sales: Arc<Sales>,
+    alarms: Option<Arc<Alarms>>,
+    skus_max: usize,
+    began: Instant,
+}
+
+impl<S: Storage> Watcher<S> {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                _ = ticks.tick() => self.look(),
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let engine = &self.subject.engine;
+        let (views, delivered) = (self.subject.far_end.views(), self.subject.far_end.delivered());
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        for (meter, level) in self.meters.iter_mut().zip(self.observed.levels()) {
+            let (good, total) = meter.read(&self.subject.requests, &views, &delivered);
+            level.add(now_s, good, total);
+        }
+        let durable = engine.log().durable();
+        self.observed.look_at(&views, durable, self.began.elapsed().as_secs_f64());
+        self.observed.set_skus(self.sales.best(engine, self.skus_max));
+        let levels = self.observed.level_views();
+        let changes = self.conditions.look(engine, &views, &levels);
+        if let Some(alarms) = &self.alarms {
+            changes.into_iter().for_each(|change| alarms.raise(change, engine.now()));
+        }
+    }
+}
+
+/// Also when nobody is left who could say it.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
