@@ -58,3 +58,70 @@ impl<S: Storage> Engine<S> {
         Some(Demand { sku: positions.sku(number)?.clone(), available, held, committed, on_hand })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        engine::{Key, Options},
+        model::{IdempotencyKey, command::Reserve},
+        wal::{self, sim::SimStorage},
+    };
+
+    fn said<T: serde::de::DeserializeOwned>(said: Value) -> T {
+        serde_json::from_value(said).unwrap()
+    }
+
+    fn open() -> Engine<SimStorage> {
+        let wal = wal::Options {
+            segment_bytes: 64 << 10,
+            budget_bytes: 8 << 20,
+            delivery_reserve_bytes: 64 << 10,
+            unsynced_bytes_max: 512 << 10,
+            ready_segments: 1,
+            ..wal::Options::default()
+        };
+        let options = Options {
+            wal,
+            positions_max: 16,
+            reservations_max: 64,
+            keys_max: 64,
+            orders_max: 64,
+            customer_limits_max: 64,
+            ..Options::default()
+        };
+        Engine::open_on(SimStorage::new(), options).unwrap()
+    }
+
+    fn reserve(engine: &Engine<SimStorage>, sku: &str, quantity: u32) {
+        let cart: Reserve = said(json!({"lines": [{"sku": sku, "quantity": quantity}]}));
+        let key: IdempotencyKey = sku.parse().unwrap();
+        engine.settle_blocking(engine.reserve(Key::new("", &key), &cart)).unwrap();
+    }
+
+    #[test]
+    fn what_is_taken_most_comes_first_over_all_locations_and_nothing_untaken() {
+        let engine = open();
+        let set = said(json!({"on_hand": 100}));
+        for sku in ["NONE", "FEW", "MANY", "SAME"] {
+            for at in ["BER", "HAM"] {
+                let set = engine.set_stock(&sku.parse().unwrap(), &at.parse().unwrap(), &set);
+                engine.settle_blocking(set).unwrap();
+            }
+        }
+        assert_eq!(engine.in_demand(9), []);
+        [("FEW", 3), ("MANY", 150), ("SAME", 3)]
+            .iter()
+            .for_each(|(sku, n)| reserve(&engine, sku, *n));
+        let names = |skus_max| -> Vec<String> {
+            engine.in_demand(skus_max).iter().map(|demand| demand.sku.to_string()).collect()
+        };
+        assert_eq!(names(9), ["MANY", "FEW", "SAME"]);
+        assert_eq!(names(2), ["MANY", "FEW"]);
+        assert_eq!(names(0), [""; 0]);
+        let most = &engine.in_demand(1)[0];
+        assert_eq!((most.available, most.held, most.committed, most.on_hand), (50, 150, 0, 200));
+    }
+}

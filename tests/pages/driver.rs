@@ -79,6 +79,12 @@ impl Browser {
         self.done("/url", json!({"url": url}));
     }
 
+    /// Loads a page anew, even if only what stands behind the `#` differs.
+    pub fn load(&self, url: &str) {
+        self.open("about:blank");
+        self.open(url);
+    }
+
     /// Shows a view by its address behind the `#`.
     pub fn view(&self, name: &str) {
         self.run(&format!("location.hash = '#/{name}'"));
@@ -248,8 +254,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // The browser ends with its session.
-        let request = self.client.delete(&self.session).send();
-        let _ = self.runtime.block_on(request);
+        let _ = self.runtime.block_on(async { self.client.delete(&self.session).send().await });
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

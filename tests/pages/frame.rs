@@ -59,9 +59,8 @@ pub fn is_used_by_keyboard(browser: &Browser) {
     browser.press(ENTER);
     browser.sees("#main", "Order O-1");
     // The first thing that the keyboard reaches leads past the list of views.
-    browser.open(&browser.text("location.origin + '/#/sale'"));
+    browser.load(&browser.text("location.origin + '/#/sale'"));
     browser.sees("h1", "Sale");
-    browser.run("document.activeElement.blur()");
     browser.press(TAB);
     assert_eq!(browser.text("document.activeElement.className"), "skip");
     let outline = browser.text("getComputedStyle(document.activeElement).outlineStyle");
@@ -93,7 +92,7 @@ pub fn is_light_and_dark(browser: &Browser) {
     assert!(ground(browser) > 600, "light as it was chosen");
     browser.press("t");
     assert!(ground(browser) < 150, "dark as it was chosen");
-    browser.open(&browser.text("location.href"));
+    browser.load(&browser.text("location.href"));
     browser.prefers("light");
     browser.sees("h1", "Sale");
     assert!(ground(browser) < 150, "the choice stays");
@@ -124,7 +123,7 @@ pub fn has_room_at_every_width(browser: &Browser) {
 }
 
 /// A refusal that a test provoked is told by the browser itself; nothing else may be.
-pub fn says_nothing_on_the_console_and_asks_nobody_else(browser: &Browser, url: &str) {
+pub fn tells_and_asks_nobody_else(browser: &Browser, url: &str) {
     let provoked = |line: &String| line.contains("Failed to load resource: the server responded");
     let said: Vec<_> = browser.console().into_iter().filter(|line| !provoked(line)).collect();
     assert_eq!(said, Vec::<String>::new());
@@ -136,7 +135,7 @@ pub fn says_nothing_on_the_console_and_asks_nobody_else(browser: &Browser, url: 
 
 /// The stream does not hold the server up, and its end is seen.
 pub fn says_that_the_server_is_gone(browser: &Browser, house: House) {
-    browser.open(&house.server.url);
+    browser.load(&house.server.url);
     browser.sees(".lamps", "live");
     let began = Instant::now();
     assert_eq!(house.server.terminate().code(), Some(0));

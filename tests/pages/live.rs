@@ -98,8 +98,8 @@ fn only_so_many_listen_and_a_place_is_free_again_when_one_leaves() {
     runtime().block_on(async {
         let (mut one, mut two) = (ask(&url).await, ask(&url).await);
         next(&mut one).await.unwrap();
-        let second = next(&mut two).await.unwrap();
-        assert_eq!(second["listeners"], 2);
+        // What the second one is shown first may have been made before it came.
+        while next(&mut two).await.unwrap()["listeners"] != 2 {}
         let refused = ask(&url).await;
         assert_eq!(refused.status(), 503);
         assert!(refused.headers().contains_key("retry-after"));

@@ -17,31 +17,53 @@ mod live;
 mod signing_in;
 mod views;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use driver::Browser;
 use house::House;
+
+/// Goes on after a part that failed, so that one run tells of all.
+struct Parts<'a> {
+    browser: &'a Browser,
+    failed: Vec<&'static str>,
+}
+
+impl Parts<'_> {
+    fn part(&mut self, name: &'static str, part: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(part)).is_err() {
+            self.failed.push(name);
+            // A dialog that is still open would be in everybody's way.
+            self.browser.run("document.getElementById('dialog')?.close()");
+        }
+    }
+}
 
 #[test]
 fn an_operator_sees_and_does_in_a_browser_what_a_sale_needs() {
     let folder = tempfile::tempdir().unwrap();
     let house = House::start(folder.path());
+    let url = house.server.url.clone();
     let browser = Browser::start();
     browser.size(1280, 900);
-    browser.open(&house.server.url);
-    frame::is_painted_at_once(&browser);
-    views::sale(&browser, &house);
-    views::flow(&browser, &house);
-    views::outage(&browser, &house);
-    views::dead_letters(&browser, &house);
-    views::orders(&browser, &house);
-    views::parked(&browser, &house);
-    views::reconciliation(&browser, &house);
-    views::latency(&browser);
-    frame::is_used_by_keyboard(&browser);
-    frame::is_light_and_dark(&browser);
-    frame::has_room_at_every_width(&browser);
-    frame::says_nothing_on_the_console_and_asks_nobody_else(&browser, &house.server.url);
-    views::what_other_versions_offer(&browser, &house.server.url);
-    views::what_a_key_does_not_allow(&browser, &house.server.url);
-    frame::says_that_the_server_is_gone(&browser, house);
-    signing_in::with_a_key(&browser, &folder.path().join("keyed"));
+    browser.open(&url);
+    let mut parts = Parts { browser: &browser, failed: Vec::new() };
+    parts.part("first paint", || frame::is_painted_at_once(&browser));
+    parts.part("sale", || views::sale(&browser, &house));
+    parts.part("flow", || views::flow(&browser, &house));
+    parts.part("outage", || views::outage(&browser, &house));
+    parts.part("dead letters", || views::dead_letters(&browser, &house));
+    parts.part("orders", || views::orders(&browser, &house));
+    parts.part("parked", || views::parked(&browser, &house));
+    parts.part("reconciliation", || views::reconciliation(&browser, &house));
+    parts.part("latency", || views::latency(&browser));
+    parts.part("keyboard", || frame::is_used_by_keyboard(&browser));
+    parts.part("light and dark", || frame::is_light_and_dark(&browser));
+    parts.part("widths", || frame::has_room_at_every_width(&browser));
+    parts.part("console", || frame::tells_and_asks_nobody_else(&browser, &url));
+    parts.part("other versions", || views::what_other_versions_offer(&browser, &url));
+    parts.part("not allowed", || views::what_a_key_does_not_allow(&browser, &url));
+    parts.part("server gone", || frame::says_that_the_server_is_gone(&browser, house));
+    let keyed = folder.path().join("keyed");
+    parts.part("signing in", || signing_in::with_a_key(&browser, &keyed));
+    assert_eq!(parts.failed, Vec::<&str>::new(), "what failed is told above");
 }

@@ -60,7 +60,7 @@ const closeMenu = () => {
 const lamps = { line: chip("connecting"), ready: chip(""), log: chip(""), sinks: chip("") };
 element("lamps").append(...Object.values(lamps).map((lamp) => h("li", {}, lamp)));
 
-const LINES = { on: ["live", "good"], connecting: ["connecting", ""], lost: ["no connection", "bad"], off: ["not followed", ""] };
+const LINES = { on: ["live", "good"], connecting: ["connecting", ""], lost: ["no connection", "bad"], starting: ["starting", "warn"], full: ["live view is full", "warn"], off: ["not followed", ""] };
 
 function showLamps() {
   setChip(lamps.line, ...LINES[line.state]);
@@ -103,7 +103,12 @@ function tellChanges() {
   }
 }
 
-live.addEventListener("line", showLamps);
+live.addEventListener("line", () => {
+  showLamps();
+  if (line.state === "off" && line.reason) say(`The figures are not live: ${line.reason}.`, "warn", "line");
+  // A view that could not be shown is tried again when the server is back.
+  if (line.state === "on" && main.querySelector(":scope > [role=alert]")) show();
+});
 live.addEventListener("snapshot", () => { showLamps(); tellChanges(); });
 
 /* Light and dark. */

@@ -89,7 +89,10 @@ export function table(label, columns, empty) {
     fill(rows) {
       nothing.hidden = rows.length > 0;
       scroll.hidden = rows.length === 0;
-      body.replaceChildren(...rows.map((row) => h("tr", {}, columns.map((column, at) => cell(column, row, at === 0)))));
+      // Who is at a button of a row stays there.
+      const at = body.contains(document.activeElement) && document.activeElement.getAttribute("aria-label");
+      body.replaceChildren(...rows.map((row) => h("tr", {}, columns.map((column, place) => cell(column, row, place === 0)))));
+      if (at) [...body.querySelectorAll("[aria-label]")].find((node) => node.getAttribute("aria-label") === at)?.focus({ preventScroll: true });
     },
   };
 }

@@ -10,9 +10,18 @@ const PAGE = 100;
 
 const path = (letter) => `/v1/dead-letters/${part(letter.id)}`;
 
+const sendAgain = (letter) => send("POST", `${path(letter)}/retry`);
+
+/** Sends a letter again; one that may have had its effect only if that is meant. */
 async function retry(letter) {
+  if (letter.uncertain)
+    return confirm({
+      title: `Send ${letter.id} again`, danger: true, button: "Send it again",
+      text: "An attempt may have had its effect although no answer came. Find out at the partner first: sent again it may count twice.",
+      act: () => sendAgain(letter), done: `${letter.id} goes out again.`,
+    });
   try {
-    await send("POST", `${path(letter)}/retry`);
+    await sendAgain(letter);
     say(`${letter.id} goes out again.`);
   } catch (error) {
     say(inWords(error), "bad");
@@ -67,8 +76,8 @@ async function open(letter, into, signal) {
   try {
     const whole = await get(path(letter), { signal });
     into.replaceChildren(panel(`Letter ${letter.id}`, `refused in ${letter.batch_id}`,
-      h("div.body", {}, facts([
-        ["The partner said", whole.reason], ["Status", whole.status ? String(whole.status) : "none: it was not asked"],
+      h("div.body", {}, h("p.note-box.bad", {}, whole.reason), facts([
+        ["Status", whole.status ? String(whole.status) : "none: it was not asked"],
         ["May have had its effect", whole.uncertain ? "yes: find out before it is sent again" : "no"],
         ["Set aside", moment(whole.at)], ["Attempts", count(whole.attempts)], ["Lane", whole.lane], ["Sealed at", `log position ${count(whole.seal_lsn)}`],
       ]), h("pre", { tabindex: "0" }, JSON.stringify(whole.content, null, 2)))));
@@ -80,7 +89,7 @@ async function open(letter, into, signal) {
 
 export async function show(root, { query, signal }) {
   const detail = h("div"), more = h("button", { type: "button", hidden: true }, "Show more");
-  const select = h("select", { id: "of-sink", "data-search": true });
+  const select = h("select", { id: "of-sink" });
   let letters = [], next = null, seen = "";
   const button = (name, kind, deed, letter, off) => h("button.small" + kind, { type: "button", "data-deed": name.toLowerCase(), "aria-label": `${name} ${letter.id}`, disabled: off, onclick: () => deed(letter) }, name);
   const list = table("Dead letters", [
@@ -113,10 +122,12 @@ export async function show(root, { query, signal }) {
   select.addEventListener("change", reread);
   more.addEventListener("click", () => read(next).catch((error) => say(inWords(error), "bad")));
   live.addEventListener("changed", () => setTimeout(reread, 150), { signal });
-  // Read again when the numbers say that something came or went; what is selected is left alone.
+  // Read again whenever a partner answered something, while there are letters or were any.
   live.addEventListener("snapshot", () => {
-    const now = latest().sinks.map((sink) => `${sink.dead_letters}:${sink.batches_delivered}:${sink.attempts.refused}`).join();
-    if (now !== seen && !root.contains(document.activeElement?.closest("select"))) { if (seen) reread(); seen = now; }
+    const { sinks } = latest();
+    const now = sinks.map((sink) => `${sink.dead_letters}:${sink.acknowledged_lsn}:${sink.attempts.done}:${sink.attempts.refused}`).join();
+    if (now !== seen && (letters.length || sinks.some((sink) => sink.dead_letters))) reread();
+    seen = now;
   }, { signal });
   await read();
 }

@@ -94,7 +94,7 @@ function sinkPanel(name, signal) {
     const secondly = (now, was) => (before ? join(rate(Math.max(0, now - was))) : "–");
     lag.replaceChildren(pairs([
       ["Age of the oldest", chipOf(join(ms(sink.lag_ms)), tone(sink.lag_ms))], ["Records", count(sink.lag_records)],
-      ["Acknowledged up to", count(sink.acknowledged_lsn)], ["Dead letters", sink.dead_letters ? chipOf(count(sink.dead_letters), "bad") : "0"],
+      ["Acknowledged up to", `log position ${count(sink.acknowledged_lsn)}`], ["Dead letters", sink.dead_letters ? chipOf(count(sink.dead_letters), "bad") : "0"],
       sink.parked ? ["Parked records", `${count(sink.parked)}, oldest ${join(ms(sink.oldest_parked_age_ms))}`] : null,
       sink.replaying ? ["To be replayed", `${count(sink.replaying)} batches`] : null,
     ]));
@@ -102,8 +102,8 @@ function sinkPanel(name, signal) {
     delivered.replaceChildren(pairs([
       ["Batches", `${count(sink.batches_delivered)} (${secondly(sink.batches_delivered, before?.batches_delivered)})`],
       ["Records", `${count(sink.events_delivered)} (${secondly(sink.events_delivered, before?.events_delivered)})`],
-      ["Requests at once", `${count(sink.concurrency)} at most`], ["Under way", count(attempts.under_way)],
-      ["Retries", count(sink.retries)], ["Failed, refused, denied", `${count(attempts.failed)}, ${count(attempts.refused)}, ${count(attempts.denied)}`],
+      ["Requests at once", `${count(sink.concurrency)} at most`], ["Under way", `${count(attempts.under_way)} requests`],
+      ["Retries", `${count(sink.retries)} attempts`], ["Failed, refused, denied", `${count(attempts.failed)}, ${count(attempts.refused)}, ${count(attempts.denied)} attempts`],
       ["Breaker opened", `${count(attempts.breaker_opens)} times`],
       sink.reconciliation ? ["Reconciled", [chipOf(sink.reconciliation.state, { agrees: "good", drift: "bad", failed: "warn" }[sink.reconciliation.state]), " ", moment(sink.reconciliation.finished_at, true)]] : null,
     ]));

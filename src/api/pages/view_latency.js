@@ -50,7 +50,7 @@ const duration = (name) => (row) => join(ns(row[name]));
 const FIGURES = [["p50", "p50_ns"], ["p90", "p90_ns"], ["p99", "p99_ns"], ["p99.9", "p999_ns"], ["Max", "max_ns"]].map(([name, of]) => ({ name, kind: "num", of: duration(of) }));
 
 export async function show(root, { query, signal }) {
-  const select = h("select", { id: "route", "data-search": true }), span = h("select", { id: "span" }, h("option", { value: "start" }, "Since the start"), h("option", { value: "recent" }, "Last five minutes"));
+  const select = h("select", { id: "route" }), span = h("select", { id: "span" }, h("option", { value: "start" }, "Since the start"), h("option", { value: "recent" }, "Last five minutes"));
   const stage = h("select", { id: "stage" });
   let report = null, wanted = query.get("route");
   const chosen = () => {

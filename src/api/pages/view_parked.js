@@ -88,8 +88,9 @@ export async function show(root, { signal }) {
   live.addEventListener("changed", () => setTimeout(reread, 150), { signal });
   live.addEventListener("snapshot", () => {
     const { status, sinks } = latest();
-    const now = [status.parked_events, status.parked_events_refused, ...sinks.map((sink) => sink.parked)].join();
-    if (seen && now !== seen) reread();
+    const { events_parked: came, events_unparked: went } = status.counters;
+    const now = [came, went, status.parked_events, status.parked_events_refused, ...sinks.map((sink) => `${sink.parked}:${sink.parked && sink.acknowledged_lsn}`)].join();
+    if (now !== seen) reread();
     seen = now;
   }, { signal });
   await read();

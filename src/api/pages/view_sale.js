@@ -53,7 +53,7 @@ export function show(root, { signal }) {
     asked: figure("Decisions", "Reservations asked for, granted or refused, in the last second"),
     granted: figure("Granted"), refused: figure("Sold out"),
     p50: figure("p50", "Half of the decisions of the last second took no longer"),
-    p99: figure("p99"), open: figure("Held", "Reservations held now"), orders: figure("Orders"), oversold: figure("Oversold", "Units that reservations took below zero: always 0"),
+    p99: figure("p99"), open: figure("Held", "Reservations held now"), orders: figure("Placed", "Orders, ever"), oversold: figure("Oversold", "Units that reservations took below zero: always 0"),
   };
   const outcomes = lines({ label: "Decisions by outcome, last five minutes", series: OUTCOMES, text: (v) => join(rate(v)), history, signal });
   const later = lines({ label: "What became of reservations, last five minutes", series: LATER, text: (v) => join(rate(v)), history, signal });
@@ -83,7 +83,7 @@ export function show(root, { signal }) {
     figures.p50.set(decisions.count ? ns(decisions.p50_ns) : ["–", ""], "last second");
     figures.p99.set(decisions.count ? ns(decisions.p99_ns) : ["–", ""], decisions.count ? `max ${join(ns(decisions.max_ns))}` : "last second");
     figures.open.set([count(status.open_reservations), "carts"], `${join(percent((100 * status.reservations) / status.reservations_max))} of the table`);
-    figures.orders.set([count(status.orders), ""], `${join(rate(of((c) => c.orders_placed)))} now`);
+    figures.orders.set([count(status.orders), "orders"], `${join(rate(of((c) => c.orders_placed)))} now`);
     figures.oversold.set([count(status.oversold), "units"], status.shortfall ? `${count(status.shortfall)} units short` : "law: always 0", status.oversold ? "bad" : "");
     outcomes.redraw(); later.redraw(); latencies.redraw(); heat.redraw();
     skus.fill(now.stock);
