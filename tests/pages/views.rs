@@ -82,7 +82,11 @@ pub fn flow(browser: &Browser, house: &House) {
     browser.fill("#field-reason", "restored from a backup");
     confirm(browser);
     closed(browser);
-    until("sent again", || house.sink("erp")["attempts"]["done"].as_u64().unwrap() >= before + 2);
+    until("sent again", || {
+        let sink = house.sink("erp");
+        sink["attempts"]["done"].as_u64().unwrap() >= before + 2 && sink["replaying"] == 0
+    });
+    until("all of it is with the ERP", || house.sink("erp")["lanes"][0]["depth"] == 0);
 }
 
 /// A partner fails: it is seen, at that sink alone; a batch is set aside by hand; and its recovery is seen.

@@ -46,7 +46,7 @@ function pointer(host, history, tell) {
  * Lines over the last five minutes: `series` are `{name, colour, of: snapshot => number or null}`, `text`
  * writes a value with its unit.
  */
-export function lines({ label, series, text, height = 190, isLog = false, least = 1, history, signal }) {
+export function lines({ label, series, text, height = 190, isLog = false, least = 1, floor = 0, history, signal }) {
   const marks = legend(series.map((one) => [one.name, one.colour]));
   let place = null;
   const tell = () => {
@@ -59,7 +59,7 @@ export function lines({ label, series, text, height = 190, isLog = false, least 
   const draw = (width) => {
     const columns = series.map((one) => history.map(one.of));
     const all = columns.flat().filter((value) => value !== null);
-    const [min, max] = isLog ? decades(all, least) : [0, roundUp(Math.max(0, ...all))];
+    const [min, max] = isLog ? decades(all, least) : [0, roundUp(Math.max(floor, ...all))];
     const y = scale(max, height, min, isLog);
     const span = spanOf(history), inner = width - LEFT - RIGHT;
     const x = (at) => LEFT + inner * (1 - (history.length - 1 - at) / (span - 1));

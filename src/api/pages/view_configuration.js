@@ -21,6 +21,7 @@ export async function show(root, { signal }) {
   root.append(head("Configuration", "Every version that was in force: what changed, when, by whom and why."), body);
   try {
     const { versions } = await get("/v1/configuration/history", { signal });
+    versions.sort((a, b) => b.version - a.version);
     body.replaceChildren(versions.length
       ? panel("History", `${count(versions.length)} versions, newest first`, h("ol.timeline", { "aria-label": "Versions" }, versions.map(item)))
       : h("div.empty.panel", {}, h("strong", {}, "No versions are recorded"), "The first change of the configuration makes one."));

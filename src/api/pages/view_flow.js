@@ -72,7 +72,7 @@ function sinkPanel(name, signal) {
   const rows = [];
   const of = (snapshot) => snapshot.sinks.find((sink) => sink.name === name);
   const lagLine = lines({
-    label: `Lag of ${name} over the last five minutes`, height: 110, history, signal, text: (v) => join(ms(v)),
+    label: `Lag of ${name} over the last five minutes`, height: 110, floor: 100, history, signal, text: (v) => join(ms(v)),
     series: [{ name: "Lag", colour: "--c2", of: (snapshot) => of(snapshot)?.lag_ms ?? null }],
   });
   const node = h("section.panel.sink", { "aria-label": `Sink ${name}`, "data-sink": name },
@@ -94,17 +94,17 @@ function sinkPanel(name, signal) {
     const secondly = (now, was) => (before ? join(rate(Math.max(0, now - was))) : "–");
     lag.replaceChildren(pairs([
       ["Age of the oldest", chipOf(join(ms(sink.lag_ms)), tone(sink.lag_ms))], ["Records", count(sink.lag_records)],
-      ["Acknowledged up to", `log position ${count(sink.acknowledged_lsn)}`], ["Dead letters", sink.dead_letters ? chipOf(count(sink.dead_letters), "bad") : "0"],
-      sink.parked ? ["Parked records", `${count(sink.parked)}, oldest ${join(ms(sink.oldest_parked_age_ms))}`] : null,
-      sink.replaying ? ["To be replayed", `${count(sink.replaying)} batches`] : null,
+      ["Log position", count(sink.acknowledged_lsn)], ["Dead letters", sink.dead_letters ? chipOf(count(sink.dead_letters), "bad") : "0"],
+      sink.parked ? ["Parked records", count(sink.parked)] : null, sink.parked ? ["Oldest parked", join(ms(sink.oldest_parked_age_ms))] : null,
+      sink.replaying ? ["Batches to replay", count(sink.replaying)] : null,
     ]));
     const { attempts } = sink;
     delivered.replaceChildren(pairs([
       ["Batches", `${count(sink.batches_delivered)} (${secondly(sink.batches_delivered, before?.batches_delivered)})`],
       ["Records", `${count(sink.events_delivered)} (${secondly(sink.events_delivered, before?.events_delivered)})`],
-      ["Requests at once", `${count(sink.concurrency)} at most`], ["Under way", `${count(attempts.under_way)} requests`],
-      ["Retries", `${count(sink.retries)} attempts`], ["Failed, refused, denied", `${count(attempts.failed)}, ${count(attempts.refused)}, ${count(attempts.denied)} attempts`],
-      ["Breaker opened", `${count(attempts.breaker_opens)} times`],
+      ["Requests at once", `${count(sink.concurrency)} at most`], ["Requests under way", count(attempts.under_way)],
+      ["Retries", count(sink.retries)], ["Attempts failed", count(attempts.failed)], ["Attempts refused", count(attempts.refused)], ["Attempts denied", count(attempts.denied)],
+      ["Breaker openings", count(attempts.breaker_opens)],
       sink.reconciliation ? ["Reconciled", [chipOf(sink.reconciliation.state, { agrees: "good", drift: "bad", failed: "warn" }[sink.reconciliation.state]), " ", moment(sink.reconciliation.finished_at, true)]] : null,
     ]));
     while (rows.length < sink.lanes.length) { const row = laneRow(); rows.push(row); lanes.append(row.node); }

@@ -13,7 +13,9 @@ const share = (value) => (typeof value === "number" ? `${value.toLocaleString("e
 function budget(level) {
   const bar = h("i" + (level.state === "breached" ? ".bad" : level.state === "warning" ? ".warn" : ".sold"));
   bar.style.width = `${Math.max(0, Math.min(100, level.budget_left_percent ?? 0))}%`;
-  return h("div", {}, h("div.meter", {}, bar), h("span.soft", {}, typeof level.budget_left_percent === "number" ? `${join(percent(level.budget_left_percent))} left` : "–"));
+  const left = level.budget_left_percent;
+  const text = typeof left !== "number" ? "–" : left < 0 ? `overspent by ${join(percent(-left))}` : `${join(percent(left))} left`;
+  return h("div", {}, h("div.meter", {}, bar), h("span.soft", {}, text));
 }
 
 export async function show(root, { signal }) {
