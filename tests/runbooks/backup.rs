@@ -6,11 +6,15 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     path::Path,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use holdfast::sinks::receiver::{Behaviour, Receiver};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::{
@@ -166,17 +170,53 @@ fn is_backed_up_again(mut house: House) {
     house.terminate();
     let verified = house.offline(&["wal", "verify", "--data", "data"]).with(0).out;
     assert!(verified.contains("; 0 damaged places"), "{verified}");
-    // A segment of a life between is missed.
-    let mut logs: Vec<_> =
-        names(&house.path("data")).into_iter().filter(|n| n.ends_with(".log")).collect();
-    logs.dedup_by_key(|name| name[..11].to_owned());
-    assert_eq!(logs.len(), 3, "three lives: {logs:?}");
-    fs::remove_file(house.path("data").join(&logs[1])).unwrap();
-    let missed = house.offline(&["wal", "verify", "--data", "data"]).with(3).err;
-    assert!(missed.contains("is missing"), "{missed}");
-    let refused =
-        house.offline(&["serve", "--listen", "127.0.0.1:0", "--data", "data"]).with(3).err;
-    assert!(refused.contains("is missing"), "{refused}");
+}
+
+/// Events that came, each with its id.
+async fn listen() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let heard = events.clone();
+    let take = move |body: axum::body::Bytes| {
+        let all: Vec<Value> = serde_json::from_slice(&body).unwrap();
+        heard.lock().extend(all);
+        std::future::ready("")
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/events", listener.local_addr().unwrap());
+    let app = axum::Router::new().route("/events", axum::routing::post(take));
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    (url, events)
+}
+
+/// An event's id is made of the life that its record was written in, whoever sends it.
+#[test]
+fn events_of_the_life_before_keep_their_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut house = House::new(folder.path());
+    house.serve();
+    house.stock("A,BER,100\n");
+    let first_lsn = house.sell("O-1", "A", 3).1["lsn"].as_u64().unwrap();
+    let first_life = text(&house.status()["incarnation"]);
+    house.backup("backup");
+    house.kill();
+    fs::remove_dir_all(house.path("data")).unwrap();
+    // A sink that gets everything from the begin on.
+    let runtime = runtime();
+    let (url, events) = runtime.block_on(listen());
+    house.add_sink("events", "stream", &url);
+    house.offline(&["restore", "backup", "--data", "data"]).with(0);
+    house.serve();
+    house.command(&["sinks", "resume", "events"]).with(0);
+    let second_lsn = house.sell("O-2", "A", 3).1["lsn"].as_u64().unwrap();
+    let life = text(&house.status()["incarnation"]);
+    let id_of = |order: &str| {
+        let events = events.lock();
+        let of = |event: &&Value| event["subject"] == order;
+        events.iter().find(of).map(|event| text(&event["id"]))
+    };
+    until("both came", || id_of("O-1").is_some() && id_of("O-2").is_some());
+    assert_eq!(id_of("O-1"), Some(format!("{first_life}-{first_lsn}")));
+    assert_eq!(id_of("O-2"), Some(format!("{life}-{second_lsn}")));
 }
 
 /// What one life sealed is verified under its name, what the next one sealed under its own.
@@ -185,7 +225,8 @@ fn the_books_hold_over_two_lives() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime();
     let finance = runtime.block_on(Receiver::start(Behaviour::default())).unwrap();
-    let mut house = House::new(folder.path()).with_books(&finance.url());
+    let mut house = House::new(folder.path());
+    house.add_sink("books", "finance", &finance.url());
     house.serve();
     house.stock("A,BER,100\n");
     let booked = |house: &House, orders: i64| {

@@ -55,16 +55,15 @@ impl House {
         Self { folder, erp, server: None, fixed: None, variables: Vec::new(), _runtime: runtime }
     }
 
-    /// Books beside the ERP.
-    pub fn with_books(self, url: &str) -> Self {
+    /// Another sink beside the ERP.
+    pub fn add_sink(&self, name: &str, domain: &str, url: &str) {
         let config = self.path("holdfast.toml");
-        let books = format!(
-            "[[sinks]]\nname = \"books\"\ndomain = \"finance\"\nurl = \"{url}\"\n\
+        let sink = format!(
+            "[[sinks]]\nname = \"{name}\"\ndomain = \"{domain}\"\nurl = \"{url}\"\n\
              dedupe = \"line\"\nwindow_ms_max = 20\n"
         );
         let toml = fs::read_to_string(&config).unwrap();
-        fs::write(&config, toml + &books).unwrap();
-        self
+        fs::write(&config, toml + &sink).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 //! hole in the log, wherever the backup ended, and whatever of the life before is still there.
 
 use std::{
+    fs,
     ops::ControlFlow,
     path::Path,
     time::{Duration, Instant},
@@ -113,6 +114,13 @@ fn a_reader_walks_over_the_gap_wherever_the_backup_ended() {
         second.close().unwrap();
         drop(second);
         assert!(inspect(&data, &mut |_| ControlFlow::Continue(())).unwrap().rot.is_empty());
+        // The last segment of the life before is missed.
+        fs::remove_file(data.join(format!("{:016x}.log", (end.0 - 8) / (64 << 10)))).unwrap();
+        let missed = inspect(&data, &mut |_| ControlFlow::Continue(())).unwrap_err();
+        assert!(missed.to_string().contains("is missing"), "{missed}");
+        // If it was the only one, the begin is what is gone.
+        let missed = Engine::open(&data, options()).unwrap_err().to_string();
+        assert!(missed.contains("is missing") || missed.contains("has been archived"), "{missed}");
     }
     assert!(ends.len() > 6, "{ends:?}");
 }
