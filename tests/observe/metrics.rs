@@ -32,8 +32,8 @@ fn what_happens_to_orders_shows_in_the_metrics() {
                 ("holdfast_order_stage_seconds_count{stage=\"cancelled\"}", 1.0),
                 ("holdfast_order_stage_seconds_count{stage=\"refunded\"}", 0.0),
                 ("holdfast_sku_sold_units{sku=\"TEE-M\"}", 4.0),
-                (&delivered("wms", "fulfilment", "order"), 5.0),
-                (&delivered("erp", "inventory", "shipment"), 1.0),
+                (delivered("wms", "fulfilment", "order").as_str(), 5.0),
+                (delivered("erp", "inventory", "shipment").as_str(), 1.0),
                 ("holdfast_finance_completeness_ratio{sink=\"books\"}", 1.0),
             ])
     });
