@@ -82,7 +82,9 @@ fn a_request_leads_to_the_partners_answer_across_the_log() {
     assert!(
         posts.iter().any(|(headers, _)| headers.get("traceparent").is_some_and(|t| t == &sent))
     );
-    assert!(house.metric("holdfast_spans_total{outcome=\"exported\"}") >= spans.len() as f64);
+    until("all of them are counted", || {
+        house.metric("holdfast_spans_total{outcome=\"exported\"}") >= spans.len() as f64
+    });
 }
 
 fn text(value: &Value) -> &str {
