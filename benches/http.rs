@@ -2,7 +2,11 @@
 //! answers the same JSON, in alternating rounds of one run.
 //!
 //! `cargo bench --bench http -- [--connections N] [--seconds S] [--rounds N] [--sold-out]
-//! [--ack disk|memory] [--only ceiling|holdfast] [--data DIR]`
+//! [--ack disk|memory] [--only ceiling|holdfast|observed] [--observed] [--trace-ratio R] [--data DIR]`
+//!
+//! With `--observed` a third contender is the same server while it is observed: service levels, the reader
+//! of the log, and traces of a share of the requests, sent to a collector in this process. The report ends
+//! with what that costs of the rate.
 //!
 //! Each connection sends its next request when it has the answer to the last. The callers share the
 //! machine with the server: one thread that reads and writes whole requests. Every answer's status is
@@ -21,11 +25,15 @@ use clap::Parser;
 use hdrhistogram::Histogram;
 use holdfast::{
     Engine, Key, Options, api,
+    config::{Objective, ServiceLevelConfig, Telemetry},
     model::{
         IdempotencyKey,
         command::{Reserve, SetStock},
+        sink::SinkView,
         view::ReservationView,
     },
+    observe,
+    telemetry::{Delivered, Observed},
     wal,
 };
 use tokio::{
@@ -57,7 +65,13 @@ struct Args {
     /// Level of acknowledgement.
     #[arg(long, default_value = "disk")]
     ack: String,
-    /// Only one of the two, for a profile: `ceiling` or `holdfast`.
+    /// The same server while it is observed as well.
+    #[arg(long)]
+    observed: bool,
+    /// The share of requests that are traced while it is observed.
+    #[arg(long, default_value_t = 0.01)]
+    trace_ratio: f64,
+    /// Only one of them, for a profile: `ceiling`, `holdfast` or `observed`.
     #[arg(long)]
     only: Option<String>,
     /// Where the data goes; a fresh folder in it.
@@ -82,27 +96,40 @@ fn main() {
     let engine = Engine::open(dir.path(), options(&args)).expect("an engine");
     stock(&engine, if args.sold_out { 0 } else { 1_000_000_000 });
     let sample = sample(&args, &engine);
+    let watched = Watched::new(&args, &runtime, &engine);
     let servers = [
         ("ceiling", serve_ceiling(&runtime, sample)),
         ("holdfast", serve_holdfast(&runtime, engine.clone())),
+        ("observed", watched.address),
     ];
     let expected = if args.sold_out { "409" } else { "201" };
 
-    let mut rounds: [Vec<Round>; 2] = [Vec::new(), Vec::new()];
+    let mut rounds: [Vec<Round>; 3] = Default::default();
     for number in 0..args.rounds {
         for (which, (name, address)) in servers.iter().enumerate() {
-            if args.only.as_ref().is_some_and(|only| only != name) {
+            let left_out = *name == "observed" && !args.observed;
+            if left_out || args.only.as_ref().is_some_and(|only| only != name) {
                 continue;
             }
-            let round = callers(&args, *address, expected, (number * 2 + which) as u64);
+            let observer = (*name == "observed").then(|| watched.observe(&runtime));
+            let round = callers(&args, *address, expected, (number * 3 + which) as u64);
             rounds[which].push(round);
+            if let Some(observer) = observer {
+                runtime.block_on(observer.stop());
+            }
         }
     }
-    for ((name, _), rounds) in servers.iter().zip(&rounds) {
+    for ((name, _), rounds) in servers.iter().zip(&rounds).filter(|(_, r)| !r.is_empty()) {
         report(name, rounds);
     }
-    let [ceiling, holdfast] = rounds.map(|rounds| median(&rounds, |r| r.rate));
+    let [ceiling, holdfast, observed] = rounds.map(|rounds| median(&rounds, |r| r.rate));
     println!("ratio     {:.1} % of the ceiling's rate", holdfast / ceiling * 100.0);
+    if args.observed {
+        println!(
+            "cost      {:.1} % of the rate to be observed",
+            (1.0 - observed / holdfast) * 100.0
+        );
+    }
     let log = engine.log().stats();
     println!(
         "sync      {} of {:.0} us and {:.0} bytes on the average",
@@ -182,6 +209,75 @@ fn serve_holdfast(runtime: &Runtime, engine: Engine) -> SocketAddr {
     state.ready(engine, Arc::new(api::NoSinks));
     runtime.spawn(api::serve(listener, state, std::future::pending()));
     address
+}
+
+/// A server that is observed, whenever an observer is started.
+struct Watched {
+    address: SocketAddr,
+    state: api::State,
+    engine: Engine,
+    options: observe::Options,
+    observed: Arc<Observed>,
+}
+
+/// No sinks.
+struct Nobody;
+
+impl observe::FarEnd for Nobody {
+    fn views(&self) -> Vec<SinkView> {
+        Vec::new()
+    }
+
+    fn delivered(&self) -> Vec<Delivered> {
+        Vec::new()
+    }
+}
+
+impl Watched {
+    fn new(args: &Args, runtime: &Runtime, engine: &Engine) -> Self {
+        let collector = listener(runtime);
+        let url = format!("http://{}/v1/traces", collector.local_addr().expect("an address"));
+        let taken = Router::new().fallback(|_: axum::body::Bytes| async { StatusCode::OK });
+        runtime.spawn(async move { axum::serve(collector, taken).await });
+        let level = |name: &str, objective, within_ms| ServiceLevelConfig {
+            name: name.to_owned(),
+            objective,
+            sink: None,
+            within_ms,
+            target_percent: 99.9,
+            window_hours: 720,
+        };
+        let options = observe::Options {
+            telemetry: Telemetry {
+                otlp_endpoint: url,
+                otlp_sample_ratio: args.trace_ratio,
+                ..Telemetry::default()
+            },
+            service_levels: vec![
+                level("fast", Objective::ReserveLatency, Some(5)),
+                level("up", Objective::Availability, None),
+            ],
+            ..observe::Options::default()
+        };
+        let observed = Arc::new(options.observed());
+        let http = listener(runtime);
+        let address = http.local_addr().expect("an address");
+        let state = api::State::new(api::Options::default());
+        state.observe(observed.clone());
+        state.ready(engine.clone(), Arc::new(api::NoSinks));
+        runtime.spawn(api::serve(http, state.clone(), std::future::pending()));
+        Self { address, state, engine: engine.clone(), options, observed }
+    }
+
+    fn observe(&self, runtime: &Runtime) -> observe::Observer {
+        let _guard = runtime.enter();
+        let subject = observe::Subject {
+            engine: self.engine.clone(),
+            requests: self.state.requests().clone(),
+            far_end: Arc::new(Nobody),
+        };
+        observe::start(&self.options, subject, &self.observed).expect("an observer")
+    }
 }
 
 fn listener(runtime: &Runtime) -> TcpListener {

@@ -170,8 +170,8 @@ mod tests {
     fn as_many_traces_are_named_as_there_is_room_for() {
         let mut carried = Carried::default();
         for _ in 0..LINKS_MAX {
-            let mut more = Carried::default();
-            more.links = vec![TraceContext::fresh(true); 3];
+            let links = vec![TraceContext::fresh(true); 3];
+            let mut more = Carried { links, ..Carried::default() };
             carried.append(&mut more);
             assert!(more.links().is_empty());
         }

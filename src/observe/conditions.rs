@@ -5,10 +5,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    engine::Engine,
     model::sink::SinkView,
     telemetry::{ServiceLevelView, State},
-    wal::{Stats, Storage},
+    wal::Stats,
 };
 
 /// Something that is in a state other than the good one.
@@ -45,17 +44,18 @@ pub(super) struct Conditions(BTreeMap<Key, Bad>);
 
 impl Conditions {
     /// Looks at everything, and says what has changed.
-    pub fn look<S: Storage>(
+    pub fn look(
         &mut self,
-        engine: &Engine<S>,
         sinks: &[SinkView],
         levels: &[ServiceLevelView],
+        log: &Stats,
+        oversold: u64,
     ) -> Vec<Change> {
         let mut now = BTreeMap::new();
         levels.iter().for_each(|level| now.extend(of_level(level)));
         sinks.iter().for_each(|sink| now.extend(of_sink(sink)));
-        now.extend(of_log(&engine.log().stats()));
-        now.extend(of_stock(engine.status().oversold));
+        now.extend(of_log(log));
+        now.extend(of_stock(oversold));
         self.turn(now)
     }
 
@@ -135,6 +135,36 @@ mod tests {
 
     fn bad(state: &'static str) -> Bad {
         Bad { state, detail: state.to_uppercase() }
+    }
+
+    fn sink(change: impl FnOnce(&mut serde_json::Value)) -> SinkView {
+        let mut view = serde_json::json!({
+            "name": "erp", "domain": "inventory", "state": "running", "breaker": "closed", "lanes": [],
+            "acknowledged_lsn": 8, "lag_records": 0, "lag_ms": 0, "concurrency": 1,
+            "batches_delivered": 0, "events_delivered": 0, "retries": 0, "dead_letters": 0,
+        });
+        change(&mut view);
+        serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn what_is_bad_of_a_sink_is_seen_and_what_is_good_is_not() {
+        let told = |view: &SinkView| {
+            let all = of_sink(view).into_iter();
+            all.map(|((kind, _), bad)| format!("{kind} {}", bad.state)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&sink(|_| {})), Vec::<String>::new());
+        let ill = sink(|view| {
+            view["state"] = "paused".into();
+            view["dead_letters"] = 3.into();
+            view["reconciliation"] = serde_json::json!({
+                "state": "drift", "finished_at": "2026-11-27T00:00:00.000Z", "age_ms": 5,
+                "unexplained_positions": 2,
+            });
+        });
+        assert_eq!(told(&ill), ["sink paused", "dead_letters waiting", "drift drifting"]);
+        assert_eq!(told(&sink(|view| view["state"] = "broken".into())), ["sink broken"]);
+        assert!(of_stock(0).is_none() && of_stock(1).is_some());
     }
 
     #[test]

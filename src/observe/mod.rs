@@ -45,6 +45,10 @@ use sales::Sales;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
+/// In so many looks it asks once whether anything was oversold, which walks all positions.
+const LOOKS_A_WALK: u64 = 10;
+/// At the end: how long alerts and spans that wait may take in all.
+const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Why it can't begin.
 #[derive(Debug, thiserror::Error)]
@@ -146,6 +150,8 @@ pub fn start<S: Storage>(
         meters: options.service_levels.iter().map(Meter::new).collect(),
         skus_max: options.telemetry.skus_max as usize,
         began: Instant::now(),
+        looks: 0,
+        oversold: 0,
         conditions: Conditions::default(),
         observed: observed.clone(),
         subject,
@@ -157,12 +163,15 @@ pub fn start<S: Storage>(
 }
 
 impl Observer {
-    /// Ends it; alerts and spans that wait are tried once more.
+    /// Ends it; alerts and spans that wait are tried once more, as far as the time allows.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        for task in std::mem::take(&mut self.tasks) {
+        let deadline = tokio::time::Instant::now() + STOP_MAX;
+        for mut task in std::mem::take(&mut self.tasks) {
             // One that has panicked has been told where it happened.
-            let _ = task.await;
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
         }
         if let Some(reader) = self.reader.take() {
             let joined = tokio::task::spawn_blocking(|| drop(reader.join()));
@@ -186,6 +195,8 @@ struct Watcher<S: Storage> {
     alarms: Option<Arc<Alarms>>,
     skus_max: usize,
     began: Instant,
+    looks: u64,
+    oversold: u64,
 }
 
 impl<S: Storage> Watcher<S> {
@@ -211,8 +222,12 @@ impl<S: Storage> Watcher<S> {
         let durable = engine.log().durable();
         self.observed.look_at(&views, durable, self.began.elapsed().as_secs_f64());
         self.observed.set_skus(self.sales.best(engine, self.skus_max));
-        let levels = self.observed.level_views();
-        let changes = self.conditions.look(engine, &views, &levels);
+        if self.looks.is_multiple_of(LOOKS_A_WALK) {
+            self.oversold = engine.status().oversold;
+        }
+        self.looks += 1;
+        let (levels, log) = (self.observed.level_views(), engine.log().stats());
+        let changes = self.conditions.look(&views, &levels, &log, self.oversold);
         if let Some(alarms) = &self.alarms {
             changes.into_iter().for_each(|change| alarms.raise(change, engine.now()));
         }

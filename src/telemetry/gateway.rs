@@ -148,9 +148,6 @@ impl Gateway {
 
     fn expose_durable(&self, text: &mut Exposition) {
         let counts = self.durable.counts();
-        if counts.count() == 0 {
-            return;
-        }
         let name = "holdfast_gateway_durable_seconds";
         let help = "From a request's arrival until its answer is durable and may leave.";
         text.family(name, Kind::Histogram, Some("seconds"), help);

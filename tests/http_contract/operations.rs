@@ -145,7 +145,7 @@ async fn metrics_are_openmetrics() {
     has("holdfast_reservations_open 1");
     has("holdfast_oversold_units 0");
     has(r#"holdfast_sink_lag_seconds{sink="erp",domain="inventory"} 0.25"#);
-    has(r#"holdfast_sink_lane_depth{sink="erp",priority="standard"} 2"#);
+    has(r#"holdfast_sink_lane_depth{sink="erp",domain="inventory",priority="standard"} 2"#);
 }
 
 /// Families don't repeat, samples belong to the family before them, the end is marked.
