@@ -51,7 +51,8 @@ async fn a_key_opens_what_takes_one_of_its_scopes_and_nothing_else() {
         let target = path.replace(['{', '}'], "-");
         for scope in Scope::ALL {
             let call = keyed(s.call(&format!("{method} {target}")), &keys[scope.as_str()]);
-            let reply = call.send().await;
+            // A stream has no end that one could wait for.
+            let reply = if path == "/v1/live" { call.head_only().await } else { call.send().await };
             if scopes.contains(&scope) {
                 assert!(![401, 403].contains(&reply.status), "{method} {path} {scope:?} {reply:?}");
                 continue;

@@ -4,7 +4,7 @@
 use holdfast::{
     Answer, Key, Options, Refusal,
     model::{
-        Quantity, ReservationId,
+        Lsn, Quantity, ReservationId,
         command::ReserveLine,
         view::{PositionView, ReservationState as State},
     },
@@ -167,8 +167,13 @@ impl Both {
     pub fn reopen(&mut self, crash: Option<u64>) {
         let shop = self.shop.take().unwrap();
         match crash {
-            // Everything was acknowledged, so a loss of power loses nothing.
-            Some(seed) => self.storage = self.storage.crash(seed),
+            // Everything was acknowledged, so a loss of power loses nothing. (A count that was refused has
+            // made its position known all the same, and nobody waited for that record.)
+            Some(seed) => {
+                let log = shop.0.log();
+                log.wait_durable_blocking(Lsn(log.appended().0 - 1)).unwrap();
+                self.storage = self.storage.crash(seed);
+            }
             None => shop.0.close().unwrap(),
         }
         drop(shop);

@@ -35,7 +35,7 @@ const BEFORE: u64 = 1_000;
 const ORDERS: u64 = 5_000;
 /// The variable that makes this test a sale: the partners' addresses.
 const PARTNERS: &str = "HOLDFAST_OUTAGE_PARTNERS";
-const NAME: &str = "an_outage_under_load_costs_no_memory";
+const NAME: &str = "outage::an_outage_under_load_costs_no_memory";
 /// What of the memory before an outage may cost, and what a process grows by chance, in bytes.
 const SHARE: f64 = 0.1;
 const CHANCE: f64 = (1 << 20) as f64;

@@ -243,6 +243,15 @@ impl Call {
         reply
     }
 
+    /// Sends it and reads the answer's head, and its body only if that has a length.
+    pub async fn head_only(self) -> Reply {
+        let mut stream = self.begin(None).await;
+        let read = Reply::read_head(&mut stream);
+        let mut reply = timeout(PATIENCE, read).await.expect("an answer in time");
+        reply.read_length(&mut stream).await;
+        reply
+    }
+
     /// Sends the head and leaves the body to the caller.
     pub async fn begin(&self, length: Option<usize>) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
@@ -269,6 +278,26 @@ impl Reply {
     }
 
     async fn read_now(stream: &mut TcpStream) -> Self {
+        let mut reply = Self::read_head(stream).await;
+        if !reply.read_length(stream).await {
+            let _ = stream.read_to_end(&mut reply.body).await;
+            reply.json = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+        }
+        reply
+    }
+
+    /// Reads what a Content-Length says; whether there is one.
+    async fn read_length(&mut self, stream: &mut TcpStream) -> bool {
+        let length = self.headers.iter().find(|(name, _)| name == "content-length");
+        let Some(length) = length.map(|(_, value)| value.parse::<usize>().unwrap()) else {
+            return false;
+        };
+        while self.body.len() < length && stream.read_buf(&mut self.body).await.unwrap_or(0) > 0 {}
+        self.json = serde_json::from_slice(&self.body).unwrap_or(Value::Null);
+        true
+    }
+
+    async fn read_head(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         let head_end = loop {
             if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -284,18 +313,8 @@ impl Reply {
             .map(|line| line.split_once(": ").unwrap())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let mut body = bytes[head_end + 4..].to_vec();
-        let length = headers.iter().find(|(name, _)| name == "content-length");
-        match length.map(|(_, value)| value.parse::<usize>().unwrap()) {
-            Some(length) => {
-                while body.len() < length && stream.read_buf(&mut body).await.unwrap_or(0) > 0 {}
-            }
-            None => {
-                let _ = stream.read_to_end(&mut body).await;
-            }
-        }
-        let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Self { status, headers, body, json }
+        let body = bytes[head_end + 4..].to_vec();
+        Self { status, headers, body, json: Value::Null }
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

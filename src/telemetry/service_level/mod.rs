@@ -194,9 +194,12 @@ impl ServiceLevel {
     }
 }
 
+/// A metric's name, its help, and how it is read.
+type Figure<Of, Value> = (&'static str, &'static str, fn(&Of) -> Value);
+
 /// Writes service levels.
 pub(super) fn expose(levels: &[ServiceLevel], text: &mut Exposition) {
-    let counters: [(&str, &str, fn(&ServiceLevel) -> u64); 2] = [
+    let counters: [Figure<ServiceLevel, u64>; 2] = [
         ("holdfast_service_level_good_events", "Good events.", |l| l.good.load(Relaxed)),
         ("holdfast_service_level_events", "Events judged.", |l| l.total.load(Relaxed)),
     ];
@@ -207,7 +210,7 @@ pub(super) fn expose(levels: &[ServiceLevel], text: &mut Exposition) {
         }
     }
     let views: Vec<_> = levels.iter().map(ServiceLevel::view).collect();
-    let gauges: [(&str, &str, fn(&ServiceLevelView) -> f64); 2] = [
+    let gauges: [Figure<ServiceLevelView, f64>; 2] = [
         ("holdfast_service_level_target_ratio", "The share that is to be good.", |view| {
             view.target_percent / 100.0
         }),
