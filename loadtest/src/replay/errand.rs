@@ -108,7 +108,7 @@ impl Holds {
         }
     }
 
-    /// Takes an errand that has come to its end out of all queues; tells the errands whose turn it may be.
+    /// Takes an errand that has come to its end out of all queues; tells the errands whose turn it may be, each once.
     pub fn leave(&mut self, key: usize, arrival: &Arrival) -> SmallVec<[usize; 1]> {
         let mut next = SmallVec::new();
         for of in &arrival.of {
@@ -116,7 +116,8 @@ impl Holds {
             let hold = entry.get_mut();
             hold.queue.retain(|waiting| *waiting != key);
             match hold.queue.front() {
-                Some(front) => next.push(*front),
+                Some(front) if !next.contains(front) => next.push(*front),
+                Some(_) => {}
                 // Nobody can ask for what was never given, or is ended.
                 None if hold.name.is_none() => drop(entry.remove()),
                 None => {}

@@ -63,6 +63,16 @@ struct UnderWay {
     fails_at: u64,
 }
 
+/// An errand that waits for a connection.
+#[derive(Clone, Copy)]
+struct Waiting {
+    key: usize,
+    /// The instant that it counts from.
+    planned: u64,
+    /// When it is given up.
+    fails_at: u64,
+}
+
 struct Player<'a> {
     wire: Wire,
     headers: String,
@@ -76,8 +86,8 @@ struct Player<'a> {
     over: bool,
     errands: Slab<Errand>,
     holds: Holds,
-    /// Errands that wait for a connection, with the instants that they count from.
-    backlog: VecDeque<(usize, u64)>,
+    /// What waits for a connection.
+    backlog: VecDeque<Waiting>,
     /// Errands that are tried again.
     again: BinaryHeap<Reverse<(u64, usize)>>,
     /// By token; no more than there are connections.
@@ -165,7 +175,7 @@ impl Player<'_> {
             && let Some(Reverse((at, key))) = self.again.pop()
         {
             self.progress.due.fetch_add(1, Relaxed);
-            self.backlog.push_back((key, at));
+            self.wait_for_room(key, at);
         }
         for _ in 0..TURN_MAX {
             let Some(arrival) = self.due(now) else { return Ok(false) };
@@ -184,7 +194,7 @@ impl Player<'_> {
             if !is_there {
                 self.skip(key);
             } else if self.holds.is_turn(key, &self.errands[key].arrival) {
-                self.backlog.push_back((key, due));
+                self.wait_for_room(key, due);
             }
             // Else its turn comes when what is before it has been answered.
         }
@@ -203,10 +213,20 @@ impl Player<'_> {
         self.next.take_if(|arrival| self.origin + arrival.due <= now)
     }
 
+    fn timeout(&self) -> u64 {
+        self.sending.timeout_ms * MS
+    }
+
+    /// Of one whose turn came late, its time to be answered counts from now.
+    fn wait_for_room(&mut self, key: usize, planned: u64) {
+        let fails_at = planned.max(self.clock.now()) + self.timeout();
+        self.backlog.push_back(Waiting { key, planned, fails_at });
+    }
+
     fn serve_backlog(&mut self) {
-        while let Some((key, planned)) = self.backlog.front().copied() {
+        while let Some(Waiting { key, planned, fails_at }) = self.backlog.front().copied() {
             let now = self.clock.now();
-            if now >= planned + self.sending.timeout_ms * MS {
+            if now >= fails_at {
                 self.backlog.pop_front();
                 self.record(key, (planned, None), Outcome::Unsent, now);
                 self.finish(key);
@@ -221,7 +241,7 @@ impl Player<'_> {
 
     /// Sends an errand's request; false if there was no room.
     fn send(&mut self, key: usize, planned: u64, now: u64) -> bool {
-        let errand = &mut self.errands[key];
+        let Some(errand) = self.errands.get_mut(key) else { return true };
         let Some(path) = path(&errand.arrival, &self.holds) else {
             self.skip(key);
             return true;
@@ -232,7 +252,7 @@ impl Player<'_> {
             return false;
         }
         errand.attempts += 1;
-        let fails_at = now.max(planned) + self.sending.timeout_ms * MS;
+        let fails_at = now.max(planned) + self.timeout();
         self.under_way.insert(token, UnderWay { key, planned, sent: now, fails_at });
         true
     }
@@ -264,7 +284,7 @@ impl Player<'_> {
     }
 
     fn answered(&mut self, key: usize, said: Said, at: u64) {
-        let errand = &mut self.errands[key];
+        let Some(errand) = self.errands.get_mut(key) else { return };
         match said {
             Said::Granted { reservation } => {
                 self.holds.granted(&errand.arrival, reservation, at);
@@ -298,7 +318,7 @@ impl Player<'_> {
             let Some(waiting) = self.errands.get(next) else { continue };
             if self.holds.is_turn(next, &waiting.arrival) {
                 let planned = self.origin + waiting.arrival.due;
-                self.backlog.push_back((next, planned));
+                self.wait_for_room(next, planned);
             }
         }
     }
