@@ -52,11 +52,12 @@ pub(super) fn enter(
     state: &State,
     scopes: &'static [Scope],
     request: &mut Request,
-) -> Result<Entered, Response> {
+) -> Result<Entered, Box<Response>> {
     if scopes.is_empty() || !state.needs_keys() {
         return Ok(Entered::default());
     }
-    let account = known(state, request.headers()).map_err(Problem::into_response)?;
+    let account = known(state, request.headers());
+    let account = account.map_err(|problem| Box::new(problem.into_response()))?;
     match account.enter(scopes, || state.now_ms()) {
         Ok(left) => {
             request.extensions_mut().insert(Caller(Some(account.clone())));
@@ -65,7 +66,7 @@ pub(super) fn enter(
         Err((refused, left)) => {
             let mut response = problem(&account, refused).into_response();
             account.meter.tell(left, response.headers_mut());
-            Err(response)
+            Err(Box::new(response))
         }
     }
 }

@@ -123,7 +123,7 @@ where
             }
             let entered = match access::enter(&state, scopes, &mut request) {
                 Ok(entered) => entered,
-                Err(refusal) => return refusal,
+                Err(refusal) => return *refusal,
             };
             if let Some(id) = new_id {
                 // For what the request causes: it is named there as in the answer.
