@@ -35,7 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BODY: &str = r#"{"lines":[{"sku":"A","quantity":1}],"customer":"c-42"}"#;
 /// Failing requests are sent over so many connections.
-const FAILING_CONNECTIONS: u64 = 16;
+const FAILING_CONNECTIONS: u64 = 64;
 
 #[derive(Parser)]
 struct Args {

@@ -56,8 +56,8 @@ pub(super) fn enter(
     if scopes.is_empty() || !state.needs_keys() {
         return Ok(Entered::default());
     }
-    let account =
-        known(state, request.headers()).map_err(|problem| Box::new(problem.into_response()))?;
+    let account = known(state, request.headers());
+    let account = account.map_err(|problem| Box::new(problem.into_response()))?;
     match account.enter(scopes, || state.now_ms()) {
         Ok(left) => {
             request.extensions_mut().insert(Caller(Some(account.clone())));
