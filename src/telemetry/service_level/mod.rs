@@ -196,7 +196,9 @@ impl ServiceLevel {
 
 /// Writes service levels.
 pub(super) fn expose(levels: &[ServiceLevel], text: &mut Exposition) {
-    let counters: [(&str, &str, fn(&ServiceLevel) -> u64); 2] = [
+    type Count = fn(&ServiceLevel) -> u64;
+    type Read = fn(&ServiceLevelView) -> f64;
+    let counters: [(&str, &str, Count); 2] = [
         ("holdfast_service_level_good_events", "Good events.", |l| l.good.load(Relaxed)),
         ("holdfast_service_level_events", "Events judged.", |l| l.total.load(Relaxed)),
     ];
@@ -207,7 +209,7 @@ pub(super) fn expose(levels: &[ServiceLevel], text: &mut Exposition) {
         }
     }
     let views: Vec<_> = levels.iter().map(ServiceLevel::view).collect();
-    let gauges: [(&str, &str, fn(&ServiceLevelView) -> f64); 2] = [
+    let gauges: [(&str, &str, Read); 2] = [
         ("holdfast_service_level_target_ratio", "The share that is to be good.", |view| {
             view.target_percent / 100.0
         }),
