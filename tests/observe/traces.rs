@@ -59,7 +59,8 @@ fn a_request_leads_to_the_partners_answer_across_the_log() {
     }
     let beneath = spans.iter().filter(|span| span["parentSpanId"] == request["spanId"]);
     let stages: BTreeSet<_> = beneath.map(|span| span["name"].as_str().unwrap()).collect();
-    for stage in ["receive", "decode", "decide", "sync_wait", "reply"] {
+    // Not `sync_wait`: the record may be durable before anybody waits for it.
+    for stage in ["receive", "decode", "decide", "reply"] {
         assert!(stages.contains(stage), "{stages:?}");
     }
 
