@@ -22,6 +22,7 @@
 mod answer;
 mod batch;
 pub mod codes;
+mod configuration;
 mod dead_letters;
 mod front;
 mod hooks;
@@ -60,4 +61,4 @@ pub use problem::Problem;
 pub use router::{router, served};
 pub use schemas::published as schemas;
 pub use server::{Error, serve};
-pub use state::{NoSinks, Reconciling, Sinks, State, Wishing};
+pub use state::{Configuring, NoSinks, Reconciling, Sinks, State, Wishing};

@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    State, batch, codes, dead_letters,
+    State, batch, codes, configuration, dead_letters,
     front::{Access, Front, Gate},
     hooks, import, latency, metrics, openapi, operations, order_events, orders, pages, parked,
     parked_events,
@@ -79,6 +79,10 @@ fn build(state: &State) -> Routes<'_> {
         .get("/v1/parked-events/{id}", Counted, parked_events::get)
         .post("/v1/parked-events/{id}/retry", Counted, parked_events::retry)
         .delete("/v1/parked-events/{id}", Counted, parked_events::discard)
+        .get("/v1/configuration", Open, configuration::get)
+        .post("/v1/configuration", Open, configuration::apply)
+        .get("/v1/configuration/history", Open, configuration::history)
+        .post("/v1/configuration/rollback", Open, configuration::roll_back)
         .get("/v1/status", Open, operations::status)
         .get("/v1/latency", Open, latency::get)
         .get("/livez", Open, operations::livez)

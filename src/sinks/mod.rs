@@ -24,6 +24,7 @@ mod secrets;
 mod simulator;
 #[cfg(test)]
 mod tls_tests;
+pub mod trial;
 mod wire;
 
 pub use http::HttpPartner;
@@ -65,6 +66,23 @@ pub fn start<S: Storage>(
         partners.push((config, partner));
     }
     delivery::start(engine, partners, runtime)
+}
+
+/// Makes what speaks to the partner of a running sink under other settings than those of `before`, by which
+/// what is under way was sealed; nothing is changed by it. See [`Handle::reconfigure`].
+///
+/// # Errors
+/// What is wrong, beginning with the field.
+pub fn prepare(
+    handle: &Handle,
+    before: &SinkConfig,
+    config: &SinkConfig,
+) -> Result<(SinkConfig, Box<dyn Partner>), String> {
+    config.validate()?;
+    let mut earlier = handle.renderings(&config.name);
+    earlier.extend(before.connector()?.shapes().map(|text| (before.render_version(), text)));
+    let partner = partner(config, &earlier)?;
+    Ok((config.clone().bounded()?, partner))
 }
 
 /// What speaks to a sink's partner, as its URL says.
