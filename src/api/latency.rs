@@ -16,8 +16,8 @@ use crate::telemetry::{LatencyReport, LogLatency};
 
 /// The form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
-#[schema(rename_all = "snake_case")]
-enum Format {
+#[schema(as = LatencyFormat, rename_all = "snake_case")]
+pub(super) enum Format {
     Json,
     Hlog,
 }

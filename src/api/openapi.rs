@@ -93,7 +93,7 @@ pub(super) struct ProblemView {
         super::pages::problem,
         serve,
     ),
-    components(schemas(ProblemView, crate::model::view::StockView)),
+    components(schemas(ProblemView, super::latency::Format, crate::model::view::StockView)),
     modifiers(&Problems)
 )]
 struct Document;
