@@ -80,8 +80,11 @@ codes! {
         "The reservation or order is not, or no longer, in a state in which this can be done: more would be shipped, cancelled, billed, paid or returned than was sold, say. `state` names the one it is in. Nothing was changed."
         "Read it and act on what it is. An expired reservation can be taken again by committing it with `revive`.";
     FROZEN "frozen" 409 "A freeze window is open"
-        "In a configured freeze window replays and discards are refused; `detail` says until when, and what the window is for. Nothing was changed."
+        "In a configured freeze window replays, discards and changes of the configuration are refused; `detail` says until when, and what the window is for. Nothing was changed."
         "Wait for its end, or say `force` with a reason; it is written down.";
+    NEEDS_RESTART "needs_restart" 409 "Some of the configuration needs a restart"
+        "A running server takes some keys of its configuration; `detail` names those changed that it does not take. Nothing was changed, the other keys neither."
+        "Restart the server with it, or leave those keys as they are.";
     STALE_VERSION "stale_version" 409 "The source version is not new"
         "A `source_version` not above the last one was sent; `last_source_version` is that one. Nothing was changed."
         "Drop the message: something newer was applied already.";

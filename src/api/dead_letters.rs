@@ -59,7 +59,7 @@ pub(super) struct Mended {
 /// Lists dead letters.
 #[utoipa::path(get, path = "/v1/dead-letters", tag = "operations",
     params(("sink" = Option<String>, Query, description = "Of this sink alone."),
-        ("limit" = Option<u64>, Query, description = "At most so many, 1 to 1,000; 100 without it."),
+        ("limit" = Option<u64>, Query, minimum = 1, maximum = 1000, description = "At most so many, 1 to 1,000; 100 without it."),
         ("after" = Option<String>, Query, description = "Behind the letter of this id.")),
     responses((status = 200, description = "As they stand.", body = LetterList)))]
 pub(super) async fn list(
@@ -145,7 +145,7 @@ pub(super) async fn retry(
 /// Drops a letter: the partner will never have it. Who and why stand in the log.
 #[utoipa::path(delete, path = "/v1/dead-letters/{id}", tag = "operations",
     params(("id" = String, Path, description = "The letter, percent-encoded."),
-        ("reason" = String, Query, description = "Why."),
+        ("reason" = String, Query, min_length = 1, max_length = 500, pattern = r"\S", description = "Why."),
         ("force" = Option<bool>, Query, description = "In a freeze window all the same.")),
     responses((status = 200, description = "It is written down.", body = super::sink_operations::Done)))]
 pub(super) async fn discard(

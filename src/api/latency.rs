@@ -15,15 +15,16 @@ use super::{
 use crate::telemetry::{LatencyReport, LogLatency};
 
 /// The form of the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(as = LatencyFormat, rename_all = "snake_case")]
+pub(super) enum Format {
     Json,
     Hlog,
 }
 
 /// Reads the latencies since the server began to count.
 #[utoipa::path(get, path = "/v1/latency", tag = "operations",
-    params(("format" = Option<String>, Query,
+    params(("format" = Option<Format>, Query,
         description = "`json`, the default, or `hlog`: an HdrHistogram interval log, V2.")),
     responses((status = 200, description = "By route and stage.",
         content((LatencyReport = "application/json"), (String = "text/plain")))))]

@@ -85,6 +85,10 @@ pub(super) struct ProblemView {
         super::parked_events::get,
         super::parked_events::retry,
         super::parked_events::discard,
+        super::configuration::get,
+        super::configuration::apply,
+        super::configuration::history,
+        super::configuration::roll_back,
         super::operations::livez,
         super::operations::readyz,
         super::metrics::metrics,
@@ -97,7 +101,7 @@ pub(super) struct ProblemView {
         super::pages::problem,
         serve,
     ),
-    components(schemas(ProblemView, crate::model::view::StockView)),
+    components(schemas(ProblemView, super::latency::Format, crate::model::view::StockView)),
     modifiers(&Problems)
 )]
 struct Document;
@@ -107,8 +111,9 @@ struct Problems;
 
 impl Modify for Problems {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        for item in document.paths.paths.values_mut() {
-            for operation in operations(item) {
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in operations(item) {
+                operation.operation_id = Some(operation_id(method, path));
                 let problem = ResponseBuilder::new()
                     .description("A problem; `code` says which.")
                     .content(
@@ -122,8 +127,16 @@ impl Modify for Problems {
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let PathItem { get, put, post, delete, .. } = item;
+    let all = [("get", get), ("put", put), ("post", post), ("delete", delete)];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// A name that no other operation has.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
 }
 
 /// The document as JSON.

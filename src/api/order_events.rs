@@ -17,7 +17,7 @@ use crate::model::{
 /// Goods of the order left.
 #[utoipa::path(post, path = "/v1/orders/{order_id}/shipments", tag = "orders",
     params(("order_id" = OrderId, Path, description = "The order's id, percent-encoded."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = Ship,
     responses((status = 201, description = "It happened.", body = FactView)))]
 pub(super) async fn ship(
@@ -33,7 +33,7 @@ pub(super) async fn ship(
 /// Units that had not left are called off, and can be sold again.
 #[utoipa::path(post, path = "/v1/orders/{order_id}/cancellations", tag = "orders",
     params(("order_id" = OrderId, Path, description = "The order's id, percent-encoded."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = Cancel,
     responses((status = 201, description = "It happened.", body = FactView)))]
 pub(super) async fn cancel(
@@ -49,7 +49,7 @@ pub(super) async fn cancel(
 /// The customer was billed.
 #[utoipa::path(post, path = "/v1/orders/{order_id}/invoices", tag = "orders",
     params(("order_id" = OrderId, Path, description = "The order's id, percent-encoded."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = Invoice,
     responses((status = 201, description = "It happened.", body = FactView)))]
 pub(super) async fn invoice(
@@ -65,7 +65,7 @@ pub(super) async fn invoice(
 /// The payment provider has the customer's money.
 #[utoipa::path(post, path = "/v1/orders/{order_id}/settlements", tag = "orders",
     params(("order_id" = OrderId, Path, description = "The order's id, percent-encoded."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = Settle,
     responses((status = 201, description = "It happened.", body = FactView)))]
 pub(super) async fn settle(
@@ -81,7 +81,7 @@ pub(super) async fn settle(
 /// The customer got money back.
 #[utoipa::path(post, path = "/v1/orders/{order_id}/refunds", tag = "orders",
     params(("order_id" = OrderId, Path, description = "The order's id, percent-encoded."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = Refund,
     responses((status = 201, description = "It happened.", body = FactView)))]
 pub(super) async fn refund(
@@ -97,7 +97,7 @@ pub(super) async fn refund(
 /// A return is authorised.
 #[utoipa::path(post, path = "/v1/orders/{order_id}/returns", tag = "orders",
     params(("order_id" = OrderId, Path, description = "The order's id, percent-encoded."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = AuthorizeReturn,
     responses((status = 201, description = "It happened.", body = FactView)))]
 pub(super) async fn authorize_return(
@@ -113,7 +113,7 @@ pub(super) async fn authorize_return(
 /// Something to know that changes neither stock nor money: a dispute, say.
 #[utoipa::path(post, path = "/v1/orders/{order_id}/notes", tag = "orders",
     params(("order_id" = OrderId, Path, description = "The order's id, percent-encoded."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = Note,
     responses((status = 201, description = "It happened.", body = FactView)))]
 pub(super) async fn note(
@@ -130,7 +130,7 @@ pub(super) async fn note(
 #[utoipa::path(post, path = "/v1/orders/{order_id}/returns/{return_id}/receipts", tag = "orders",
     params(("order_id" = OrderId, Path, description = "The order's id, percent-encoded."),
         ("return_id" = Reference, Path, description = "The return's id, percent-encoded."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = ReceiveReturn,
     responses((status = 201, description = "It happened.", body = FactView)))]
 pub(super) async fn receive_return(

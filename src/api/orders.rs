@@ -12,7 +12,7 @@ use crate::model::{OrderId, command::PlaceOrder, view::OrderView};
 
 /// Reserves and commits in one record, or makes one order of several held reservations.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders",
-    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+    params(("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = PlaceOrder,
     responses((status = 201, description = "The order.", body = OrderView)))]
 pub(super) async fn place(

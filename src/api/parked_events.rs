@@ -43,7 +43,7 @@ pub(super) struct ParkedEventPage {
 #[utoipa::path(get, path = "/v1/parked-events", tag = "operations",
     params(("order_id" = Option<OrderId>, Query, description = "Those of an order."),
         ("state" = Option<ParkedState>, Query, description = "`parked` or `refused`."),
-        ("limit" = Option<u32>, Query, description = "The most on a page; default 100."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most on a page; default 100."),
         ("after" = Option<u64>, Query, description = "The `next_after` of the page before.")),
     responses((status = 200, description = "Those there are.", body = ParkedEventPage)))]
 pub(super) async fn list(
@@ -96,7 +96,7 @@ pub(super) async fn retry(
 /// Discards a parked event; why stands in its record. Asking again is 404.
 #[utoipa::path(delete, path = "/v1/parked-events/{id}", tag = "operations",
     params(("id" = u64, Path, description = "Its id."),
-        ("reason" = Option<String>, Query, description = "Why; at most 256 characters.")),
+        ("reason" = Option<String>, Query, max_length = 256, description = "Why; at most 256 characters.")),
     responses((status = 200, description = "It is discarded; as it was.", body = ParkedEventView)))]
 pub(super) async fn discard(
     extract::State(state): extract::State<State>,

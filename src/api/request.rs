@@ -50,7 +50,8 @@ impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
         let bytes = read_json(request, state).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { decode(&bytes).map(Self) }
+        let is_absent = matches!(bytes.trim_ascii(), b"" | b"null");
+        if is_absent { Ok(Self(T::default())) } else { decode(&bytes).map(Self) }
     }
 }
 

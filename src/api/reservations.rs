@@ -34,9 +34,20 @@ pub(super) struct ReservationPage {
     pub next_cursor: Option<String>,
 }
 
+/// What a question for reservations is answered with.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)] // A schema: either is written by itself.
+pub(super) enum ReservationAnswer {
+    /// Those of an order or a customer.
+    Page(ReservationPage),
+    /// The one of an `id`.
+    One(ReservationView),
+}
+
 /// Takes stock for a while: all lines or none.
 #[utoipa::path(post, path = "/v1/reservations", tag = "reservations",
-    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+    params(("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = Reserve,
     responses((status = 201, description = "Held.", body = ReservationView)))]
 pub(super) async fn reserve(
@@ -50,7 +61,7 @@ pub(super) async fn reserve(
 
 /// Reads a reservation.
 #[utoipa::path(get, path = "/v1/reservations/{id}", tag = "reservations",
-    params(("id" = String, Path, description = "The reservation's id.")),
+    params(("id" = ReservationId, Path, description = "The reservation's id.")),
     responses((status = 200, description = "As it stands.", body = ReservationView)))]
 pub(super) async fn get(
     extract::State(state): extract::State<State>,
@@ -67,13 +78,13 @@ async fn read(state: &State, id: ReservationId) -> Result<Response, Problem> {
 /// Lists the reservations of an order or a customer. For operators: it scans the table.
 #[utoipa::path(get, path = "/v1/reservations", tag = "reservations",
     params(
-        ("id" = Option<String>, Query, description = "One id; answers as `/v1/reservations/{id}`."),
+        ("id" = Option<ReservationId>, Query, description = "One id; answers as `/v1/reservations/{id}`."),
         ("order_id" = Option<OrderId>, Query, description = "Those made for this order."),
         ("customer" = Option<CustomerId>, Query, description = "Those of this customer."),
-        ("limit" = Option<u32>, Query, description = "The most on a page; default 100."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most on a page; default 100."),
         ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
     ),
-    responses((status = 200, description = "A `ReservationView` for `id`.", body = ReservationPage)))]
+    responses((status = 200, description = "A `ReservationView` for `id`.", body = ReservationAnswer)))]
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     query: QueryParams,
@@ -141,8 +152,8 @@ pub(super) fn page_limit(text: Option<&str>, max: usize) -> Result<usize, Proble
 /// Gives a held reservation back, in part where lines are named.
 #[utoipa::path(post, path = "/v1/reservations/{id}/release", tag = "reservations",
     params(
-        ("id" = String, Path, description = "The reservation's id."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters."),
+        ("id" = ReservationId, Path, description = "The reservation's id."),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters."),
     ),
     request_body(content = Option<Release>, description = "Absent: all of it."),
     responses((status = 200, description = "As it stands.", body = ReservationView)))]
@@ -159,8 +170,8 @@ pub(super) async fn release(
 /// Holds a reservation for longer.
 #[utoipa::path(post, path = "/v1/reservations/{id}/extend", tag = "reservations",
     params(
-        ("id" = String, Path, description = "The reservation's id."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters."),
+        ("id" = ReservationId, Path, description = "The reservation's id."),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters."),
     ),
     request_body = Extend,
     responses((status = 200, description = "As it stands.", body = ReservationView)))]
@@ -177,8 +188,8 @@ pub(super) async fn extend(
 /// Makes a held reservation an order.
 #[utoipa::path(post, path = "/v1/reservations/{id}/commit", tag = "reservations",
     params(
-        ("id" = String, Path, description = "The reservation's id."),
-        ("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters."),
+        ("id" = ReservationId, Path, description = "The reservation's id."),
+        ("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters."),
     ),
     request_body = Commit,
     responses((status = 200, description = "As it stands.", body = ReservationView)))]
@@ -194,7 +205,7 @@ pub(super) async fn commit(
 
 /// Changes what a held cart holds, as one decision.
 #[utoipa::path(put, path = "/v1/reservations/{id}/lines", tag = "reservations",
-    params(("id" = String, Path, description = "The reservation's id.")),
+    params(("id" = ReservationId, Path, description = "The reservation's id.")),
     request_body = ChangeLines,
     responses((status = 200, description = "As it stands.", body = ReservationView)))]
 pub(super) async fn change_lines(

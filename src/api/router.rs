@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{
-    State, backup, batch, codes, dead_letters,
+    State, backup, batch, codes, configuration, dead_letters,
     front::{Front, Gate},
     hooks, import, latency, live, metrics, openapi, operations, order_events, orders, pages,
     parked, parked_events, partner_operations,
@@ -83,6 +83,10 @@ fn build(state: &State) -> Routes<'_> {
         .get("/v1/partners", Open, partner_operations::list)
         .post("/v1/partners/{name}/rotate", Open, partner_operations::rotate)
         .delete("/v1/partners/{name}", Open, partner_operations::revoke)
+        .get("/v1/configuration", Open, configuration::get)
+        .post("/v1/configuration", Open, configuration::apply)
+        .get("/v1/configuration/history", Open, configuration::history)
+        .post("/v1/configuration/rollback", Open, configuration::roll_back)
         .get("/v1/status", Open, operations::status)
         .get("/v1/latency", Open, latency::get)
         .get("/v1/live", Open, live::follow)

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     engine::Engine,
     model::{
+        configuration::{ConfigurationView, HistoryView, NotApplied, Proposal, VersionView},
         letter::Letter,
         signature::KeyHash,
         sink::{
@@ -80,11 +81,30 @@ pub trait Sinks: Send + Sync {
         Box::pin(std::future::ready(Err(Unreconciled::NoSink)))
     }
 
+    /// The configuration in force, without secrets; `None` where there is none to be shown. Must not wait.
+    fn configuration(&self) -> Option<ConfigurationView> {
+        None
+    }
+
+    /// The configurations that were in force. Must not wait.
+    fn configurations(&self) -> HistoryView {
+        HistoryView::default()
+    }
+
+    /// Applies another configuration, all of it or nothing.
+    fn configure<'a>(&'a self, _proposal: Proposal, _by: By) -> Configuring<'a> {
+        Box::pin(std::future::ready(Err(NotApplied::Stopping)))
+    }
+
     /// What the last comparison came to. Must not wait.
     fn reconciliation(&self, _sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
         Err(Unreconciled::NoSink)
     }
 }
+
+/// The configuration that is in force, or why it was not changed, in time.
+pub type Configuring<'a> =
+    Pin<Box<dyn Future<Output = Result<VersionView, NotApplied>> + Send + 'a>>;
 
 /// The answer to a wish, in time.
 pub type Wishing<'a> = Pin<Box<dyn Future<Output = Option<Result<Granted, Denied>>> + Send + 'a>>;
@@ -292,6 +312,25 @@ impl State {
     /// What the last comparison of a sink came to.
     pub(super) fn reconciliation(&self, sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
         self.0.ready.get().ok_or(Unreconciled::NoSink)?.sinks.reconciliation(sink)
+    }
+
+    /// The configuration in force; `None` before the start is done.
+    pub(super) fn configuration(&self) -> Option<ConfigurationView> {
+        self.0.ready.get()?.sinks.configuration()
+    }
+
+    /// The configurations that were in force; `None` before the start is done.
+    pub(super) fn configurations(&self) -> Option<HistoryView> {
+        Some(self.0.ready.get()?.sinks.configurations())
+    }
+
+    /// Applies another configuration.
+    pub(super) async fn configure(
+        &self,
+        proposal: Proposal,
+        by: By,
+    ) -> Result<VersionView, NotApplied> {
+        self.0.ready.get().ok_or(NotApplied::Stopping)?.sinks.configure(proposal, by).await
     }
 
     /// From the next [`super::serve`] on connections speak TLS. A second call changes nothing.

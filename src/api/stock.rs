@@ -33,6 +33,17 @@ pub(super) struct StockList {
     pub unknown_skus: Vec<Sku>,
 }
 
+/// What a question for stock is answered with.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)] // A schema: either is written by itself.
+pub(super) enum StockAnswer {
+    /// That of `skus`.
+    Many(StockList),
+    /// That of one `sku`.
+    One(StockView),
+}
+
 /// Sets a position.
 #[utoipa::path(put, path = "/v1/stock/{sku}/{location}", tag = "stock",
     params(
@@ -52,7 +63,7 @@ pub(super) async fn set(
 
 /// Moves a position's stock.
 #[utoipa::path(post, path = "/v1/stock/adjustments", tag = "stock",
-    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters.")),
+    params(("Idempotency-Key" = crate::model::IdempotencyKey, Header, description = "1 to 255 visible ASCII characters.")),
     request_body = AdjustStock,
     responses((status = 201, description = "The position as it stands.", body = PositionView)))]
 pub(super) async fn adjust(
@@ -68,7 +79,7 @@ pub(super) async fn adjust(
 #[utoipa::path(get, path = "/v1/stock/{sku}", tag = "stock",
     params(
         ("sku" = Sku, Path, description = "The SKU, percent-encoded."),
-        ("at" = Option<String>, Query, description = "As it was then: an RFC 3339 time or a position in the log."),
+        ("at" = Option<String>, Query, pattern = r"^([0-9]{1,18}|(19[789][0-9]|[2-8][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\.[0-9]{1,9})?Z)$", description = "As it was then: an RFC 3339 time or a position in the log."),
     ),
     responses((status = 200, description = "The stock over all locations.", body = StockView)))]
 pub(super) async fn get(
@@ -92,10 +103,10 @@ async fn one(state: &State, sku: Sku, query: &QueryParams) -> Result<Response, P
 #[utoipa::path(get, path = "/v1/stock", tag = "stock",
     params(
         ("sku" = Option<Sku>, Query, description = "One SKU; answers as `/v1/stock/{sku}` does."),
-        ("at" = Option<String>, Query, description = "With `sku`: as it was then."),
+        ("at" = Option<String>, Query, pattern = r"^([0-9]{1,18}|(19[789][0-9]|[2-8][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\.[0-9]{1,9})?Z)$", description = "With `sku`: as it was then."),
         ("skus" = Option<String>, Query, description = "SKUs with commas between them; answers a list."),
     ),
-    responses((status = 200, description = "The stock: a `StockView` for `sku`.", body = StockList)))]
+    responses((status = 200, description = "The stock: a `StockView` for `sku`.", body = StockAnswer)))]
 pub(super) async fn list(
     extract::State(state): extract::State<State>,
     query: QueryParams,

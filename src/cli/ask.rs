@@ -131,6 +131,11 @@ pub fn with_engine<T>(
 }
 
 impl Server {
+    /// The server of a URL.
+    pub fn at(url: &str, api_key: Option<String>) -> Self {
+        Self { url: url.to_owned(), api_key, tls: Tls::default() }
+    }
+
     /// Calls a route without a body; the answer's JSON.
     pub fn call(
         &self,

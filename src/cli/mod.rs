@@ -8,6 +8,9 @@ mod ask;
 mod backup;
 mod books;
 mod check_config;
+mod config;
+mod connector;
+mod control;
 mod dead_letters;
 mod demo;
 mod error;
@@ -66,8 +69,14 @@ enum Command {
     /// A flash sale over HTTP against a server of its own, with receivers that stand in for ERP and
     /// finance; ends with a report and exits with 1 unless everything reconciles.
     Demo(demo::Demo),
-    /// Print the effective configuration, or what is wrong with it.
-    CheckConfig(Source),
+    /// Print the effective configuration, what is wrong with it, or what it would change.
+    CheckConfig(check_config::CheckConfig),
+    /// The configuration of a running server: apply, look back, go back.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Try a connector without its partner.
+    #[command(subcommand)]
+    Connector(connector::ConnectorCommand),
     /// Stock in files.
     #[command(subcommand)]
     Stock(stock::Stock),
@@ -170,7 +179,9 @@ fn run(command: Command) -> Result<Outcome, Error> {
     match command {
         Command::Serve(serve) => serve.run(),
         Command::Demo(demo) => demo.run(),
-        Command::CheckConfig(source) => check_config::run(&source),
+        Command::CheckConfig(check) => check.run(),
+        Command::Config(config) => config.run(),
+        Command::Connector(connector) => connector.run(),
         Command::Books(books) => books.run(),
         Command::Stock(stock) => stock.run(),
         Command::Sinks(sinks) => sinks.run(),

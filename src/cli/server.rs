@@ -14,7 +14,7 @@ use holdfast::{
     delivery,
     engine::Engine,
     model::{
-        Timestamp,
+        configuration::{ConfigurationView, HistoryView, NotApplied, Proposal},
         letter::Letter,
         sink::{
             LetterView, ParkedView, Release, SinkView,
@@ -34,7 +34,11 @@ use tokio::{
     task::{JoinHandle, spawn_blocking},
 };
 
-use super::{Error, Outcome, Source, gateway, observer, options, partners, runtime};
+use super::{
+    Error, Outcome, Source,
+    control::{Control, Origin},
+    gateway, observer, options, partners, runtime,
+};
 
 /// Serve until told to stop.
 #[derive(Debug, Args)]
@@ -55,26 +59,32 @@ impl Serve {
         let overrides = Overrides { data: self.data, listen: self.listen };
         let config = self.source.load(&overrides)?;
         let runtime = runtime(config.server.threads)?;
-        let served = runtime.block_on(serve(&config));
+        let origin = Origin { file: self.source.config, overrides };
+        let served = runtime.block_on(serve(&config, origin));
         // Whatever still runs after a poisoned log must not hold up the exit.
         runtime.shutdown_background();
         served.map(|()| Outcome::Good)
     }
 }
 
-async fn serve(config: &Config) -> Result<(), Error> {
+async fn serve(config: &Config, origin: Origin) -> Result<(), Error> {
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Runtime)?;
     let running = tokio::select! {
-        running = Running::start(config) => running?,
+        running = Running::start_from(config, origin) => running?,
         name = signals.next() => return Err(Error::Part {
             what: "the start",
             reason: format!("{name} came before it was done; nothing is lost"),
         }),
     };
     announce(&running, config).map_err(Error::Output)?;
-    let name = tokio::select! {
-        name = signals.next() => name,
-        poisoned = running.poisoned() => return Err(Error::Poisoned(poisoned)),
+    let name = loop {
+        tokio::select! {
+            name = signals.next() => break name,
+            // SIGHUP: the file is read again.
+            _ = hangup.recv() => running.reload().await,
+            poisoned = running.poisoned() => return Err(Error::Poisoned(poisoned)),
+        }
     };
     tracing::info!("{name}: answering what was accepted, then stopping");
     tokio::select! {
@@ -125,7 +135,8 @@ impl Signals {
 pub struct FarEnd {
     handle: Mutex<Option<Arc<delivery::Handle>>>,
     reconcilers: Mutex<Option<Arc<sinks::reconcile::Reconcilers>>>,
-    now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    engine: Engine,
+    control: Control,
 }
 
 impl api::Sinks for FarEnd {
@@ -133,7 +144,7 @@ impl api::Sinks for FarEnd {
         let handle = self.handle.lock().clone();
         let mut views = handle.map(|handle| handle.snapshot()).unwrap_or_default();
         if let Some(reconcilers) = self.reconcilers.lock().as_ref() {
-            reconcilers.fill(&mut views, (self.now)().millis());
+            reconcilers.fill(&mut views, self.engine.now().millis());
         }
         views
     }
@@ -161,6 +172,22 @@ impl api::Sinks for FarEnd {
     fn wish<'a>(&'a self, sink: &'a str, wish: Wish, by: By) -> api::Wishing<'a> {
         let handle = self.handle.lock().clone();
         Box::pin(async move { handle?.wish(sink, wish, by).await })
+    }
+
+    fn configuration(&self) -> Option<ConfigurationView> {
+        Some(ConfigurationView { toml: self.control.shown() })
+    }
+
+    fn configurations(&self) -> HistoryView {
+        Control::history(&self.engine)
+    }
+
+    fn configure<'a>(&'a self, proposal: Proposal, by: By) -> api::Configuring<'a> {
+        let handle = self.handle.lock().clone();
+        Box::pin(async move {
+            let handle = handle.ok_or(NotApplied::Stopping)?;
+            self.control.apply(&self.engine, &handle, proposal, by).await
+        })
     }
 
     fn reconcile<'a>(&'a self, sink: &'a str) -> api::Reconciling<'a> {
@@ -200,6 +227,11 @@ pub struct Running {
 impl Running {
     /// Listens, opens the engine, starts the sinks; done once requests are served.
     pub async fn start(config: &Config) -> Result<Self, Error> {
+        Self::start_from(config, Origin::default()).await
+    }
+
+    /// The same with a configuration that can be read again.
+    pub async fn start_from(config: &Config, origin: Origin) -> Result<Self, Error> {
         let server = &config.server;
         let partners = partners::partners(config, |name| std::env::var(name).ok())?;
         let observing = observer::options(config, |name| std::env::var(name).ok())?;
@@ -224,7 +256,10 @@ impl Running {
         let http = tokio::spawn(api::serve(listener, state.clone(), shutdown));
         let engine = open(config).await?;
         partners::check_live(config, &engine)?;
-        let far_end = Arc::new(start_sinks(config, &engine, observed.spans().cloned())?);
+        let control = Control::new(origin, config.clone());
+        let far_end = Arc::new(start_sinks(config, &engine, control, observed.spans().cloned())?);
+        let begun = far_end.control.started(&engine).await;
+        begun.map_err(|e| Error::Part { what: "the configuration", reason: e.to_string() })?;
         let subject = observe::Subject {
             engine: engine.clone(),
             requests: state.requests().clone(),
@@ -248,6 +283,15 @@ impl Running {
             stop,
             http,
         })
+    }
+
+    /// Reads the configuration's file again and applies it.
+    async fn reload(&self) {
+        use api::Sinks as _;
+        let by = By { who: "SIGHUP".into(), ..By::default() };
+        if let Err(error) = self.far_end.configure(Proposal::File, by).await {
+            tracing::error!(%error, "the configuration was not read again");
+        }
     }
 
     /// Where it can be reached.
@@ -330,19 +374,20 @@ fn panicked(what: &'static str, error: &tokio::task::JoinError) -> Error {
 fn start_sinks(
     config: &Config,
     engine: &Engine,
+    control: Control,
     spans: Option<Arc<Spans>>,
 ) -> Result<FarEnd, Error> {
     let failed = |reason: String| Error::Part { what: "the sinks", reason };
     let runtime = tokio::runtime::Handle::current();
-    let mut handle = sinks::start_traced(engine, config.sinks.clone(), &runtime, spans)
+    let handle = sinks::start_traced(engine, config.sinks.clone(), &runtime, spans)
         .map_err(|e| failed(e.to_string()))?;
     handle.set_freezes(config.freezes.clone());
     let reconcilers = sinks::reconcile::start(engine, &config.sinks, &handle, &runtime)
         .map_err(|(sink, reason)| failed(format!("{sink}: {reason}")))?;
-    let clock = engine.clone();
     Ok(FarEnd {
         handle: Mutex::new(Some(Arc::new(handle))),
         reconcilers: Mutex::new(Some(Arc::new(reconcilers))),
-        now: Box::new(move || clock.now()),
+        engine: engine.clone(),
+        control,
     })
 }

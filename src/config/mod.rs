@@ -19,6 +19,7 @@
 //! words of the house only; the command line turns one into the other.
 
 mod accounts;
+pub mod change;
 mod check;
 mod connector;
 mod environment;
@@ -47,8 +48,8 @@ use crate::model::Location;
 
 pub use accounts::Accounts;
 pub use check::Source;
-pub(crate) use connector::HEADER_BYTES_MAX;
 pub use connector::*;
+pub(crate) use connector::{HEADER_BYTES_MAX, sample_batch};
 pub use error::Error;
 pub use filter::*;
 pub use freeze::Freeze;

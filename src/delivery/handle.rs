@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, thread, time::Duration};
 
+use parking_lot::RwLock;
 use tokio::{
     runtime,
     sync::{mpsc, watch},
@@ -9,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Error, Partner, lanes::Lanes, retry, task};
+use super::{Error, Partner, lanes::Lanes, partner::Exchangeable, retry, task};
 use crate::{
     config::{Freeze, SinkConfig},
     engine::Engine,
@@ -34,11 +35,18 @@ pub struct Handle {
     sinks: Vec<Arc<Progress>>,
     threads: Vec<thread::JoinHandle<()>>,
     tasks: Vec<JoinHandle<()>>,
+    controls: Vec<Control>,
     stop: watch::Sender<bool>,
     spans: Option<Arc<Spans>>,
-    freezes: Vec<Freeze>,
+    freezes: RwLock<Vec<Freeze>>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     durable: Box<dyn Fn() -> Lsn + Send + Sync>,
+}
+
+/// By which a sink is changed while it runs.
+struct Control {
+    partner: Arc<Exchangeable>,
+    settings: watch::Sender<SinkConfig>,
 }
 
 /// Starts a thread and a task for each sink, without traces.
@@ -75,7 +83,8 @@ pub fn start_traced<S: Storage>(
         tasks: Vec::new(),
         stop: watch::Sender::new(false),
         spans,
-        freezes: Vec::new(),
+        controls: Vec::new(),
+        freezes: RwLock::default(),
         now: Arc::new(move || clock.now()),
         durable: Box::new(move || log.log().durable()),
     };
@@ -110,9 +119,12 @@ impl Handle {
             .spawn(move || feed.run())
             .map_err(|source| Error::Thread { sink, source })?;
         let stop = self.stop.subscribe();
+        let partner = Arc::new(Exchangeable::new(partner));
+        let settings = watch::Sender::new(config.clone());
         let delivery = task::Delivery {
             config,
-            partner: partner.into(),
+            settings: settings.subscribe(),
+            partner: partner.clone(),
             progress: progress.clone(),
             inbox,
             stop,
@@ -120,6 +132,7 @@ impl Handle {
             dice: Box::new(retry::dice),
             spans: self.spans.clone(),
         };
+        self.controls.push(Control { partner, settings });
         self.sinks.push(progress);
         self.threads.push(thread);
         self.tasks.push(runtime.spawn(delivery.run()));
@@ -178,14 +191,37 @@ impl Handle {
     }
 
     /// Replays and discards in these times are refused unless they are forced.
-    pub fn set_freezes(&mut self, freezes: Vec<Freeze>) {
-        self.freezes = freezes;
+    pub fn set_freezes(&self, freezes: Vec<Freeze>) {
+        *self.freezes.write() = freezes;
+    }
+
+    /// The freeze window that is open now.
+    pub fn freeze(&self) -> Option<Freeze> {
+        self.freezes.read().iter().find(|freeze| freeze.is_open((self.now)())).cloned()
+    }
+
+    /// What rendered the batches of a sink that may go out again, by version.
+    pub(crate) fn renderings(&self, sink: &str) -> Vec<(u64, String)> {
+        let progress = self.progress(sink);
+        progress.map(|p| p.with_state(|state| state.configurations.clone())).unwrap_or_default()
+    }
+
+    /// From here on a sink's batches are brought by another partner and other settings, which must differ in
+    /// those alone that a running sink takes. The partner is there before anything is sealed for it.
+    pub fn reconfigure(&self, config: SinkConfig, partner: Box<dyn Partner>) {
+        let named = |sink: &Arc<Progress>| sink.name() == config.name;
+        let Some(at) = self.sinks.iter().position(named) else { return };
+        if let (Some(control), Some(progress)) = (self.controls.get(at), self.sinks.get(at)) {
+            control.partner.exchange(partner);
+            progress.set_config(config.clone());
+            control.settings.send_replace(config);
+        }
     }
 
     fn frozen(&self, wish: &Wish, by: &By) -> Option<Denied> {
         let concerns = matches!(wish, Wish::Replay { .. } | Wish::Discard { .. });
         let forced = by.forced && !by.reason.trim().is_empty();
-        let open = self.freezes.iter().find(|freeze| freeze.is_open((self.now)()))?;
+        let open = self.freeze()?;
         let frozen = || Denied::Frozen { until: open.until, reason: open.reason.clone() };
         (concerns && !forced).then(frozen)
     }

@@ -1,8 +1,9 @@
 //! What delivery asks of a connector, and what it may hear.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 
 use crate::feed::{Batch, Rejected};
 
@@ -29,6 +30,29 @@ impl Part {
             config_version: batch.config_version,
             uncertain: !batch.fresh,
         }
+    }
+}
+
+/// A partner that can be exchanged for another while batches are under way: an attempt ends with the one that
+/// it began with.
+pub(super) struct Exchangeable(RwLock<Arc<dyn Partner>>);
+
+impl Exchangeable {
+    /// At first this one.
+    pub fn new(partner: Box<dyn Partner>) -> Self {
+        Self(RwLock::new(partner.into()))
+    }
+
+    /// Attempts that begin from here on are made with this one.
+    pub fn exchange(&self, partner: Box<dyn Partner>) {
+        *self.0.write() = partner.into();
+    }
+}
+
+impl Partner for Exchangeable {
+    fn send<'a>(&'a self, part: &'a Part) -> Sending<'a> {
+        let partner = self.0.read().clone();
+        Box::pin(async move { partner.send(part).await })
     }
 }
 

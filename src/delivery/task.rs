@@ -45,6 +45,8 @@ use crate::{
 /// What a delivery works with.
 pub(super) struct Delivery {
     pub config: SinkConfig,
+    /// The same, as it is changed while the sink runs.
+    pub settings: watch::Receiver<SinkConfig>,
     pub partner: Arc<dyn Partner>,
     pub progress: Arc<Progress>,
     pub inbox: mpsc::Receiver<Batch>,
@@ -136,6 +138,7 @@ impl Task {
                 Some(event) = self.under_way.join_next() => self.hear(event),
                 Some(event) = self.recording.join_next() => self.hear(event),
                 Ok(()) = self.asks.changed() => self.obey(),
+                Ok(()) = self.with.settings.changed() => self.follow_settings(),
                 batch = self.with.inbox.recv(), if self.lanes.has_room() => match batch {
                     Some(batch) => self.accept(batch),
                     None => break,
@@ -148,6 +151,16 @@ impl Task {
             self.hear(event);
         }
         self.tell();
+    }
+
+    /// Goes on by other settings. What was learnt of the partner is forgotten: it may be another.
+    fn follow_settings(&mut self) {
+        let config = self.with.settings.borrow_and_update().clone();
+        self.breaker = Breaker::new(&config.policy, config.retry_max_ms);
+        self.budget = Budget::new(&config.policy);
+        self.rate = Rate::new(config.rate_per_s);
+        self.quiet_until = None;
+        self.with.config = config;
     }
 
     /// Starts what may be; says when to look again if nothing happens before.

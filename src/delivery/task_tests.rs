@@ -72,6 +72,7 @@ fn rig(change: impl FnOnce(&mut SinkConfig), plays: Plays) -> Rig {
     };
     let mut seeded = Seeded(7);
     let delivery = Delivery {
+        settings: watch::Sender::new(config.clone()).subscribe(),
         config,
         partner: Arc::new(script.clone()),
         progress: progress.clone(),

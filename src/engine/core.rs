@@ -99,6 +99,8 @@ pub(super) struct Core<S: Storage> {
     pub(super) defining: Mutex<()>,
     /// Sinks as the log had them when it was opened.
     pub(super) sinks: HashMap<String, SinkState>,
+    /// The server's own configurations, by version, the newest last.
+    pub(super) configurations: Mutex<Vec<(u64, String)>>,
     /// Which batch carried what.
     pub(super) seals: Mutex<Seals>,
     /// Who else needs the log, from where on.

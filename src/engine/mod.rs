@@ -43,6 +43,7 @@ mod cause;
 mod checkpoint;
 mod clock;
 mod codec;
+mod configuration;
 mod core;
 mod counters;
 mod decision;

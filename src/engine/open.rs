@@ -24,6 +24,7 @@ use crate::{
 use super::{
     Error, Options,
     clock::Clock,
+    configuration::SERVER,
     core::{Core, Tables, closing_bytes},
     counters::Counting,
     effect::Effects,
@@ -72,7 +73,9 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         None => begin(&log)?,
     };
     let clock = Clock::new(replayed.time_ms);
-    let (now_ms, sinks) = (clock.now_ms(), replayed.sinks);
+    let (now_ms, mut sinks) = (clock.now_ms(), replayed.sinks);
+    // The server's own are no sink's: nothing holds the log for it.
+    let own = sinks.remove(SERVER).map(|own| own.configurations).unwrap_or_default();
     let needs = |(name, sink): (&String, &SinkState)| {
         (sink_reader(name), needs_from(name, sink, &replayed.seals))
     };
@@ -89,6 +92,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         counters: Counting::default(),
         defining: Mutex::new(()),
         sinks,
+        configurations: Mutex::new(own),
         seals: Mutex::new(replayed.seals),
         holds: Mutex::new(holds),
         checkpoint: AtomicU64::new(covers.0),

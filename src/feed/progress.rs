@@ -14,7 +14,7 @@ use super::{
     window::{ParkedSummary, Span, Window},
 };
 use crate::{
-    config::Domain,
+    config::{Domain, SinkConfig},
     model::{
         Lsn, Timestamp,
         letter::{Letter, Split},
@@ -122,6 +122,8 @@ pub(super) struct Inner {
     pub parked_overflows: u64,
     releases: VecDeque<String>,
     wishes: VecDeque<Asked>,
+    /// Settings that the feed does not go by yet.
+    config: Option<Box<SinkConfig>>,
     stopping: bool,
     draining: u32,
     /// How long records took to the partner.
@@ -165,6 +167,7 @@ impl Progress {
             parked_overflows: 0,
             releases: VecDeque::new(),
             wishes: VecDeque::new(),
+            config: None,
             stopping: false,
             draining: 0,
             ages: Ages::default(),
@@ -415,6 +418,17 @@ impl Progress {
         drop(inner);
         self.changed.notify_all();
         told
+    }
+
+    /// From here on the feed goes by these settings, which differ in those alone that a running one takes.
+    pub(crate) fn set_config(&self, config: SinkConfig) {
+        self.inner.lock().config = Some(Box::new(config));
+        self.changed.notify_all();
+    }
+
+    /// Settings that the feed does not go by yet.
+    pub(super) fn next_config(&self) -> Option<SinkConfig> {
+        self.inner.lock().config.take().map(|config| *config)
     }
 
     pub(super) fn next_wish(&self) -> Option<Asked> {

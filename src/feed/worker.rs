@@ -133,11 +133,21 @@ impl<S: Storage> Worker<S> {
         self.progress.ended();
     }
 
+    /// Goes on by other settings, if there are some: what renders is written down before it does.
+    fn follow_settings(&mut self) -> Result<(), Error> {
+        let Some(config) = self.progress.next_config() else { return Ok(()) };
+        let batch_bytes_max = self.config.batch_bytes_max;
+        self.config = SinkConfig { batch_bytes_max, ..config };
+        self.config_version = self.config.render_version();
+        self.configure()
+    }
+
     fn drive(&mut self) -> Result<(), Error> {
         self.configure()?;
         loop {
             self.write_splits()?;
             self.write_fates()?;
+            self.follow_settings()?;
             self.grant_wishes()?;
             if self.progress.is_stopping() {
                 return Ok(());

@@ -30,7 +30,7 @@ pub struct SetStock {
     pub backorder_limit: StockCount,
     /// The most units one customer may take in the configured period.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<StockCount>)]
     pub per_customer_limit: Option<Option<StockCount>>,
     /// The sender's version of this position; must rise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub struct ImportStock {
     pub backorder_limit: StockCount,
     /// The most units one customer may take in the configured period.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<StockCount>)]
     pub per_customer_limit: Option<Option<StockCount>>,
     /// The sender's version of this position; must rise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,6 +134,7 @@ pub struct AdjustStock {
     /// The location.
     pub location: Location,
     /// Units that came (positive) or went (negative); not zero, at most a billion either way.
+    #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000)]
     pub delta: i64,
     /// Why.
     pub reason: AdjustmentReason,
@@ -170,6 +171,7 @@ pub struct ReserveLine {
 #[serde(deny_unknown_fields)]
 pub struct Reserve {
     /// The cart; lines of the same SKU and location are summed.
+    #[schema(min_items = 1)]
     pub lines: Vec<ReserveLine>,
     /// Who; needed where a SKU has a limit per customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,6 +181,7 @@ pub struct Reserve {
     pub order_id: Option<OrderId>,
     /// How long to hold, in milliseconds; absent: the configured default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub ttl_ms: Option<u64>,
 }
 
@@ -189,6 +192,7 @@ pub struct BatchReserve {
     /// The key of this one.
     pub idempotency_key: IdempotencyKey,
     /// The cart.
+    #[schema(min_items = 1)]
     pub lines: Vec<ReserveLine>,
     /// Who.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -198,6 +202,7 @@ pub struct BatchReserve {
     pub order_id: Option<OrderId>,
     /// How long to hold, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub ttl_ms: Option<u64>,
 }
 
@@ -235,7 +240,8 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Extend {
-    /// How long from now, in milliseconds.
+    /// How long from now, in milliseconds; the most is configured.
+    #[schema(minimum = 1)]
     pub ttl_ms: u64,
 }
 
@@ -244,6 +250,7 @@ pub struct Extend {
 #[serde(deny_unknown_fields)]
 pub struct ChangeLines {
     /// The cart as it shall be.
+    #[schema(min_items = 1)]
     pub lines: Vec<ReserveLine>,
 }
 
@@ -348,6 +355,7 @@ pub struct Commit {
     #[serde(default)]
     pub prices: Prices,
     /// Exactly one line for every reserved SKU.
+    #[schema(min_items = 1)]
     pub lines: Vec<PriceLine>,
     /// Shipping fee.
     #[serde(default)]
@@ -407,12 +415,13 @@ pub struct PlaceOrder {
     pub order_id: OrderId,
     /// The held reservations that become the order; absent: the lines are taken now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(min_items = 1)]
     pub reservations: Option<Vec<ReservationId>>,
     /// Who.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<CustomerId>,
     /// What is taken and what it costs.
+    #[schema(min_items = 1)]
     pub lines: Vec<OrderLine>,
     /// The currency of every amount here.
     pub currency: Currency,
@@ -454,6 +463,7 @@ pub struct Ship {
     /// The shipment's id.
     pub shipment_id: Reference,
     /// What left.
+    #[schema(min_items = 1)]
     pub lines: Vec<ShipLine>,
     /// Who carries it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -539,6 +549,7 @@ pub struct AuthorizeReturn {
     /// The return's id.
     pub return_id: Reference,
     /// What may come back.
+    #[schema(min_items = 1)]
     pub lines: Vec<ReturnLine>,
     /// Whether it is sold again when it does (default), or written off.
     #[serde(default = "yes")]
@@ -552,6 +563,7 @@ pub struct ReceiveReturn {
     /// The receipt's id.
     pub receipt_id: Reference,
     /// What came back; the location where it is now, or, absent, where it left.
+    #[schema(min_items = 1)]
     pub lines: Vec<ShipLine>,
 }
 
@@ -562,5 +574,6 @@ pub struct Note {
     /// The note's id: a dispute's, say.
     pub note_id: Reference,
     /// What; 1 to 1,024 characters.
+    #[schema(min_length = 1, max_length = 1024)]
     pub text: String,
 }

@@ -9,7 +9,13 @@ use std::{fmt, str::FromStr};
 
 use compact_str::CompactString;
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, Type},
+    },
+};
 
 /// The most characters an external id may have.
 pub const ID_CHARS_MAX: usize = 64;
@@ -48,11 +54,11 @@ fn check_key(text: &str) -> Result<(), Invalid> {
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $check:ident, $max:tt) => {
+    ($(#[$doc:meta])* $name:ident, $check:ident, $max:tt, $pattern:tt) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, ToSchema)]
         #[serde(transparent)]
-        #[schema(value_type = String, min_length = 1, max_length = $max)]
+        #[schema(value_type = String, min_length = 1, max_length = $max, pattern = $pattern)]
         pub struct $name(CompactString);
 
         impl $name {
@@ -87,17 +93,17 @@ macro_rules! text_id {
 }
 
 text_id!(/// A stock keeping unit.
-    Sku, check_id, 64);
+    Sku, check_id, 64, r"^(?!\.{1,2}$)[!-~]([ -~]*[!-~])?$");
 text_id!(/// A place that has stock: a warehouse, a shop.
-    Location, check_id, 64);
+    Location, check_id, 64, r"^(?!\.{1,2}$)[!-~]([ -~]*[!-~])?$");
 text_id!(/// The storefront's name for an order.
-    OrderId, check_id, 64);
+    OrderId, check_id, 64, r"^(?!\.{1,2}$)[!-~]([ -~]*[!-~])?$");
 text_id!(/// The storefront's name for a customer.
-    CustomerId, check_id, 64);
+    CustomerId, check_id, 64, r"^(?!\.{1,2}$)[!-~]([ -~]*[!-~])?$");
 text_id!(/// A document of a partner: a goods receipt, a tax code, a tracking number.
-    Reference, check_id, 64);
+    Reference, check_id, 64, r"^(?!\.{1,2}$)[!-~]([ -~]*[!-~])?$");
 text_id!(/// The `Idempotency-Key` of a request: 1 to 255 visible ASCII characters.
-    IdempotencyKey, check_key, 255);
+    IdempotencyKey, check_key, 255, "^[!-~]+$");
 
 /// A place in the log: the offset in bytes of a record's first byte since the log began. A multiple
 /// of eight. "Durable up to `x`" means that every record that begins below `x` is durable.
@@ -144,6 +150,15 @@ pub struct ReservationId {
     /// Its slot in the reservation table; the same in every life of the log.
     pub slot: u32,
 }
+
+impl PartialSchema for ReservationId {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^r[0-9a-f]{24}$"));
+        text.description(Some("A reservation's id; opaque.")).build().into()
+    }
+}
+
+impl ToSchema for ReservationId {}
 
 impl fmt::Display for ReservationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

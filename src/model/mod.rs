@@ -2,6 +2,7 @@
 //! log. Imports nothing of the house.
 
 pub mod command;
+pub mod configuration;
 mod contract;
 pub mod event;
 pub mod fact;

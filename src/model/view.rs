@@ -121,7 +121,6 @@ pub struct LineView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReservationView {
     /// Its id.
-    #[schema(value_type = String)]
     pub id: ReservationId,
     /// Its state.
     pub state: ReservationState,
@@ -171,7 +170,6 @@ pub struct OrderView {
     /// Its state.
     pub state: ReservationState,
     /// The reservations that became it.
-    #[schema(value_type = Vec<String>)]
     pub reservations: Vec<ReservationId>,
     /// What was sold, priced by SKU.
     pub lines: Vec<OrderLineView>,

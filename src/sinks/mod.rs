@@ -25,6 +25,7 @@ mod secrets;
 mod simulator;
 #[cfg(test)]
 mod tls_tests;
+pub mod trial;
 mod wire;
 
 pub use http::HttpPartner;
@@ -85,6 +86,23 @@ pub fn start_traced<S: Storage>(
         partners.push((config, partner));
     }
     delivery::start_traced(engine, partners, runtime, spans)
+}
+
+/// Makes what speaks to the partner of a running sink under other settings than those of `before`, by which
+/// what is under way was sealed; nothing is changed by it. See [`Handle::reconfigure`].
+///
+/// # Errors
+/// What is wrong, beginning with the field.
+pub fn prepare(
+    handle: &Handle,
+    before: &SinkConfig,
+    config: &SinkConfig,
+) -> Result<(SinkConfig, Box<dyn Partner>), String> {
+    config.validate()?;
+    let mut earlier = handle.renderings(&config.name);
+    earlier.extend(before.connector()?.shapes().map(|text| (before.render_version(), text)));
+    let partner = partner(config, &earlier)?;
+    Ok((config.clone().bounded()?, partner))
 }
 
 /// What speaks to a sink's partner, as its URL says.

@@ -41,6 +41,16 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// An answer that nobody gave.
+    pub fn said(status: u16, body: &[u8]) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            text: String::from_utf8_lossy(body).into_owned(),
+            json: serde_json::from_slice(body).ok(),
+        }
+    }
+
     /// What rules look at.
     pub fn heard(&self) -> Heard<'_> {
         Heard { status: self.status, json: self.json.as_ref(), text: &self.text }

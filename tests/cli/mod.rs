@@ -109,6 +109,11 @@ impl Server {
         self.wait()
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal by name.
     pub fn signal(&self, name: &str) {
         // A shell's own `kill` is there on every system.

@@ -6,6 +6,7 @@
 mod cli;
 
 mod bodies;
+mod change;
 mod compatible;
 mod generate;
 mod published;

@@ -323,7 +323,7 @@ fn deeds(engine: &Engine<SimStorage>) -> Vec<(String, String, String, bool)> {
 async fn a_letter_is_dropped_in_a_freeze_window_by_force_and_with_a_reason_alone() {
     let storage = SimStorage::new();
     let link = link(Erp::default());
-    let (mut shop, mut handle) = shop(&storage, &link, erp(Domain::Inventory)).await;
+    let (mut shop, handle) = shop(&storage, &link, erp(Domain::Inventory)).await;
     refused(&mut shop, &handle, &link, 1).await;
     let id = letter(&handle).id.clone();
     let now_ms = shop.engine.now().millis();

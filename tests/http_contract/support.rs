@@ -243,15 +243,6 @@ impl Call {
         reply
     }
 
-    /// Sends it and reads the answer's head, and its body only if that has a length.
-    pub async fn head_only(self) -> Reply {
-        let mut stream = self.begin(None).await;
-        let read = Reply::read_head(&mut stream);
-        let mut reply = timeout(PATIENCE, read).await.expect("an answer in time");
-        reply.read_length(&mut stream).await;
-        reply
-    }
-
     /// Sends the head and leaves the body to the caller.
     pub async fn begin(&self, length: Option<usize>) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
@@ -297,7 +288,8 @@ impl Reply {
         true
     }
 
-    async fn read_head(stream: &mut TcpStream) -> Self {
+    /// Reads an answer's head, and what of its body has come with it.
+    pub async fn read_head(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         let head_end = loop {
             if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

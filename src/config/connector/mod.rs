@@ -26,6 +26,7 @@ pub use call::{Finish, Handshake, Lookup, Method, Request, Stale};
 pub(crate) use check::HEADER_BYTES_MAX;
 pub use overlay::{Overlay, PRESETS};
 pub use rule::{AnswerRule, Heard, Match, RejectedLines, StatusSet, Then, Took};
+pub(crate) use sample::batch as sample_batch;
 pub use template::{Context, Escape, Template, Unrendered};
 
 use super::{Dedupe, Domain};
@@ -164,10 +165,13 @@ impl Connector {
     /// sealed bytes are sent. It has no credentials: addresses, headers and what answers mean are those of
     /// the present whatever was sealed when.
     pub fn rendering(&self) -> Option<String> {
+        let sends_sealed = self.body.is_none() && self.finish.is_none();
+        if sends_sealed && is_first(&self.schema_version) { None } else { self.shapes() }
+    }
+
+    /// The same, also where the sealed bytes are sent.
+    pub(crate) fn shapes(&self) -> Option<String> {
         let schema_version = self.schema_version;
-        if self.body.is_none() && self.finish.is_none() && is_first(&schema_version) {
-            return None;
-        }
         let Self { method, path, content_type, body, vars, keep, finish, .. } = self.clone();
         let shapes = Self {
             method,

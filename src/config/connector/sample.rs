@@ -9,7 +9,7 @@ use crate::config::Domain;
 pub(super) const PART_ID: &str = "sample-3f9c-000123.a.b";
 
 /// A batch of a domain.
-pub(super) fn batch(domain: Domain) -> Value {
+pub(crate) fn batch(domain: Domain) -> Value {
     let mut batch = json!({
         "batch_id": "sample-3f9c-000123",
         "sink": "sample",

@@ -1,0 +1,248 @@
+//! What one configuration changes of another, key by key, and which of it a running server takes.
+//!
+//! It promises that no secret is shown, that one that was changed shows as changed, and that what is not
+//! known to be taken by a running server needs a restart.
+
+use std::collections::BTreeMap;
+
+use toml::{Table, Value};
+
+use super::{Config, Error};
+use crate::model::configuration::ChangeView;
+
+/// Stands for a secret.
+const HIDDEN: &str = "(hidden)";
+/// Stands for the password of a URL.
+const HIDDEN_PASSWORD: &str = ":hidden@";
+/// What of a sink that speaks HTTP a running server takes, by the beginning of the key.
+const LIVE_OF_SINK: [&str; 9] = [
+    "url",
+    "preset",
+    "connector",
+    "headers",
+    "signing_secret",
+    "timeout_ms",
+    "rate_per_s",
+    "retry_",
+    "policy",
+];
+/// What of these it does not: the room for what is under way is made once.
+const FIXED_OF_SINK: [&str; 2] = ["policy.ordering", "policy.concurrency_max"];
+
+type Leaves = BTreeMap<String, Value>;
+
+/// What is another in `after`.
+///
+/// # Errors
+/// Never for a configuration that was read: if it can't be said as TOML.
+pub fn changes(before: &Config, after: &Config) -> Result<Vec<ChangeView>, Error> {
+    let shown = (leaves(&shown(before)?), leaves(&shown(after)?));
+    let bare = (leaves(&table(before)?), leaves(&table(after)?));
+    let differs = |key: &String| bare.0.get(key) != bare.1.get(key);
+    let mut changes = between(&shown.0, &shown.1, differs);
+    let brokered: Vec<String> = (before.sinks.iter().chain(&after.sinks))
+        .filter(|sink| sink.speaks_nats() || sink.speaks_kafka())
+        .map(|sink| format!("sinks.{}.", sink.name))
+        .collect();
+    for change in &mut changes {
+        // A broker knows who sends to it, which must be one at a time.
+        if brokered.iter().any(|sink| change.key.starts_with(sink)) {
+            "restart".clone_into(&mut change.applies);
+        }
+    }
+    Ok(changes)
+}
+
+/// What is another in `after` than in a text without secrets, as far as that tells.
+///
+/// # Errors
+/// If the text is no TOML.
+pub fn changes_of_shown(before: &str, after: &Config) -> Result<Vec<ChangeView>, Error> {
+    let before: Table = before
+        .parse()
+        .map_err(|source| Error::in_file(std::path::Path::new("(the server)"), before, source))?;
+    let (before, after) = (leaves(&before), leaves(&shown(after)?));
+    Ok(between(&before, &after, |key| before.get(key) != after.get(key)))
+}
+
+/// An earlier configuration's text, with the secrets that are in force at the same keys.
+///
+/// # Errors
+/// The keys whose secrets are not.
+pub fn restored(text: &str, current: &Config) -> Result<String, Vec<String>> {
+    let unreadable = |_| vec!["(the text)".to_owned()];
+    let mut past: Table = text.parse().map_err(|_| unreadable(()))?;
+    let masked = Value::Table(shown(current).map_err(|_| unreadable(()))?);
+    let bare = Value::Table(table(current).map_err(|_| unreadable(()))?);
+    let mut missing = Vec::new();
+    for (key, value) in &mut past {
+        restore(value, key, (masked.get(key), bare.get(key)), &mut missing);
+    }
+    match missing.is_empty() {
+        true => Ok(past.to_string()),
+        false => Err(missing),
+    }
+}
+
+fn restore(
+    past: &mut Value,
+    key: &str,
+    (masked, bare): (Option<&Value>, Option<&Value>),
+    missing: &mut Vec<String>,
+) {
+    match past {
+        Value::Table(fields) => {
+            for (name, value) in fields {
+                let at = |now: Option<&'_ Value>| now.and_then(|now| now.get(name)).cloned();
+                let (masked, bare) = (at(masked), at(bare));
+                restore(value, &format!("{key}.{name}"), (masked.as_ref(), bare.as_ref()), missing);
+            }
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter_mut().enumerate() {
+                let name = name_of(item, n);
+                let at = |now: Option<&Value>| {
+                    let all = now.and_then(Value::as_array).into_iter().flatten().enumerate();
+                    all.filter(|(n, one)| name_of(one, *n) == name)
+                        .map(|(_, one)| one.clone())
+                        .next()
+                };
+                let (masked, bare) = (at(masked), at(bare));
+                restore(item, &format!("{key}.{name}"), (masked.as_ref(), bare.as_ref()), missing);
+            }
+        }
+        Value::String(text) if text.contains(HIDDEN) || text.contains(HIDDEN_PASSWORD) => {
+            match (masked, bare) {
+                (Some(Value::String(now)), Some(bare)) if now == text => *past = bare.clone(),
+                _ => missing.push(key.to_owned()),
+            }
+        }
+        _ => {}
+    }
+}
+
+fn table(config: &Config) -> Result<Table, Error> {
+    Table::try_from(config).map_err(|source| Error::Unwritable { source: Box::new(source) })
+}
+
+fn shown(config: &Config) -> Result<Table, Error> {
+    table(&config.clone().without_secrets())
+}
+
+fn between(before: &Leaves, after: &Leaves, differs: impl Fn(&String) -> bool) -> Vec<ChangeView> {
+    let mut keys: Vec<_> = before.keys().chain(after.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    let json = |value: Option<&Value>| {
+        value.map_or(serde_json::Value::Null, |v| serde_json::to_value(v).unwrap_or_default())
+    };
+    let change = |key: &String| {
+        let (old, mut new) = (json(before.get(key)), json(after.get(key)));
+        if old == new {
+            new = format!("{HIDDEN}, another").into();
+        }
+        ChangeView { key: key.clone(), before: old, after: new, applies: applies(key).into() }
+    };
+    keys.into_iter().filter(|key| differs(key)).map(change).collect()
+}
+
+/// Whether a running server takes another value of a key.
+fn applies(key: &str) -> &'static str {
+    let of_sink = key.strip_prefix("sinks.").and_then(|rest| rest.split_once('.'));
+    let live = match of_sink {
+        Some((_, key)) => {
+            LIVE_OF_SINK.iter().any(|live| key.starts_with(live)) && !FIXED_OF_SINK.contains(&key)
+        }
+        None => key == "freezes",
+    };
+    if live { "live" } else { "restart" }
+}
+
+/// Every value by its key; a list whose items have names is told by these, any other is one value.
+fn leaves(table: &Table) -> Leaves {
+    let mut leaves = Leaves::new();
+    for (key, value) in table {
+        collect(key.clone(), value, &mut leaves);
+    }
+    leaves
+}
+
+fn collect(key: String, value: &Value, leaves: &mut Leaves) {
+    match value {
+        Value::Table(fields) => {
+            for (name, value) in fields {
+                collect(format!("{key}.{name}"), value, leaves);
+            }
+        }
+        Value::Array(items) if items.iter().any(|item| item.get("name").is_some()) => {
+            for (n, item) in items.iter().enumerate() {
+                collect(format!("{key}.{}", name_of(item, n)), item, leaves);
+            }
+        }
+        other => drop(leaves.insert(key, other.clone())),
+    }
+}
+
+fn name_of(item: &Value, n: usize) -> String {
+    item.get("name").and_then(Value::as_str).map_or_else(|| n.to_string(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        toml::from_str(text).unwrap()
+    }
+
+    const SINK: &str = "[[sinks]]\nname = \"erp\"\ndomain = \"inventory\"\nurl = \"http://a:b@c/\"\n\
+                        signing_secret = \"whsec_AAAA\"\n";
+
+    #[test]
+    fn each_change_says_whether_it_needs_a_restart() {
+        let after = format!(
+            "{SINK}timeout_ms = 5\n[sinks.policy]\nconcurrency_max = 2\nbreaker_failures = 7\n\
+             [server]\nbatch_max = 9\n[[freezes]]\nfrom = \"2026-01-01T00:00:00Z\"\n\
+             until = \"2026-01-02T00:00:00Z\"\nreason = \"sale\"\n"
+        );
+        let changes = changes(&config(SINK), &config(&after)).unwrap();
+        let told: Vec<_> = changes.iter().map(|c| (c.key.as_str(), c.applies.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("freezes", "live"),
+                ("server.batch_max", "restart"),
+                ("sinks.erp.policy.breaker_failures", "live"),
+                ("sinks.erp.policy.concurrency_max", "restart"),
+                ("sinks.erp.timeout_ms", "live"),
+            ]
+        );
+        assert_eq!((&changes[1].before, &changes[1].after), (&1000.into(), &9.into()));
+        assert!(super::changes(&config(SINK), &config(SINK)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_secret_is_never_shown_and_its_change_is() {
+        let other = SINK.replace("AAAA", "BBBB").replace("a:b@", "a:z@");
+        let changes = changes(&config(SINK), &config(&other)).unwrap();
+        let keys: Vec<_> = changes.iter().map(|c| c.key.as_str()).collect();
+        assert_eq!(keys, ["sinks.erp.signing_secret", "sinks.erp.url"]);
+        let text = format!("{changes:?}");
+        assert!(
+            !text.contains("AAAA") && !text.contains("BBBB") && !text.contains(":z@"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_earlier_text_gets_the_secrets_in_force_or_says_which_are_not() {
+        let now = config(SINK);
+        let mut past = now.clone();
+        past.sinks[0].timeout_ms = 5;
+        let text = past.clone().without_secrets().to_toml().unwrap();
+        let restored_text = restored(&text, &now).unwrap();
+        assert_eq!(config(&restored_text), past);
+        let gone = config(&SINK.replace("signing_secret", "# signing_secret"));
+        assert_eq!(restored(&text, &gone), Err(vec!["sinks.erp.signing_secret".to_owned()]));
+    }
+}

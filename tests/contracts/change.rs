@@ -1,0 +1,264 @@
+//! Another configuration for a running server: whole or not at all, written down, taken back; and what
+//! `check-config --against` says of it before.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::SystemTime,
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    cli::{self, Ended, Server, get, holdfast, run},
+    shop::{Receiver, serve, sink, until},
+};
+
+/// A server with one sink, and two receivers of which it may speak to either.
+struct House {
+    server: Server,
+    folder: tempfile::TempDir,
+    receiver: Receiver,
+}
+
+impl House {
+    fn start() -> Self {
+        let (folder, receiver) = (tempfile::tempdir().unwrap(), Receiver::start());
+        let server = serve(folder.path(), &config(&receiver, "old", ""));
+        Self { server, folder, receiver }
+    }
+
+    /// Writes a configuration beside the server's own.
+    fn file(&self, text: &str) -> PathBuf {
+        let path = self.folder.path().join("new.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn ask(&self, words: &[&str]) -> Ended {
+        run(holdfast().args(["config"]).args(words).args(["--url", &self.server.url]))
+    }
+
+    fn reload(&self, text: &str, more: &[&str]) -> Ended {
+        let path = self.file(text);
+        let words = ["reload", "--reason", "a test", "--file", path.to_str().unwrap()];
+        self.ask(&[&words[..], more].concat())
+    }
+
+    fn history(&self) -> Vec<Value> {
+        let said = get(&format!("{}/v1/configuration/history", self.server.url));
+        said["versions"].as_array().unwrap().clone()
+    }
+
+    fn sell(&self, n: u32) {
+        let put = json!({"on_hand": n});
+        let url = format!("{}/v1/stock/TEE-{n}/BER", self.server.url);
+        let sent =
+            cli::runtime().block_on(async { cli::client().put(url).json(&put).send().await });
+        assert_eq!(sent.unwrap().status().as_u16(), 200);
+    }
+
+    /// The bodies that came in under a path.
+    fn bodies(&self, path: &str) -> Vec<Value> {
+        let got = self.receiver.got().into_iter().filter(|(name, ..)| name == path);
+        got.map(|(_, _, body)| body).collect()
+    }
+}
+
+/// The sink `erp`, at a path of the receiver, under settings of its own.
+fn config(receiver: &Receiver, path: &str, more: &str) -> String {
+    let url = format!("{}/{path}", receiver.url);
+    let text = sink("erp", "inventory", &receiver.url);
+    text.replace(&format!("{}/erp", receiver.url), &url) + more
+}
+
+const TEMPLATE: &str = "[sinks.connector]\nbody = '{\"v\": {{ lines | length }}}'\n";
+
+#[test]
+fn an_address_and_a_template_are_changed_while_it_runs_and_taken_back() {
+    let house = House::start();
+    house.sell(1);
+    until("the first batch", || house.bodies("old").len() == 1);
+    let new = config(&house.receiver, "new", TEMPLATE);
+    let told = house.reload(&new, &[]).with(0).out;
+    assert!(told.contains("version 2 is in force") && told.contains("sinks.erp.url: "), "{told}");
+    house.sell(2);
+    until("the first by the template", || house.bodies("new").len() == 1);
+    assert_eq!(house.bodies("new"), [json!({"v": 1})]);
+    house.ask(&["rollback", "1", "--reason", "it was wrong"]).with(0);
+    house.sell(3);
+    until("one as at first", || house.bodies("old").len() == 2);
+    assert_eq!(house.bodies("old")[1]["lines"][0]["sku"], "TEE-3");
+    let history = house.history();
+    let told: Vec<_> = history.iter().map(|v| (&v["version"], &v["state"], &v["reason"])).collect();
+    let [current, past] = [json!("current"), json!("past")];
+    let reasons = [json!("the first"), json!("a test"), json!("it was wrong")];
+    assert_eq!(
+        told,
+        [
+            (&json!(1), &past, &reasons[0]),
+            (&json!(2), &past, &reasons[1]),
+            (&json!(3), &current, &reasons[2]),
+        ]
+    );
+    let keys: Vec<_> =
+        history[1]["changes"].as_array().unwrap().iter().map(|c| &c["key"]).collect();
+    assert_eq!(keys, ["sinks.erp.connector.body", "sinks.erp.url"]);
+    let told = house.ask(&["history"]).with(0).out;
+    assert!(told.contains("3 current since ") && told.contains("it was wrong"), "{told}");
+}
+
+/// The history outlives the process and its checkpoints; that the file says something else than what was in
+/// force last is written down too.
+#[test]
+fn the_history_outlives_the_process() {
+    let house = House::start();
+    house.reload(&config(&house.receiver, "new", ""), &[]).with(0);
+    let House { server, folder, receiver } = house;
+    assert_eq!(server.terminate().code(), Some(0));
+    let server = serve(folder.path(), &config(&receiver, "old", ""));
+    let house = House { server, folder, receiver };
+    let history = house.history();
+    assert_eq!(history.len(), 3);
+    assert_eq!((&history[2]["by"], &history[2]["state"]), (&json!("start"), &json!("current")));
+    assert_eq!(history[2]["changes"][0]["key"], "sinks.erp.url");
+    house.ask(&["rollback", "2", "--reason", "again"]).with(0);
+    house.sell(1);
+    until("a batch", || house.bodies("new").len() == 1);
+}
+
+#[test]
+fn what_needs_a_restart_is_refused_with_all_the_rest() {
+    let house = House::start();
+    let more = "timeout_ms = 500\n[server]\nbatch_max = 7\n[engine]\nlines_max = 9\n";
+    let told = house.reload(&config(&house.receiver, "new", more), &[]).with(3).err;
+    assert!(
+        told.contains("needs_restart") && told.contains("engine.lines_max, server.batch_max"),
+        "{told}"
+    );
+    let told = house.reload(&config(&house.receiver, "new", "timeout_ms = 0\n"), &[]).with(3).err;
+    assert!(told.contains("malformed") && told.contains("timeout_ms"), "{told}");
+    let told = house.reload(&config(&house.receiver, "old", ""), &[]).with(3).err;
+    assert!(told.contains("is the one in force"), "{told}");
+    let told = house.ask(&["rollback", "9", "--reason", "?"]).with(3).err;
+    assert!(told.contains("version 9"), "{told}");
+    house.sell(1);
+    until("a batch where it always went", || house.bodies("old").len() == 1);
+    assert!(house.history().is_empty() && house.bodies("new").is_empty());
+}
+
+fn freeze() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let at = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
+    let (from, until) = (at(now - 60), at(now + 3_600));
+    format!("[[freezes]]\nfrom = \"{from}\"\nuntil = \"{until}\"\nreason = \"the sale\"\n")
+}
+
+#[test]
+fn in_a_freeze_window_nothing_is_changed_unless_it_is_forced() {
+    let house = House::start();
+    house.reload(&config(&house.receiver, "old", &freeze()), &[]).with(0);
+    let other = config(&house.receiver, "new", &freeze());
+    let told = house.reload(&other, &[]).with(3).err;
+    assert!(told.contains("frozen") && told.contains("the sale"), "{told}");
+    assert_eq!(house.history().len(), 2);
+    house.reload(&other, &["--force"]).with(0);
+    assert_eq!(house.history()[2]["forced"], true);
+}
+
+/// A secret is in force after a rollback and stands nowhere: in no answer, in no file of the log.
+#[test]
+fn secrets_are_kept_out_of_the_history() {
+    let house = House::start();
+    let secret = "whsec_c3dvcmRmaXNoIHN3b3JkZmlzaCBzd29yZGZpc2g=";
+    let signed = |path| config(&house.receiver, path, &format!("signing_secret = \"{secret}\"\n"));
+    house.reload(&signed("old"), &[]).with(0);
+    house.reload(&signed("new"), &[]).with(0);
+    house.ask(&["rollback", "2", "--reason", "back"]).with(0);
+    house.sell(1);
+    until("a batch", || house.bodies("old").len() == 1);
+    let (_, headers, _) = house.receiver.got().remove(0);
+    assert!(headers.contains_key("webhook-signature"));
+    let told = house.ask(&["history", "--json"]).with(0).out;
+    assert!(told.contains("(hidden)") && !told.contains("c3dvcmRm"), "{told}");
+    // It is in force no more, and was not kept.
+    house.reload(&config(&house.receiver, "old", ""), &[]).with(0);
+    let told = house.ask(&["rollback", "2", "--reason", "back"]).with(3).err;
+    assert!(told.contains("sinks.erp.signing_secret"), "{told}");
+    let shown = get(&format!("{}/v1/configuration", house.server.url));
+    assert!(!shown.to_string().contains("c3dvcmRm"));
+    assert!(!holds(&house.folder.path().join("data"), b"c3dvcmRm"));
+    assert!(holds(&house.folder.path().join("data"), b"signing_secret"));
+}
+
+/// Whether any file below a folder holds a text.
+fn holds(folder: &Path, text: &[u8]) -> bool {
+    std::fs::read_dir(folder).unwrap().flatten().any(|entry| match entry.path() {
+        path if path.is_dir() => holds(&path, text),
+        path => std::fs::read(path).unwrap().windows(text.len()).any(|window| window == text),
+    })
+}
+
+#[test]
+fn check_config_says_what_a_file_would_change() {
+    let house = House::start();
+    let path = house.file(&config(&house.receiver, "new", "[server]\nbatch_max = 7\n"));
+    let against = |other: &str| {
+        let words = ["check-config", "--config", path.to_str().unwrap(), "--against", other];
+        run(holdfast().args(words)).with(0).out
+    };
+    let own = house.folder.path().join("holdfast.toml");
+    for told in [against(&house.server.url), against(own.to_str().unwrap())] {
+        assert!(told.contains("  sinks.erp.url: \"") && told.contains("/new\" (live)"), "{told}");
+        assert!(told.contains("  server.batch_max: 1000 -> 7 (restart)"), "{told}");
+        // A server's address and folder are those of its command line.
+        assert!(told.ends_with("need a restart\n") && told.contains("1 apply live, "), "{told}");
+    }
+}
+
+#[test]
+fn sighup_reads_the_file_again() {
+    let house = House::start();
+    let own = house.folder.path().join("holdfast.toml");
+    std::fs::write(own, config(&house.receiver, "new", "")).unwrap();
+    let kill = format!("kill -HUP {}", house.server.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    until("it is applied", || house.history().len() == 2);
+    assert_eq!(house.history()[1]["by"], "SIGHUP");
+    house.sell(1);
+    until("a batch", || house.bodies("new").len() == 1);
+}
+
+#[test]
+fn a_connector_is_tried_without_its_partner() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holdfast.toml");
+    let text = "[[sinks]]\nname = \"erp\"\ndomain = \"inventory\"\nurl = \"http://127.0.0.1:1\"\n\
+                headers = { x-token = \"swordfish\" }\n[sinks.connector]\npath = \"/b/{{ part_id }}\"\n\
+                body = '{\"first\": {{ lines[0].sku }}, \"n\": {{ lines | length }}}'\n\
+                [[sinks.connector.rules]]\nstatus = [418]\nthen = \"refused\"\nlines = true\n";
+    std::fs::write(&path, text).unwrap();
+    let tried = |more: &[&str]| {
+        let words = ["connector", "try", "--sink", "erp", "--config", path.to_str().unwrap()];
+        run(holdfast().args(words).args(more))
+    };
+    let told = tried(&[]).with(0).out;
+    assert!(told.starts_with("POST http://127.0.0.1:1/b/sample-3f9c-000123\n"), "{told}");
+    assert!(told.contains("x-token: (hidden)\n") && !told.contains("swordfish"), "{told}");
+    assert!(told.contains("{\"first\": \"TEE-M\", \"n\": 6}"), "{told}");
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/v1/golden/batch.inventory.json");
+    let told = tried(&["--events", golden, "--answer", "503"]).with(0).out;
+    assert!(told.contains("/b/erp-3f9c-000123") && told.contains("\"n\": 4"), "{told}");
+    assert!(
+        told.contains("the answer means: failed and retried: the partner answered 503"),
+        "{told}"
+    );
+    let answer = folder.path().join("answer.json");
+    let rejected = json!({"rejected": [{"line_id": "l.2", "reason": "no such article"}]});
+    std::fs::write(&answer, rejected.to_string()).unwrap();
+    let told = tried(&["--answer", &format!("418,{}", answer.display())]).with(0).out;
+    assert!(told.contains("refused for its content; lines named: l.2 (no such article)"), "{told}");
+    assert!(tried(&["--answer", "99"]).with(2).err.contains("--answer"));
+    std::fs::write(&answer, "[1").unwrap();
+    assert!(tried(&["--events", answer.to_str().unwrap()]).with(2).err.contains("events: "));
+}
