@@ -18,7 +18,7 @@
 //!
 //! A connection is a thread, and everything of it is that thread's own: it reads what has come,
 //! decides it request by request with the engine's synchronous calls, and encodes each answer at once
-//! behind those that wait ([`queue`]). Whenever the log's durable mark has moved, the answers that are
+//! behind those that wait (`queue`). Whenever the log's durable mark has moved, the answers that are
 //! due leave in one write. One waiter a connection is woken once a group of the log, and no request
 //! costs a task, a wake-up or a lock.
 

@@ -5,11 +5,11 @@
 //! - It stands behind the log like a sink: it reads what is durable and what the sinks tell of themselves,
 //!   and holds up neither. A part of the log that is recycled before it was read is passed over, and
 //!   counted.
-//! - Service levels ([`measure`]), incidents and sales are kept in bounded memory ([`Observed`]), for
+//! - Service levels (`measure`), incidents and sales are kept in bounded memory ([`Observed`]), for
 //!   `/metrics` and `/v1/service-levels`. They begin anew with the process.
-//! - Whoever is configured to be alerted ([`alerts`]) is told of every change of what an operator must know
-//!   ([`conditions`]), once, signed, and again until he has it or too many attempts were made.
-//! - Spans go to a collector in batches ([`otlp`]); what it does not take in a few attempts is dropped.
+//! - Whoever is configured to be alerted (`alerts`) is told of every change of what an operator must know
+//!   (`conditions`), once, signed, and again until he has it or too many attempts were made.
+//! - Spans go to a collector in batches (`otlp`); what it does not take in a few attempts is dropped.
 //!
 //! Nothing of it is of any consequence to a sale.
 

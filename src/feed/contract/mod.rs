@@ -1,7 +1,7 @@
 //! The shapes of what sinks receive, read off the types that are sent: what `schemas/v1/` is made of.
 //!
 //! Bodies of batches are described by the very types that render them; the data of events, which is
-//! rendered from records without types of its own, by those in [`events`], which tests hold to real events
+//! rendered from records without types of its own, by those in `events`, which tests hold to real events
 //! with nothing more and nothing less in them.
 
 mod events;
