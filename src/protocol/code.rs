@@ -65,6 +65,7 @@ codes! {
     STARTING 31 "starting";
     OUTCOME_UNKNOWN 32 "outcome_unknown";
     PARTNER_EXISTS 33 "partner_exists";
+    NEEDS_RESTART 34 "needs_restart";
 }
 
 impl std::fmt::Display for Code {

@@ -38,6 +38,7 @@ fn every_command_that_it_names_is_there() {
     for line in commands {
         let words: Vec<_> = line
             .split(['`', ' '])
+            .take_while(|word| !word.starts_with("--"))
             .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
             .filter(|word| !word.is_empty())
             .collect();

@@ -98,7 +98,8 @@ async fn what_is_not_a_json_object_is_refused() {
     for body in ["", " ", "{", "{]", "[]", "[[]]", "7", "null", "\"a\"", "{}x", "\u{feff}{}", &deep]
     {
         for (line, _) in routes() {
-            if body.is_empty() && line.ends_with("/release") {
+            // Its body may be left out, and `null` says the same.
+            if matches!(body.trim(), "" | "null") && line.ends_with("/release") {
                 continue;
             }
             let reply = s.call(&line).key("k").text("application/json", body).send().await;
