@@ -87,7 +87,7 @@ fn what_is_asked_for_wrongly_is_told() {
 /// `cargo build -p holdfast && cargo test -p loadtest --test peers -- --ignored`
 #[test]
 #[ignore = "needs the `holdfast` binary, which the tester's own tests don't build"]
-fn every_situation_is_compared_with_every_target() {
+fn soak_every_situation_is_compared_with_every_target() {
     let this = std::env::current_exe().unwrap();
     let binary: PathBuf = this.parent().unwrap().with_file_name("holdfast");
     let ended = ended(loadtest().args(["compare", "--quick", "--server"]).arg(binary));
