@@ -9,6 +9,8 @@
 //! failing request costs is measured alone, callers and all; what goodput would be left if they took no more
 //! than that from the processors is set beside what was left. Every answer's status is looked at.
 
+mod answer;
+
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -199,7 +201,7 @@ async fn call(
         }
         stream.write_all(next(number.into()).as_bytes()).await.expect("a request sent");
         let mut bytes = 0;
-        while !is_whole(&answer[..bytes]) {
+        while !answer::is_whole(&answer[..bytes]) {
             let more = stream.read(&mut answer[bytes..]).await.expect("an answer");
             assert!(more > 0, "the answer ended early, or is too long");
             bytes += more;
@@ -207,16 +209,6 @@ async fn call(
         assert_eq!(std::str::from_utf8(&answer[9..12]), Ok(expected));
     }
     0
-}
-
-/// Whether an answer's head and as much body as it announces are there.
-fn is_whole(answer: &[u8]) -> bool {
-    const LENGTH: &[u8] = b"content-length: ";
-    let Some(head) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
-    let at = answer[..head].windows(LENGTH.len()).position(|w| w == LENGTH).expect("a length");
-    let digits = answer[at + LENGTH.len()..].iter().take_while(|b| b.is_ascii_digit());
-    let length = digits.fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
-    answer.len() >= head + 4 + length
 }
 
 fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {

@@ -13,6 +13,8 @@
 //! looked at. The report has the rate, the latency and the processor's time of each, the medians' ratio, and how long a
 //! sync took meanwhile.
 
+mod answer;
+
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -342,7 +344,7 @@ impl Caller {
             }
             stream.write_all(request.as_bytes()).await.expect("a request sent");
             let mut bytes = 0;
-            while !is_whole(&answer[..bytes]) {
+            while !answer::is_whole(&answer[..bytes]) {
                 let more = stream.read(&mut answer[bytes..]).await.expect("an answer");
                 assert!(more > 0, "the answer ended early, or is too long");
                 bytes += more;
@@ -361,16 +363,6 @@ impl Caller {
             BODY.len()
         )
     }
-}
-
-/// Whether an answer's head and as much body as it announces are there.
-fn is_whole(answer: &[u8]) -> bool {
-    const LENGTH: &[u8] = b"content-length: ";
-    let Some(head) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
-    let at = answer[..head].windows(LENGTH.len()).position(|w| w == LENGTH).expect("a length");
-    let digits = answer[at + LENGTH.len()..].iter().take_while(|b| b.is_ascii_digit());
-    let length = digits.fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0'));
-    answer.len() >= head + 4 + length
 }
 
 fn median(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
