@@ -67,7 +67,7 @@ mod tests {
     use crate::{
         engine::{Key, Options},
         model::{IdempotencyKey, command::Reserve},
-        wal::{self, sim::SimStorage},
+        wal::sim::SimStorage,
     };
 
     fn said<T: serde::de::DeserializeOwned>(said: Value) -> T {
@@ -75,24 +75,7 @@ mod tests {
     }
 
     fn open() -> Engine<SimStorage> {
-        let wal = wal::Options {
-            segment_bytes: 64 << 10,
-            budget_bytes: 8 << 20,
-            delivery_reserve_bytes: 64 << 10,
-            unsynced_bytes_max: 512 << 10,
-            ready_segments: 1,
-            ..wal::Options::default()
-        };
-        let options = Options {
-            wal,
-            positions_max: 16,
-            reservations_max: 64,
-            keys_max: 64,
-            orders_max: 64,
-            customer_limits_max: 64,
-            ..Options::default()
-        };
-        Engine::open_on(SimStorage::new(), options).unwrap()
+        Engine::open_on(SimStorage::new(), Options::small()).unwrap()
     }
 
     fn reserve(engine: &Engine<SimStorage>, sku: &str, quantity: u32) {

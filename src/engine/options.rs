@@ -47,6 +47,30 @@ pub struct Options {
     pub checkpoint_bytes: u64,
 }
 
+#[cfg(test)]
+impl Options {
+    /// An engine that takes little memory, for tests on a simulated disk.
+    pub(super) fn small() -> Self {
+        let wal = wal::Options {
+            segment_bytes: 64 << 10,
+            budget_bytes: 8 << 20,
+            delivery_reserve_bytes: 64 << 10,
+            unsynced_bytes_max: 512 << 10,
+            ready_segments: 1,
+            ..wal::Options::default()
+        };
+        Self {
+            wal,
+            positions_max: 16,
+            reservations_max: 64,
+            keys_max: 64,
+            orders_max: 64,
+            customer_limits_max: 64,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

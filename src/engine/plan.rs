@@ -198,7 +198,7 @@ mod tests {
             command::{Cancel, PlaceOrder, Reserve, SetStock},
             view::ReservationState,
         },
-        wal::{self, sim::SimStorage},
+        wal::sim::SimStorage,
     };
 
     fn said<T: serde::de::DeserializeOwned>(said: serde_json::Value) -> T {
@@ -209,24 +209,7 @@ mod tests {
     /// first one's.
     #[test]
     fn whose_units_are_called_off_is_not_guessed() {
-        let wal = wal::Options {
-            segment_bytes: 64 << 10,
-            budget_bytes: 8 << 20,
-            delivery_reserve_bytes: 64 << 10,
-            unsynced_bytes_max: 512 << 10,
-            ready_segments: 1,
-            ..wal::Options::default()
-        };
-        let options = Options {
-            wal,
-            positions_max: 16,
-            reservations_max: 64,
-            keys_max: 64,
-            orders_max: 64,
-            customer_limits_max: 64,
-            ..Options::default()
-        };
-        let engine = Engine::open_on(SimStorage::new(), options).unwrap();
+        let engine = Engine::open_on(SimStorage::new(), Options::small()).unwrap();
         let set: SetStock = said(serde_json::json!({"on_hand": 9}));
         let (sku, at) = ("A".parse().unwrap(), "X".parse().unwrap());
         engine.settle_blocking(engine.set_stock(&sku, &at, &set)).unwrap();
