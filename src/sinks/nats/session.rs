@@ -56,7 +56,7 @@ impl Session {
         .ignore_discovered_servers()
         // Earlier than the whole attempt: who was never reached has taken nothing.
         .connection_timeout(settings.timeout * 3 / 4)
-        .request_timeout(Some(settings.timeout));
+        .request_timeout(Some(settings.timeout * 2));
         if let Some(path) = &settings.ca_file {
             options = options.add_root_certificates(path.clone());
         }
@@ -68,7 +68,8 @@ impl Session {
                 _ => Fault::none(format!("no connection to the NATS server: {e}")),
             })?;
         let jetstream = jetstream::context::ContextBuilder::new()
-            .timeout(settings.timeout)
+            // Later than the whole attempt, which alone says when to give up.
+            .timeout(settings.timeout * 2)
             // The most events of all parts under way is bounded elsewhere, and lower.
             .max_ack_inflight(1 << 20)
             .build(client.clone());
