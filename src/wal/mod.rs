@@ -19,8 +19,9 @@
 //! # Operation
 //!
 //! [`Log::ticket`] -> build a [`Draft`] -> [`Ticket::append`] -> [`Log::wait`]. One background thread
-//! syncs groups (`commit`), one makes segments ahead and takes them back (`provision`). Readers follow
-//! what is durable (`read`). Opening (`recover`) tells a tear from rot. Checkpoints (`checkpoint`) are
+//! syncs groups (`commit`): with `ack = "disk"` a segment is mapped privately, and a sync writes the group
+//! from there with one durable write; with `ack = "memory"` it is mapped shared (`storage`). One makes
+//! segments ahead and takes them back (`provision`). Readers follow what is durable (`read`). Opening (`recover`) tells a tear from rot. Checkpoints (`checkpoint`) are
 //! sorted files beside the log. A backup (`backup`) copies both while the log goes on; what is restored
 //! from one is a new life (`lives`).
 //!

@@ -15,7 +15,7 @@ use super::{
     error::Poisoned,
     log::Inner,
     options::Options,
-    ring::{Memory, Segment},
+    ring::Segment,
     segment::{self, Header},
     storage::{SegmentMemory, Storage},
     sync::Ordering,
@@ -148,11 +148,8 @@ impl<S: Storage> Provisioner<S> {
     fn make_ready(&mut self) -> io::Result<bool> {
         let used = self.spares.iter().position(|spare| matches!(spare, Spare::Used(..)));
         let Some(spare) = used.or(self.spares.len().checked_sub(1)) else { return Ok(false) };
-        let (name, memory) = match self.spares.swap_remove(spare) {
-            Spare::Used(name, memory) => {
-                memory.payload().iter().for_each(|word| word.store(0, Ordering::Relaxed));
-                (name, memory)
-            }
+        let (name, mut memory) = match self.spares.swap_remove(spare) {
+            Spare::Used(name, memory) => (name, memory),
             Spare::Blocks(name) => match self.zeroed(&name) {
                 Ok(memory) => (name, memory),
                 Err(error) if is_full(&error) => {
@@ -162,6 +159,8 @@ impl<S: Storage> Provisioner<S> {
                 Err(error) => return Err(error),
             },
         };
+        memory.clear()?;
+        memory.populate();
         let header = self.inner.new_header(self.next_index)?;
         memory.set_header(header.words());
         memory.sync_header()?;
@@ -174,9 +173,7 @@ impl<S: Storage> Provisioner<S> {
     fn zeroed(&self, name: &str) -> io::Result<S::Segment> {
         let bytes = segment::file_bytes(self.inner.options.segment_bytes);
         self.inner.storage.zero(name, bytes)?;
-        let memory = self.inner.storage.map(name, bytes)?;
-        memory.populate();
-        Ok(memory)
+        self.inner.storage.map(name, bytes, self.inner.options.ack.into())
     }
 
     fn show(&mut self, header: Header, memory: S::Segment) {

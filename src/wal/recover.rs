@@ -122,7 +122,8 @@ fn find<S: Storage>(storage: &S, options: &Options) -> Result<Found<S>, Error> {
     indices.sort_unstable();
     let mut found: Found<S> = Vec::with_capacity(indices.len());
     for index in indices {
-        let (header, segment) = segment::open(storage, index, options.segment_bytes)?;
+        let mapping = options.ack.into();
+        let (header, segment) = segment::open(storage, index, options.segment_bytes, mapping)?;
         if let Some((before, _)) = found.last() {
             if !lives::is_one_log(before, &header) {
                 let file = storage.place(&segment::name(index));

@@ -14,7 +14,7 @@ use super::{
     error::Error,
     lives::Life,
     ring::Segment,
-    storage::{SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
+    storage::{Mapping, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
 };
 use crate::model::{Incarnation, Lsn};
 
@@ -143,13 +143,14 @@ pub fn open<S: Storage>(
     storage: &S,
     index: u64,
     segment_bytes: u64,
+    mapping: Mapping,
 ) -> Result<(Header, Segment<S::Segment>), Error> {
     let name = name(index);
     let place = storage.place(&name);
     let base = index.saturating_mul(segment_bytes);
     let rotted = |why| Error::Rotted { segment: place.clone(), offset: 0, lsn: Lsn(base), why };
     let format = |what: String| Error::Format { file: place.clone(), what };
-    let memory = match storage.map(&name, file_bytes(segment_bytes)) {
+    let memory = match storage.map(&name, file_bytes(segment_bytes), mapping) {
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             let what = format!("{error}; segment_bytes may have changed since it was made");
             return Err(format(what));

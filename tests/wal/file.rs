@@ -1,6 +1,7 @@
 //! Real files: that the pages which recovery writes again are written again.
 //!
-//! The kernel is asked: `/proc/self/smaps` says how much of a mapping is dirty. The test runs in the
+//! The kernel is asked: `/proc/self/smaps` says how much of a shared mapping is dirty, `/proc/self/io` how
+//! much was given to the disk. The test runs in the
 //! release profile too (`scripts/test`), since it is there that a store of what is there already is
 //! dropped by the compiler, unless it can't see that.
 
@@ -8,7 +9,7 @@ use std::{fs, path::Path, sync::atomic::Ordering};
 
 use holdfast::wal::{
     FileStorage, Storage,
-    storage::{Memory, PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentMemory},
+    storage::{Mapping, Memory, PAGE_BYTES, SEGMENT_HEADER_BYTES, SegmentMemory},
 };
 
 const PAGES: u64 = 8;
@@ -38,7 +39,7 @@ fn pages_that_are_rewritten_are_dirty_although_nothing_changed() {
     let (file, bytes) = (dir.path().join("segment"), SEGMENT_HEADER_BYTES + PAGES * PAGE_BYTES);
     storage.allocate("segment", bytes).unwrap();
     storage.zero("segment", bytes).unwrap();
-    let segment = storage.map("segment", bytes).unwrap();
+    let segment = storage.map("segment", bytes, Mapping::Shared).unwrap();
     segment.populate();
     segment.payload().iter().for_each(|word| word.store(7, Ordering::Relaxed));
     assert!(dirty_bytes(&file) >= PAGES * PAGE_BYTES, "what is written is dirty");
@@ -53,4 +54,33 @@ fn pages_that_are_rewritten_are_dirty_although_nothing_changed() {
     }
     let words = segment.payload();
     assert!(words.iter().all(|word| word.load(Ordering::Relaxed) == 7), "nothing changed");
+}
+
+/// The bytes that this process has given to the disk.
+fn written_bytes() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap();
+    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    written.unwrap().parse().unwrap()
+}
+
+/// As above, of a private mapping, whose pages of the cache are as clean after a failed sync.
+#[test]
+fn what_is_synced_again_is_written_again_although_nothing_changed() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let storage = FileStorage::new(dir.path()).unwrap();
+    let bytes = SEGMENT_HEADER_BYTES + PAGES * PAGE_BYTES;
+    storage.allocate("segment", bytes).unwrap();
+    storage.zero("segment", bytes).unwrap();
+    for is_opened_again in [false, true] {
+        let segment = storage.map("segment", bytes, Mapping::Private).unwrap();
+        if !is_opened_again {
+            segment.payload().iter().for_each(|word| word.store(7, Ordering::Relaxed));
+        }
+        segment.sync(0, PAGES * PAGE_BYTES).unwrap();
+        let before = written_bytes();
+        segment.rewrite(0, PAGES * PAGE_BYTES);
+        segment.sync(0, PAGES * PAGE_BYTES).unwrap();
+        assert!(written_bytes() - before >= PAGES * PAGE_BYTES, "again: {is_opened_again}");
+        assert!(segment.payload().iter().all(|word| word.load(Ordering::Relaxed) == 7));
+    }
 }

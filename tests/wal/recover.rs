@@ -7,7 +7,7 @@ use holdfast::{
     wal::{
         Draft, Error, Log, Options, RoomClass, Storage,
         sim::SimStorage,
-        storage::{Memory, SEGMENT_HEADER_BYTES},
+        storage::{Mapping, Memory, SEGMENT_HEADER_BYTES},
     },
 };
 
@@ -180,7 +180,8 @@ fn a_damaged_or_missing_segment_refuses_the_start() {
 
 /// The bytes of the marks that stand in a segment, with their offsets.
 fn marks(storage: &SimStorage, name: &str) -> Vec<(u64, Vec<u8>)> {
-    let segment = storage.map(name, SEGMENT_HEADER_BYTES + SEGMENT_BYTES).unwrap();
+    let segment =
+        storage.map(name, SEGMENT_HEADER_BYTES + SEGMENT_BYTES, Mapping::Private).unwrap();
     let words: Vec<u64> = segment.payload().iter().map(|w| w.load(Ordering::Relaxed)).collect();
     let is_mark = |w: &[u64]| w[0] as u32 == 40 && (w[1] >> 48) as u8 == 0xF0;
     let found = words.windows(5).enumerate().filter(|(_, w)| is_mark(w));
@@ -285,7 +286,7 @@ fn a_tear_is_cut_however_many_tickets_were_out_at_once() {
     storage.set_sync_delay(Duration::ZERO);
     let mut torn_before_the_far_end = 0;
     for image in images {
-        let far = image.map(&far, SEGMENT_HEADER_BYTES + SEGMENT_BYTES).unwrap();
+        let far = image.map(&far, SEGMENT_HEADER_BYTES + SEGMENT_BYTES, Mapping::Private).unwrap();
         let survived = far.payload()[0].load(Ordering::Relaxed) != 0;
         let log = Log::open(image, options.clone(), Lsn(0)).expect("a tear is cut");
         assert!(log.appended() > acknowledged);

@@ -24,7 +24,7 @@ use crate::{
         record::{self, Draft},
         ring::Memory,
         segment::{self, Header},
-        storage::{SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
+        storage::{Mapping, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
         sync::Ordering,
     },
 };
@@ -219,7 +219,7 @@ impl<S: Storage> Restore<'_, S> {
         let (spare, bytes) = (segment::spare_name(0), segment::file_bytes(header.segment_bytes));
         self.storage.allocate(&spare, bytes)?;
         self.storage.zero(&spare, bytes)?;
-        let memory = self.storage.map(&spare, bytes)?;
+        let memory = self.storage.map(&spare, bytes, Mapping::Private)?;
         let mut draft = Draft::new();
         mark.draft(&mut draft, header.mark_key, self.manifest.made_at.millis());
         let lsn = header.index * header.segment_bytes;

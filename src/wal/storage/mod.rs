@@ -9,12 +9,14 @@
 //! returned. It relies on nothing about the order in which unsynced pages reach the disk.
 
 mod file;
+mod mapped;
 pub mod sim;
 
 use std::io;
 
 pub use file::FileStorage;
 
+use super::append::Ack;
 pub use super::ring::Memory;
 
 /// The bytes of a segment file before its payload.
@@ -23,6 +25,29 @@ pub const SEGMENT_HEADER_BYTES: u64 = 4096;
 pub const SEGMENT_HEADER_WORDS: usize = 11;
 /// What is zeroed, synced and lost as one.
 pub const PAGE_BYTES: u64 = 4096;
+
+/// How what is stored to a mapped segment comes into its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mapping {
+    /// By the store itself: it survives a killed process at once, and a lost machine once it is synced. A
+    /// sync has to take the right to write away from every processor, and the next store faults to get it
+    /// back.
+    Shared,
+    /// By a sync, which writes it and makes it durable with one call; until then only the process has it.
+    /// On two cores of a virtual machine that takes half of the time and of the processor that a shared
+    /// mapping takes (`docs/performance.md`).
+    Private,
+}
+
+impl From<Ack> for Mapping {
+    /// A shared one only where an acknowledgement says that a killed process loses nothing.
+    fn from(ack: Ack) -> Self {
+        match ack {
+            Ack::Disk => Self::Private,
+            Ack::Memory => Self::Shared,
+        }
+    }
+}
 
 /// The mapped memory of a segment file.
 pub trait SegmentMemory: Memory {
@@ -34,9 +59,12 @@ pub trait SegmentMemory: Memory {
     fn sync_header(&self) -> io::Result<()>;
     /// Makes the payload bytes `[from, to)` durable; others may become so too.
     fn sync(&self, from: u64, to: u64) -> io::Result<()>;
-    /// Makes the pages of the payload bytes `[from, to)` dirty without changing them, so that the
-    /// next sync writes them even if an earlier one failed and left them clean.
+    /// Sees to it that the next sync of the payload bytes `[from, to)` writes them even if an earlier one
+    /// failed and left the pages of the cache clean.
     fn rewrite(&self, from: u64, to: u64);
+    /// Makes the payload zero in memory, before anybody else knows of it; the file may keep what it has
+    /// wherever that is not synced later.
+    fn clear(&mut self) -> io::Result<()>;
     /// Faults the whole payload in for writing. Only for speed; may do nothing.
     fn populate(&self);
 }
@@ -57,7 +85,7 @@ pub trait Storage: Clone + Send + Sync + 'static {
     /// Fills a file with zeros, page by page, and syncs it.
     fn zero(&self, name: &str, bytes: u64) -> io::Result<()>;
     /// Maps a file, which must have exactly `bytes`; sees to it that all its blocks are real.
-    fn map(&self, name: &str, bytes: u64) -> io::Result<Self::Segment>;
+    fn map(&self, name: &str, bytes: u64, mapping: Mapping) -> io::Result<Self::Segment>;
     /// Renames a file, over another if there is one.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a file.

@@ -10,7 +10,9 @@ use std::{
 };
 
 use super::{
-    super::{PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
+    super::{
+        Mapping, PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage,
+    },
     Random, SimStorage,
     inode::{Inode, SegmentData, SegmentDisk, SmallData},
     lock,
@@ -56,7 +58,7 @@ impl Storage for SimStorage {
         Ok(())
     }
 
-    fn map(&self, name: &str, bytes: u64) -> io::Result<SimSegment> {
+    fn map(&self, name: &str, bytes: u64, _mapping: Mapping) -> io::Result<SimSegment> {
         let state = lock(&self.state);
         let Some(inode) = state.live.get(name) else { return Err(not_found()) };
         let Inode::Segment(data) = inode else { return Err(io::ErrorKind::InvalidData.into()) };
@@ -174,6 +176,12 @@ impl SegmentMemory for SimSegment {
         for page in (from / PAGE_BYTES) as usize..to.div_ceil(PAGE_BYTES) as usize {
             disk.clean.remove(&page);
         }
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        let _state = lock(&self.state);
+        self.data.live.iter().for_each(|word| word.store(0, Ordering::Release));
+        Ok(())
     }
 
     fn populate(&self) {}
