@@ -275,7 +275,7 @@ impl Watched {
         let _guard = runtime.enter();
         let subject = observe::Subject {
             engine: self.engine.clone(),
-            requests: self.state.requests().clone(),
+            doors: vec![self.state.requests().clone()],
             far_end: Arc::new(Nobody),
         };
         observe::start(&self.options, subject, &self.observed).expect("an observer")

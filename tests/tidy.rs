@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["model"]),
     ("observe", &["model", "wal", "engine", "sinks", "config", "telemetry"]),
     ("api", &["model", "wal", "engine", "telemetry"]),
-    ("protocol", &["model"]),
+    ("protocol", &["model", "telemetry"]),
     ("client", &["model", "protocol"]),
     // Of the log only the word for what lies under it.
     ("gateway", &["model", "wal", "engine", "protocol", "telemetry"]),

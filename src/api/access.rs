@@ -141,7 +141,7 @@ impl Caller {
     /// Counts a request by its status.
     pub(super) fn count(&self, status: u16) {
         if let Some(account) = &self.0 {
-            account.counts.outcomes.count(status);
+            account.counts.outcomes.count(status, 1);
         }
     }
 

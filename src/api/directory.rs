@@ -44,7 +44,7 @@ pub(super) struct Counts {
     pub(super) forbidden: AtomicU64,
     pub(super) rate: AtomicU64,
     pub(super) quota: AtomicU64,
-    /// What became of those that were taken over HTTP.
+    /// What became of those that were taken.
     pub(super) outcomes: Outcomes,
 }
 

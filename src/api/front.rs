@@ -104,7 +104,7 @@ where
         let id = given.unwrap_or_else(|| state.new_request_id());
         let new_id = is_new.then(|| id.clone());
         let trace = traceparent(request.headers());
-        let traced = Traced::begin(&state, &endpoint, trace.as_ref(), &mut request);
+        let traced = Traced::begin(&state, &endpoint, trace.as_ref(), (&mut request, started));
         let effect = is_effect(request.method());
         let span = tracing::debug_span!(
             "request",

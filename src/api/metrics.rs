@@ -32,7 +32,7 @@ pub(super) async fn metrics(
 
 fn text(state: &State, format: Format) -> String {
     let mut text = Exposition::new(format);
-    state.requests().expose(&mut text);
+    state.requests().expose("http", &mut text);
     text.gauge("holdfast_http_in_flight", "Requests under way.", state.in_flight());
     text.counter("holdfast_http_shed", "Requests refused at the limit.", state.shed());
     let live = state.live();

@@ -62,14 +62,14 @@ impl Outcomes {
     /// What they are called in the metrics.
     pub(super) const NAMES: [&str; 3] = ["done", "refused", "failed"];
 
-    /// Counts one by its status.
-    pub(super) fn count(&self, status: u16) {
+    /// Counts so many by their status.
+    pub(super) fn count(&self, status: u16, count: u64) {
         let outcome = match status {
             ..400 => 0,
             400..500 => 1,
             _ => 2,
         };
-        self.0[outcome].fetch_add(1, Relaxed);
+        self.0[outcome].fetch_add(count, Relaxed);
     }
 
     /// How many there were of each.
@@ -125,7 +125,7 @@ impl Partners {
     /// Counts a signed message by its status.
     pub(super) fn count_message(&self, partner: &str, status: u16) {
         if let Some(known) = self.0.iter().find(|known| *known.name == *partner) {
-            known.outcomes.count(status);
+            known.outcomes.count(status, 1);
         }
     }
 

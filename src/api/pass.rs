@@ -54,6 +54,15 @@ impl Pass {
         }
     }
 
+    /// So many of its requests were answered with this status. Those that were not taken are counted
+    /// elsewhere, as those over HTTP are.
+    pub fn answered(&self, status: u16, count: u64) {
+        let is_taken = !matches!(status, 401 | 403 | 429);
+        if let Some(known) = self.known.as_ref().filter(|_| is_taken) {
+            known.account.counts.outcomes.count(status, count);
+        }
+    }
+
     /// Whether its key is still good, or still not needed.
     fn check(&mut self) -> Result<(), Barred> {
         let version = self.state.partners_version();

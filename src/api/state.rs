@@ -32,7 +32,7 @@ use crate::{
             wish::{By, Denied, Granted, Wish},
         },
     },
-    telemetry::{Delivered, Gateway, Observed, Requests},
+    telemetry::{Delivered, Gateway, Observed, Requests, Spans},
 };
 
 /// Readers of the log at once, on behalf of requests.
@@ -377,6 +377,11 @@ impl State {
     /// From here on it shows what is observed. A second call changes nothing.
     pub fn observe(&self, observed: Arc<Observed>) {
         let _ = self.0.observed.set(observed);
+    }
+
+    /// Where spans of requests go; nothing if traces are off.
+    pub fn spans(&self) -> Option<&Arc<Spans>> {
+        self.observed().and_then(Observed::spans)
     }
 
     /// What is observed, if anything is.

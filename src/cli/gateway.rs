@@ -14,6 +14,7 @@ use holdfast::{
     engine::Engine,
     gateway::{Call, Done, Guest, Handle, House, Listeners, Options, Reply, start},
     model::partner::{Barred, Scope},
+    telemetry::Spans,
 };
 use tower::Service;
 
@@ -76,6 +77,10 @@ impl Guest for Visitor {
     fn enter(&mut self, scopes: &'static [Scope]) -> Result<(), Barred> {
         self.0.enter(scopes)
     }
+
+    fn answered(&self, status: u16, count: u64) {
+        self.0.answered(status, count);
+    }
 }
 
 impl House for Routes {
@@ -90,6 +95,10 @@ impl House for Routes {
     fn guest(&self, api_key: &str) -> Option<Box<dyn Guest>> {
         let pass = self.state.pass(api_key)?;
         Some(Box::new(Visitor(pass)))
+    }
+
+    fn spans(&self) -> Option<Arc<Spans>> {
+        self.state.spans().cloned()
     }
 
     fn call(&self, call: Call, done: Done) {
@@ -119,6 +128,9 @@ fn request(call: Call) -> Option<Request<Body>> {
     }
     if !call.key.is_empty() {
         headers.insert("idempotency-key", value(&call.key)?);
+    }
+    if let Some(traceparent) = &call.traceparent {
+        headers.insert("traceparent", value(traceparent)?);
     }
     if call.can_wait {
         headers.insert("priority", HeaderValue::from_static("u=7"));

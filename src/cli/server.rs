@@ -262,7 +262,7 @@ impl Running {
         begun.map_err(|e| Error::Part { what: "the configuration", reason: e.to_string() })?;
         let subject = observe::Subject {
             engine: engine.clone(),
-            requests: state.requests().clone(),
+            doors: vec![state.requests().clone(), state.gateway().requests().clone()],
             far_end: far_end.clone(),
         };
         let observer = observe::start(&observing, subject, &observed)

@@ -20,7 +20,7 @@ use crate::{
         self, Called, Code, Frame, Hello, Inbox, MAGIC, Refused, Stream, Unframed, VERSION,
         Welcome, flags, kind,
     },
-    telemetry::GatewayBatch,
+    telemetry::{Gateway, GatewayAnswer, GatewayBatch},
     wal::Storage,
 };
 
@@ -29,7 +29,8 @@ use super::{
     calls::Calls,
     desk::{Became, Desk},
     house::{Reply, Stranger},
-    queue::Answers,
+    named::Naming,
+    queue::{Answers, Due},
     server::Shared,
 };
 
@@ -97,6 +98,7 @@ impl<S: Storage> Connection<S> {
             api_key: "".into(),
             guest: Box::new(Stranger),
             calls: Calls::new(bell.clone()),
+            naming: Naming::new(shared.house.spans()),
             reserve: command::Reserve {
                 lines: Vec::new(),
                 customer: None,
@@ -129,7 +131,7 @@ impl<S: Storage> Connection<S> {
             Ok(()) => Over::Done,
             Err(over) => over,
         };
-        self.batch.record(&self.shared.counters);
+        self.record();
         match over {
             Over::Done => tracing::debug!("a gateway's connection has ended"),
             Over::Told => tracing::debug!("a gateway's connection was ended with a reason"),
@@ -231,15 +233,20 @@ impl<S: Storage> Connection<S> {
     /// Lets answers go that are due.
     fn settle(&mut self) {
         if self.answers.waiting() > 0 {
-            let now = Instant::now();
-            let batch = &mut self.batch;
             let acked = self.shared.engine.log().acked();
-            self.answers.release(acked, |(began, n)| batch.answered(now - began, n));
+            let (counters, partner) = (&self.shared.counters, &self.desk.partner);
+            self.answers.release(acked, |due| count(due, &mut self.batch, counters, partner));
         }
         for (id, reply) in self.desk.calls.replies() {
             push_reply(&mut self.answers, id, &reply);
         }
-        self.batch.record(&self.shared.counters);
+        self.record();
+    }
+
+    /// Adds what was counted to the whole.
+    fn record(&mut self) {
+        let guest = &self.desk.guest;
+        self.batch.record(&self.shared.counters, |status, count| guest.answered(status, count));
     }
 
     /// Writes as much as the socket takes.
@@ -264,8 +271,8 @@ impl<S: Storage> Connection<S> {
     /// Ends what takes too long: an answer's wait for the log, a frame, a reader.
     fn check_times(&mut self) -> Result<(), Over> {
         let time = self.answer_timeout();
-        let batch = &mut self.batch;
-        self.answers.fail_old(time, |(began, n)| batch.answered(began.elapsed(), n));
+        let (counters, partner) = (&self.shared.counters, &self.desk.partner);
+        self.answers.fail_old(time, |due| count(due, &mut self.batch, counters, partner));
         if self.stalled_since.is_some_and(|since| since.elapsed() > time) {
             return Err(Over::Lost(ErrorKind::TimedOut.into()));
         }
@@ -319,16 +326,19 @@ impl<S: Storage> Connection<S> {
             match self.inbox.next() {
                 Ok(Some(frame)) => {
                     let became = if self.draining_since.is_some() {
-                        refuse_late(&frame, &mut self.answers)
+                        refuse_late(&frame, &mut self.answers, began)
                     } else {
                         self.desk.decide(frame, &mut self.answers, acked, began)
                     };
-                    let refused = matches!(became, Became::Refused | Became::Ended);
-                    self.batch.request(frame.header.kind, refused);
-                    if became == Became::Ended {
+                    is_new = true;
+                    let is_over = matches!(became, Became::Ended(_));
+                    if let Became::Answered(due) | Became::Ended(due) = became {
+                        let (counters, partner) = (&self.shared.counters, &self.desk.partner);
+                        count(due, &mut self.batch, counters, partner);
+                    }
+                    if is_over {
                         return Err(Over::Told);
                     }
-                    is_new = true;
                 }
                 Ok(None) => {
                     self.has_frames = false;
@@ -374,12 +384,13 @@ impl<S: Storage> Connection<S> {
         let time = self.sleep_time();
         let (shared, calls) = (&self.shared, &self.desk.calls);
         let (wait, waker, answers) = (&mut self.wait, &self.waker, &mut self.answers);
-        let (draining, batch) = (self.draining_since.is_some(), &mut self.batch);
+        let draining = self.draining_since.is_some();
+        let mut count = |due| count(due, &mut self.batch, &shared.counters, &self.desk.partner);
         self.bell.sleep(others, time, || {
             (shared.is_draining() && !draining)
                 || shared.is_cut()
                 || calls.has_replies()
-                || is_due(&shared.engine, wait, waker, answers, batch)
+                || is_due(&shared.engine, wait, waker, answers, &mut count)
         })?;
         Ok(())
     }
@@ -429,7 +440,7 @@ fn is_due<S: Storage>(
     wait: &mut Option<Wait>,
     waker: &Waker,
     answers: &mut Answers,
-    batch: &mut GatewayBatch,
+    count: &mut impl FnMut(Due),
 ) -> bool {
     let Some(oldest) = answers.oldest() else { return false };
     let waiting = wait.get_or_insert_with(|| wait_for(engine.clone(), oldest));
@@ -438,7 +449,7 @@ fn is_due<S: Storage>(
         Poll::Ready(acked) => {
             *wait = None;
             if !acked {
-                answers.fail_all(|(began, n)| batch.answered(began.elapsed(), n));
+                answers.fail_all(count);
             }
             true
         }
@@ -472,10 +483,20 @@ fn meet<S: Storage>(frame: &Frame<'_>, desk: &mut Desk<S>) -> Result<(), (Code, 
 }
 
 /// The answer to a request that came when the server was stopping already.
-fn refuse_late(frame: &Frame<'_>, answers: &mut Answers) -> Became {
-    let detail = "the server is shutting down; nothing was changed";
-    Refused::new(Code::SHUTTING_DOWN, detail).push(answers.open(), frame.header.id);
-    Became::Refused
+fn refuse_late(frame: &Frame<'_>, answers: &mut Answers, began: Instant) -> Became {
+    let (code, detail) = (Code::SHUTTING_DOWN, "the server is shutting down; nothing was changed");
+    Refused::new(code, detail).push(answers.open(), frame.header.id);
+    let kind = frame.header.kind;
+    let answer = GatewayAnswer { began, kind, status: code.status(), durable: false };
+    Became::Answered(Due { answer, named: None })
+}
+
+/// Counts a request whose answer may leave.
+fn count(due: Due, batch: &mut GatewayBatch, counters: &Gateway, partner: &str) {
+    if let Some(named) = due.named {
+        named.end(counters, &due.answer, partner);
+    }
+    batch.answered(due.answer);
 }
 
 fn push_reply(answers: &mut Answers, id: u64, reply: &Reply) {

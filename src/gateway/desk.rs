@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 use crate::{
     engine::{Answer, Decision, Engine, Key},
     model::{
-        IdempotencyKey, Lsn, command,
+        IdempotencyKey, Lsn, Origin, command,
         partner::{Barred, Scope},
         view::ReservationView,
     },
@@ -14,27 +14,28 @@ use crate::{
         self, ChangeLines, Code, Commit, Extend, Frame, Order, ReadReservation, ReadStock, Refused,
         Release, Reserve, Stock, Wrong, answer_flags, flags, kind, push_order, push_reservation,
     },
+    telemetry::GatewayAnswer,
     wal::Storage,
 };
 
 use super::{
     calls::Calls,
     house::{Call, Guest, House},
-    queue::Answers,
+    named::{Named, Naming},
+    queue::{Answers, Due},
     refusal,
 };
 
 /// What became of a request at the desk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Became {
-    /// An answer that grants it.
-    Done,
-    /// A refusal.
-    Refused,
+    /// An answer that may leave.
+    Answered(Due),
+    /// An answer that waits for the log.
+    Sealed,
     /// A call of a route, which is answered later.
     Called,
     /// A refusal, after which the connection ends: its caller is known no more.
-    Ended,
+    Ended(Due),
 }
 
 /// Decides the requests of one connection.
@@ -47,6 +48,7 @@ pub(super) struct Desk<S: Storage> {
     /// Who is asked whether he may.
     pub(super) guest: Box<dyn Guest>,
     pub(super) calls: Calls,
+    pub(super) naming: Naming,
     /// The command that every reservation is read into.
     pub(super) reserve: command::Reserve,
 }
@@ -58,22 +60,41 @@ struct Request<'a> {
     /// Everything below is durable, as far as was known when the request came.
     acked: Lsn,
     began: Instant,
+    /// If it belongs to a trace.
+    named: Option<Box<Named>>,
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
     fn id(&self) -> u64 {
         self.frame.header.id
     }
 
     /// The key of it in the scope of a partner.
-    fn key<'k>(&self, partner: &'k str, key: &'k IdempotencyKey) -> Key<'k> {
+    fn key<'k>(&'k self, partner: &'k str, key: &'k IdempotencyKey) -> Key<'k> {
         let can_wait = self.frame.header.flags & flags::CAN_WAIT != 0;
-        Key { can_wait, ..Key::new(partner, key) }
+        Key { can_wait, origin: self.origin(), ..Key::new(partner, key) }
+    }
+
+    /// What its records are to say that they were caused by.
+    fn origin(&self) -> Option<Origin<'_>> {
+        self.named.as_ref().and_then(|named| named.origin())
+    }
+
+    /// Its answer stands among those that may leave.
+    fn answered(self, status: u16) -> Became {
+        Became::Answered(self.due(status, false).1)
+    }
+
+    /// What is to be counted once its answer may leave.
+    fn due(self, status: u16, durable: bool) -> (&'a mut Answers, Due) {
+        let (began, kind) = (self.began, self.frame.header.kind);
+        let answer = GatewayAnswer { began, kind, status, durable };
+        (self.answers, Due { answer, named: self.named })
     }
 
     fn refuse(self, code: Code, detail: &str) -> Became {
         Refused::new(code, detail).push(self.answers.open(), self.frame.header.id);
-        Became::Refused
+        self.answered(code.status())
     }
 
     /// Refuses a caller who may not.
@@ -90,13 +111,15 @@ impl Request<'_> {
                 (Code::RATE_LIMITED, detail.into())
             }
         };
-        let became = self.refuse(code, &detail);
-        if barred == Barred::Unknown { Became::Ended } else { became }
+        match (barred, self.refuse(code, &detail)) {
+            (Barred::Unknown, Became::Answered(due)) => Became::Ended(due),
+            (_, became) => became,
+        }
     }
 
     fn refuse_field(self, wrong: &Wrong) -> Became {
-        refusal::push_wrong(self.answers.open(), self.frame.header.id, wrong);
-        Became::Refused
+        let code = refusal::push_wrong(self.answers.open(), self.frame.header.id, wrong);
+        self.answered(code.status())
     }
 
     fn refuse_body(self) -> Became {
@@ -111,17 +134,29 @@ impl Request<'_> {
         say: impl FnOnce(&mut Vec<u8>, (u8, u64), &Answer<T>),
     ) -> Became {
         let id = self.id();
+        if let Some(named) = &self.named {
+            named.decided();
+        }
         let (behind, outcome) = decision.into_sealed();
-        let became = if outcome.is_ok() { Became::Done } else { Became::Refused };
         let push = |out: &mut Vec<u8>| match &outcome {
-            Ok(answer) => say(out, (answer_flags(answer.replayed, answer.created), id), answer),
-            Err(refused) => refusal::push(out, id, refused),
+            Ok(answer) => {
+                say(out, (answer_flags(answer.replayed, answer.created), id), answer);
+                if answer.created { 201 } else { 200 }
+            }
+            Err(refused) => refusal::push(out, id, refused).status(),
         };
         match behind.filter(|lsn| *lsn >= self.acked) {
-            Some(lsn) => self.answers.seal(lsn, self.began, push),
-            None => push(self.answers.open()),
+            Some(lsn) => {
+                let status = push(self.answers.sealed());
+                let (answers, due) = self.due(status, true);
+                answers.seal(lsn, due);
+                Became::Sealed
+            }
+            None => {
+                let status = push(self.answers.open());
+                self.answered(status)
+            }
         }
-        became
     }
 
     fn answer_reservation(self, decision: Decision<ReservationView>) -> Became {
@@ -158,7 +193,8 @@ impl<S: Storage> Desk<S> {
         acked: Lsn,
         began: Instant,
     ) -> Became {
-        let request = Request { frame, answers, acked, began };
+        let named = self.naming.begin(&frame, began);
+        let request = Request { frame, answers, acked, began, named };
         if let Some(barred) = barred(&mut *self.guest, &frame) {
             return request.bar(barred);
         }
@@ -246,7 +282,7 @@ impl<S: Storage> Desk<S> {
             Ok(read) => read,
             Err(wrong) => return request.refuse_field(&wrong),
         };
-        let decision = self.engine.change_lines(said.reservation.read(), &change, None);
+        let decision = self.engine.change_lines(said.reservation.read(), &change, request.origin());
         request.answer_reservation(decision)
     }
 
@@ -270,11 +306,11 @@ impl<S: Storage> Desk<S> {
         match self.engine.stock(&sku) {
             Ok(stock) => {
                 protocol::push(request.answers.open(), kind::STOCK, 0, id, &Stock::from(&stock));
-                Became::Done
+                request.answered(200)
             }
             Err(refused) => {
-                refusal::push(request.answers.open(), id, &refused);
-                Became::Refused
+                let code = refusal::push(request.answers.open(), id, &refused);
+                request.answered(code.status())
             }
         }
     }
@@ -289,6 +325,7 @@ impl<S: Storage> Desk<S> {
             path: said.path.to_string(),
             key: said.key.to_string(),
             can_wait: request.frame.header.flags & flags::CAN_WAIT != 0,
+            traceparent: request.frame.trace().map(|trace| trace.to_string()),
             body: said.body.to_vec(),
         };
         let way_back = self.calls.begin(request.id());

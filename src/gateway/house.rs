@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::model::partner::{Barred, Scope};
+use crate::{
+    model::partner::{Barred, Scope},
+    telemetry::Spans,
+};
 
 /// A call of a route.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub struct Call {
     pub key: String,
     /// Whether it is new work that can wait.
     pub can_wait: bool,
+    /// The W3C `traceparent` of its caller, if it named one.
+    pub traceparent: Option<String>,
     /// The JSON body; may be empty.
     pub body: Vec<u8>,
 }
@@ -43,6 +48,9 @@ pub trait Guest: Send {
     /// # Errors
     /// Why it is not taken.
     fn enter(&mut self, scopes: &'static [Scope]) -> Result<(), Barred>;
+
+    /// So many requests were answered with this status of HTTP, those that were not taken among them.
+    fn answered(&self, _status: u16, _count: u64) {}
 }
 
 /// One who may do everything.
@@ -75,6 +83,11 @@ pub trait House: Send + Sync {
     /// says nothing of it lets everybody do everything.
     fn guest(&self, _api_key: &str) -> Option<Box<dyn Guest>> {
         Some(Box::new(Anyone))
+    }
+
+    /// Where spans of requests go; nothing: none are kept.
+    fn spans(&self) -> Option<Arc<Spans>> {
+        None
     }
 
     /// Begins a call. Must not wait; `done` is called when the route has answered, which it does in

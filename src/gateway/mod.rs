@@ -27,6 +27,7 @@ mod calls;
 mod connection;
 mod desk;
 mod house;
+mod named;
 mod options;
 mod queue;
 mod refusal;

@@ -12,18 +12,24 @@ use std::{
 use crate::{
     model::Lsn,
     protocol::{Code, HEADER_BYTES, Header, Refused},
+    telemetry::GatewayAnswer,
 };
+
+use super::named::Named;
 
 /// Answers up to `end`, counted from the first that ever waited, may leave once the record at `lsn` is
 /// durable.
 struct Mark {
     lsn: Lsn,
     end: u64,
-    began: Instant,
+    due: Due,
 }
 
-/// How many answers became due, and when their requests had come.
-pub(super) type Due = (Instant, u64);
+/// What is to be counted of a request once its answer may leave.
+pub(super) struct Due {
+    pub(super) answer: GatewayAnswer,
+    pub(super) named: Option<Box<Named>>,
+}
 
 #[derive(Default)]
 pub(super) struct Answers {
@@ -55,7 +61,7 @@ impl Answers {
 
     /// When the request of the oldest answer that waits for the log had come.
     pub(super) fn oldest_began(&self) -> Option<Instant> {
-        self.marks.front().map(|mark| mark.began)
+        self.marks.front().map(|mark| mark.due.answer.began)
     }
 
     /// Where a frame is pushed that waits for nothing.
@@ -63,14 +69,18 @@ impl Answers {
         &mut self.open
     }
 
-    /// Pushes one frame that waits for the record at `lsn`.
-    pub(super) fn seal(&mut self, lsn: Lsn, began: Instant, push: impl FnOnce(&mut Vec<u8>)) {
-        push(&mut self.sealed);
-        let end = self.base + self.sealed.len() as u64;
-        self.marks.push_back(Mark { lsn, end, began });
+    /// Where a frame is pushed that waits for the log; then it is [sealed](Self::seal).
+    pub(super) fn sealed(&mut self) -> &mut Vec<u8> {
+        &mut self.sealed
     }
 
-    /// Lets go of what waits for records below `acked`; tells `due` of requests that came together.
+    /// The frame that was pushed waits for the record at `lsn`.
+    pub(super) fn seal(&mut self, lsn: Lsn, due: Due) {
+        let end = self.base + self.sealed.len() as u64;
+        self.marks.push_back(Mark { lsn, end, due });
+    }
+
+    /// Lets go of what waits for records below `acked`; tells `due` of each.
     pub(super) fn release(&mut self, acked: Lsn, due: impl FnMut(Due)) {
         let end = self.pop(|mark| mark.lsn < acked, due);
         if end == self.sealed.len() && self.open.is_empty() {
@@ -84,18 +94,11 @@ impl Answers {
 
     /// Takes marks from the front while they pass; gives where in `sealed` the last one ends.
     fn pop(&mut self, passes: impl Fn(&Mark) -> bool, mut due: impl FnMut(Due)) -> usize {
-        let (mut end, mut together): (u64, Option<Due>) = (self.base, None);
+        let mut end = self.base;
         while let Some(mark) = self.marks.pop_front_if(|mark| passes(mark)) {
             end = mark.end;
-            together = match together {
-                Some((began, count)) if began == mark.began => Some((began, count + 1)),
-                before => {
-                    before.into_iter().for_each(&mut due);
-                    Some((mark.began, 1))
-                }
-            };
+            due(mark.due);
         }
-        together.into_iter().for_each(due);
         (end - self.base) as usize
     }
 
@@ -109,14 +112,14 @@ impl Answers {
 
     /// Answers everything that waits for the log with `outcome_unknown`: the log has stopped.
     pub(super) fn fail_all(&mut self, due: impl FnMut(Due)) {
-        let end = self.pop(|_| true, due);
+        let end = self.pop(|_| true, unknown(due));
         self.give_up(end);
     }
 
     /// Answers what has waited for the log for longer than `time` with `outcome_unknown`.
     pub(super) fn fail_old(&mut self, time: Duration, due: impl FnMut(Due)) {
         if self.oldest_began().is_some_and(|began| began.elapsed() > time) {
-            let end = self.pop(|mark| mark.began.elapsed() > time, due);
+            let end = self.pop(|mark| mark.due.answer.began.elapsed() > time, unknown(due));
             self.give_up(end);
         }
     }
@@ -152,6 +155,14 @@ impl Answers {
     }
 }
 
+/// Tells of answers that are replaced: what the log did not tell is not known.
+fn unknown(mut due: impl FnMut(Due)) -> impl FnMut(Due) {
+    move |mut given_up| {
+        given_up.answer.status = Code::OUTCOME_UNKNOWN.status();
+        due(given_up);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,8 +181,10 @@ mod tests {
     }
 
     fn seal(answers: &mut Answers, lsn: u64, id: u64) {
-        let push = |out: &mut Vec<u8>| Refused::new(Code::MALFORMED, "x").push(out, id);
-        answers.seal(Lsn(lsn), Instant::now(), push);
+        Refused::new(Code::MALFORMED, "x").push(answers.sealed(), id);
+        let began = Instant::now();
+        let answer = GatewayAnswer { began, kind: kind::RESERVE, status: 201, durable: true };
+        answers.seal(Lsn(lsn), Due { answer, named: None });
     }
 
     #[test]
@@ -183,12 +196,12 @@ mod tests {
         answers.release(Lsn(8), |_| panic!("the record at 8 is not below 8"));
         assert!(answers.to_send().is_empty());
         let mut due = 0;
-        answers.release(Lsn(16), |(_, count)| due += count);
+        answers.release(Lsn(16), |one| due += usize::from(one.answer.status == 201));
         assert_eq!((due, answers.waiting()), (1, 3));
         assert_eq!(frames(answers.to_send()), [(1, Code::MALFORMED.0)]);
         answers.sent(answers.to_send().len());
         Refused::new(Code::MALFORMED, "y").push(answers.open(), 9);
-        answers.release(Lsn(24), |(_, count)| due += count);
+        answers.release(Lsn(24), |_| due += 1);
         assert_eq!(due, 3);
         assert_eq!(frames(answers.to_send()).iter().map(|f| f.0).collect::<Vec<_>>(), [9, 2, 3]);
         assert_eq!(answers.oldest(), Some(Lsn(24)));
@@ -200,7 +213,7 @@ mod tests {
         seal(&mut answers, 8, 1);
         answers.fail_old(Duration::from_secs(60), |_| panic!("it is not old"));
         std::thread::sleep(Duration::from_millis(2));
-        answers.fail_old(Duration::from_millis(1), |_| {});
+        answers.fail_old(Duration::from_millis(1), |one| assert_eq!(one.answer.status, 504));
         seal(&mut answers, 16, 2);
         seal(&mut answers, 24, 3);
         answers.fail_all(|_| {});

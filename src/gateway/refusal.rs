@@ -29,13 +29,14 @@ fn limited(line: &LimitedLine) -> RefusedLine<'_> {
     }
 }
 
-/// Appends a refusal as a frame.
-pub(super) fn push(out: &mut Vec<u8>, id: u64, refusal: &Refusal) {
+/// Appends a refusal as a frame; says its code.
+pub(super) fn push(out: &mut Vec<u8>, id: u64, refusal: &Refusal) -> Code {
     if let Refusal::InsufficientStock { lines } = refusal {
         // Nearly every answer of a flash sale: nothing is looked up or written for it.
         let lines: Lines<'_> = lines.iter().map(short).collect();
-        return Refused { lines: &lines, ..Refused::new(Code::INSUFFICIENT_STOCK, "") }
-            .push(out, id);
+        let code = Code::INSUFFICIENT_STOCK;
+        Refused { lines: &lines, ..Refused::new(code, "") }.push(out, id);
+        return code;
     }
     let code = Code::of_word(refusal.code()).unwrap_or(Code::INTERNAL);
     let detail = refusal.to_string();
@@ -57,13 +58,15 @@ pub(super) fn push(out: &mut Vec<u8>, id: u64, refusal: &Refusal) {
         _ => {}
     }
     refused.push(out, id);
+    code
 }
 
-/// Appends the refusal of a field that is wrong.
-pub(super) fn push_wrong(out: &mut Vec<u8>, id: u64, wrong: &Wrong) {
+/// Appends the refusal of a field that is wrong; says its code.
+pub(super) fn push_wrong(out: &mut Vec<u8>, id: u64, wrong: &Wrong) -> Code {
     let detail = wrong.to_string();
     let refused = Refused::new(Code::MALFORMED, shortened(&detail));
     Refused { field: shortened(&wrong.field), ..refused }.push(out, id);
+    Code::MALFORMED
 }
 
 fn shortened(text: &str) -> &str {

@@ -1,12 +1,12 @@
 //! How a service level's events are counted: once a second, from figures that only rise, or from how a
 //! sink stands at that moment.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     config::{Objective, ServiceLevelConfig},
     model::sink::SinkView,
-    telemetry::{Delivered, Requests},
+    telemetry::{Answered, Delivered, Requests},
 };
 
 /// The routes that decide on stock for a customer who waits.
@@ -35,7 +35,7 @@ impl Meter {
     /// Good and all events since the last look.
     pub fn read(
         &mut self,
-        requests: &Requests,
+        doors: &[Arc<Requests>],
         views: &[SinkView],
         delivered: &[Delivered],
     ) -> (u64, u64) {
@@ -48,13 +48,13 @@ impl Meter {
             Objective::ReserveLatency => {
                 let wanted =
                     |route: &str, method: &str| method == "POST" && RESERVING.contains(&route);
-                let answered = requests.answered(wanted, self.within);
+                let answered = answered(doors, wanted, self.within);
                 // A failure is no answer however fast it came.
                 self.since((answered.within.saturating_sub(answered.failed), answered.total))
             }
             Objective::Availability => {
                 let wanted = |route: &str, _: &str| route.starts_with("/v1/");
-                let answered = requests.answered(wanted, Duration::ZERO);
+                let answered = answered(doors, wanted, Duration::ZERO);
                 self.since((answered.total - answered.failed, answered.total))
             }
         }
@@ -81,10 +81,18 @@ impl Meter {
     }
 }
 
+/// How the requests of some endpoints were answered, by whichever door they came in.
+fn answered(
+    doors: &[Arc<Requests>],
+    wanted: impl Fn(&str, &str) -> bool,
+    within: Duration,
+) -> Answered {
+    doors.iter().map(|door| door.answered(&wanted, within)).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::Laps;
 
     fn meter(objective: Objective, within_ms: u64) -> Meter {
         Meter::new(&ServiceLevelConfig {
@@ -99,10 +107,12 @@ mod tests {
 
     #[test]
     fn a_failure_is_neither_fast_nor_available() {
-        let requests = Requests::default();
+        let doors = [Arc::<Requests>::default(), Arc::default()];
         let record = |route, method, status, us| {
-            let laps = Laps::new(std::time::Instant::now());
-            requests.endpoint(route, method).record(status, Duration::from_micros(us), &laps);
+            // Refusals come in by the other door.
+            let door = &doors[usize::from(status == 409)];
+            let endpoint = door.endpoint(route, method);
+            endpoint.record_many(status, Duration::from_micros(us), 1);
         };
         let mut latency = meter(Objective::ReserveLatency, 5);
         let mut available = meter(Objective::Availability, 0);
@@ -112,9 +122,9 @@ mod tests {
         record("/v1/orders", "POST", 503, 100);
         record("/v1/reservations", "GET", 200, 90_000);
         record("/metrics", "GET", 500, 10);
-        assert_eq!(latency.read(&requests, &[], &[]), (2, 4));
-        assert_eq!(available.read(&requests, &[], &[]), (4, 5));
-        assert_eq!(latency.read(&requests, &[], &[]), (0, 0), "each is counted once");
+        assert_eq!(latency.read(&doors, &[], &[]), (2, 4));
+        assert_eq!(available.read(&doors, &[], &[]), (4, 5));
+        assert_eq!(latency.read(&doors, &[], &[]), (0, 0), "each is counted once");
     }
 
     #[test]
@@ -124,7 +134,7 @@ mod tests {
             let fine = [(1_000_000, fast), (9_000_000_000, late)].into_iter().collect();
             let waiting = vec![(6_000, waiting)];
             let of = Delivered { sink: "wms".into(), fine, waiting, ..Delivered::default() };
-            orders.read(&Requests::default(), &[], &[of])
+            orders.read(&[], &[], &[of])
         };
         assert_eq!(look(10, 0, 3), (10, 13));
         assert_eq!(look(12, 0, 0), (0, 0), "three are on their way from one place to another");

@@ -111,8 +111,8 @@ impl Options {
 pub struct Subject<S: Storage> {
     /// The engine.
     pub engine: Engine<S>,
-    /// The requests over HTTP.
-    pub requests: Arc<Requests>,
+    /// The requests, by the doors that they come in by.
+    pub doors: Vec<Arc<Requests>>,
     /// The sinks.
     pub far_end: Arc<dyn FarEnd>,
 }
@@ -216,7 +216,7 @@ impl<S: Storage> Watcher<S> {
         let (views, delivered) = (self.subject.far_end.views(), self.subject.far_end.delivered());
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         for (meter, level) in self.meters.iter_mut().zip(self.observed.levels()) {
-            let (good, total) = meter.read(&self.subject.requests, &views, &delivered);
+            let (good, total) = meter.read(&self.subject.doors, &views, &delivered);
             level.add(now_s, good, total);
         }
         let durable = engine.log().durable();

@@ -8,12 +8,15 @@ use std::str::FromStr;
 use rkyv::{Archive, Serialize, with::InlineAsBox};
 use smallvec::SmallVec;
 
-use crate::model::{
-    IdempotencyKey, Invalid, Lsn, Quantity, ReservationId, Sku,
-    command::{self, ReserveLine},
+use crate::{
+    model::{
+        IdempotencyKey, Invalid, Lsn, Quantity, ReservationId, Sku,
+        command::{self, ReserveLine},
+    },
+    telemetry::TraceContext,
 };
 
-use super::{flags, kind, push, sales};
+use super::{flags, frame::name_trace, kind, push, sales};
 
 /// A field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -340,6 +343,8 @@ pub enum Request<'a> {
         /// The JSON body; empty where the route takes none.
         body: &'a [u8],
     },
+    /// Any other, as a part of a trace.
+    Traced(&'a TraceContext, &'a Self),
 }
 
 type Lines<'a> = SmallVec<[Line<'a>; 4]>;
@@ -397,6 +402,14 @@ impl Request<'_> {
             Self::Call { method, path, key, body } => {
                 let key = key.map_or("", IdempotencyKey::as_str);
                 push(out, kind::CALL, flags, id, &Call { reserved: 0, method, path, key, body });
+            }
+            Self::Traced(trace, mut request) => {
+                while let Self::Traced(_, within) = request {
+                    request = within;
+                }
+                let at = out.len();
+                request.push(out, id, can_wait);
+                name_trace(out, at, trace);
             }
         }
     }

@@ -8,15 +8,24 @@
 //! 8  u64  id: an answer has that of its request
 //! 16      the body; its root ends where the frame ends
 //! ```
+//!
+//! A request that belongs to a trace names it in front of its body, and says so by a flag. A body is read
+//! from its end, and its parts are found by their distances, so who doesn't know of that reads the same
+//! body.
 
 use rkyv::{Archive, api::high::to_bytes_in, rancor::Error as Rancor};
 
-use crate::model::event::{Checked, Encode};
+use crate::{
+    model::event::{Checked, Encode},
+    telemetry::{SpanId, TraceContext, TraceId},
+};
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 16;
 /// The least that a connection must take as a frame: any request of one line fits.
 pub const FRAME_BYTES_MIN: usize = 4 << 10;
+/// Bytes of a trace in front of a body: a multiple of 16, so that the body stays aligned.
+const TRACE_BYTES: usize = 32;
 
 /// What a frame is.
 pub mod kind {
@@ -59,6 +68,9 @@ pub mod kind {
 pub mod flags {
     /// In a request: new work that can wait, refused first when the log's disk budget comes to its end.
     pub const CAN_WAIT: u8 = 1;
+    /// In a request: the trace that it belongs to stands in front of its body, in 32 bytes: the trace's
+    /// id, in 16, its caller's span, in 8, 1 if the caller keeps the trace, 7 zeros.
+    pub const TRACED: u8 = 2;
     /// In an answer: it is the first answer again.
     pub const REPLAYED: u8 = 1;
     /// In an answer: the request made something new (201 rather than 200).
@@ -146,6 +158,31 @@ impl<'a> Frame<'a> {
     {
         rkyv::access::<T::Archived, Rancor>(self.body).ok()
     }
+
+    /// The trace that it belongs to, if it names one; what is no trace is none.
+    pub fn trace(&self) -> Option<TraceContext> {
+        if self.header.flags & flags::TRACED == 0 {
+            return None;
+        }
+        let (trace, rest) = self.body.split_first_chunk()?;
+        let (span, rest) = rest.split_first_chunk()?;
+        let sampled = *rest.first()? & 1 == 1;
+        let named = *trace != [0; 16] && *span != [0; 8];
+        named.then_some(TraceContext { trace: TraceId(*trace), span: SpanId(*span), sampled })
+    }
+}
+
+/// Puts a trace in front of the body of the frame that begins at `at` and is the last of `out`.
+pub(super) fn name_trace(out: &mut Vec<u8>, at: usize, trace: &TraceContext) {
+    let mut bytes = [0; TRACE_BYTES];
+    bytes[..16].copy_from_slice(&trace.trace.0);
+    bytes[16..24].copy_from_slice(&trace.span.0);
+    bytes[24] = trace.sampled.into();
+    let body = at + HEADER_BYTES;
+    out.splice(body..body, bytes);
+    let length = ((out.len() - at) as u32).to_le_bytes();
+    out[at..at + 4].copy_from_slice(&length);
+    out[at + 5] |= flags::TRACED;
 }
 
 /// Appends a frame to `out`, which holds whole frames only. The header's length is made here.
@@ -168,6 +205,18 @@ pub fn push(out: &mut Vec<u8>, kind: u8, flags: u8, id: u64, body: &impl Encode)
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_that_is_none_is_none() {
+        let header = Header { length: 48, kind: 2, flags: flags::TRACED, id: 77 };
+        let mut body = [1; TRACE_BYTES];
+        let trace = |header, body: &[u8]| Frame { header, body }.trace();
+        assert!(trace(header, &body).is_some_and(|trace| trace.sampled));
+        assert_eq!(trace(Header { flags: 1, ..header }, &body), None);
+        assert_eq!(trace(header, &body[..24]), None);
+        body[16..24].fill(0);
+        assert_eq!(trace(header, &body), None);
+    }
 
     #[test]
     fn a_header_reads_as_it_is_written_and_nothing_else_does() {

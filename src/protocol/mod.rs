@@ -12,7 +12,7 @@
 //! - A kind's number, a code's number and a layout never change; a new layout is a new kind. Only the
 //!   meaning of the whole may change, under another [`VERSION`].
 //!
-//! Imports only the model.
+//! Imports only the model, and the words of traces.
 
 mod answers;
 mod code;

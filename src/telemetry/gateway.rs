@@ -1,34 +1,41 @@
 //! What is counted of the gateway. A connection counts for itself and adds it all up once a round, so
 //! that a request costs no atomic operation.
+//!
+//! A frame stands for a route of the HTTP API, and is counted as one: by [`Requests`] of the same kind as
+//! HTTP's. A call becomes a request of HTTP's, and is counted there.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use smallvec::SmallVec;
 
-use super::{DurationCounts, Exposition, Kind, Latency};
+use super::{DurationCounts, Endpoint, Exposition, Kind, Latency, Requests};
 
-/// The operations by the kind of their frames; what has no name here is `unknown`.
-const OPERATIONS: [&str; 11] = [
-    "unknown",
-    "hello",
-    "reserve",
-    "release",
-    "extend",
-    "commit",
-    "order",
-    "change_lines",
-    "read_reservation",
-    "read_stock",
-    "call",
+/// The routes that frames stand for, by the kind of the frame.
+const ROUTES: [(&str, &str); 10] = [
+    NO_ROUTE,
+    // A hello where none belongs.
+    NO_ROUTE,
+    ("POST", "/v1/reservations"),
+    ("POST", "/v1/reservations/{id}/release"),
+    ("POST", "/v1/reservations/{id}/extend"),
+    ("POST", "/v1/reservations/{id}/commit"),
+    ("POST", "/v1/orders"),
+    ("PUT", "/v1/reservations/{id}/lines"),
+    ("GET", "/v1/reservations/{id}"),
+    ("GET", "/v1/stock/{sku}"),
 ];
-
-type Counts = [[u64; 2]; OPERATIONS.len()];
+/// As HTTP's requests to paths that are no route.
+const NO_ROUTE: (&str, &str) = ("any", "none");
+/// How many kinds of answers are looked at before one more is begun.
+const ALIKE_MAX: usize = 8;
 
 /// The gateway's counters.
-#[derive(Default)]
 pub struct Gateway {
     /// Connections now.
     pub connections: AtomicU64,
@@ -42,61 +49,96 @@ pub struct Gateway {
     pub broken_frames: AtomicU64,
     /// Times that a connection was not read from, since too much of it was under way.
     pub pauses: AtomicU64,
-    /// By operation: requests, and those of them that were refused at once.
-    requests: [[AtomicU64; 2]; OPERATIONS.len()],
+    requests: Arc<Requests>,
+    endpoints: [Arc<Endpoint>; ROUTES.len()],
     durable: Latency,
+}
+
+impl Default for Gateway {
+    fn default() -> Self {
+        let requests = Arc::new(Requests::default());
+        let endpoints = ROUTES.map(|(method, route)| requests.endpoint(route, method));
+        Self {
+            connections: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            connections_full: AtomicU64::new(0),
+            refused_hellos: AtomicU64::new(0),
+            broken_frames: AtomicU64::new(0),
+            pauses: AtomicU64::new(0),
+            requests,
+            endpoints,
+            durable: Latency::default(),
+        }
+    }
+}
+
+/// How a request was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewayAnswer {
+    /// When it had come.
+    pub began: Instant,
+    /// The kind of its frame.
+    pub kind: u8,
+    /// The status that HTTP has for it.
+    pub status: u16,
+    /// Whether it waited for the log.
+    pub durable: bool,
 }
 
 /// What one connection has counted and not yet added to the whole.
 #[derive(Debug, Default)]
 pub struct GatewayBatch {
-    requests: Counts,
+    answers: SmallVec<[(GatewayAnswer, u64); ALIKE_MAX]>,
     pauses: u64,
-    durable: SmallVec<[(Duration, u64); 8]>,
-    is_new: bool,
 }
 
 impl GatewayBatch {
-    /// A request of a kind was decided.
-    pub fn request(&mut self, kind: u8, refused: bool) {
-        let operation = if usize::from(kind) < OPERATIONS.len() { usize::from(kind) } else { 0 };
-        self.requests[operation][usize::from(refused)] += 1;
-        self.is_new = true;
-    }
-
-    /// So many answers, whose requests came so long ago, became durable.
-    pub fn answered(&mut self, elapsed: Duration, count: u64) {
-        self.durable.push((elapsed, count));
-        self.is_new = true;
+    /// A request was answered; the answer leaves when all of this is recorded.
+    pub fn answered(&mut self, answer: GatewayAnswer) {
+        let alike = self.answers.iter_mut().rev().take(ALIKE_MAX).find(|(one, _)| *one == answer);
+        match alike {
+            Some((_, count)) => *count += 1,
+            None => self.answers.push((answer, 1)),
+        }
     }
 
     /// The connection was not read from for a round.
     pub fn paused(&mut self) {
         self.pauses += 1;
-        self.is_new = true;
     }
 
-    /// Adds it to the whole, and begins anew.
-    pub fn record(&mut self, whole: &Gateway) {
-        if !self.is_new {
+    /// Adds it to the whole, and begins anew; `tell` is told of each status and how often it was.
+    pub fn record(&mut self, whole: &Gateway, mut tell: impl FnMut(u16, u64)) {
+        if self.pauses > 0 {
+            whole.pauses.fetch_add(std::mem::take(&mut self.pauses), Relaxed);
+        }
+        if self.answers.is_empty() {
             return;
         }
-        for (sums, counts) in whole.requests.iter().zip(&mut self.requests) {
-            for (sum, count) in sums.iter().zip(counts) {
-                if *count > 0 {
-                    sum.fetch_add(std::mem::take(count), Relaxed);
-                }
+        let now = Instant::now();
+        for (answer, count) in self.answers.drain(..) {
+            let elapsed = now.saturating_duration_since(answer.began);
+            whole.endpoint(answer.kind).record_many(answer.status, elapsed, count);
+            if answer.durable {
+                whole.durable.record_many(elapsed, count);
             }
+            tell(answer.status, count);
         }
-        whole.pauses.fetch_add(std::mem::take(&mut self.pauses), Relaxed);
-        for (elapsed, count) in self.durable.drain(..) {
-            whole.durable.record_many(elapsed, count);
-        }
-        self.is_new = false;
     }
 }
 
 impl Gateway {
+    /// The requests, by the routes that they stand for.
+    pub fn requests(&self) -> &Arc<Requests> {
+        &self.requests
+    }
+
+    /// The route that frames of a kind stand for.
+    pub fn endpoint(&self, kind: u8) -> &Endpoint {
+        let [none, ..] = &self.endpoints;
+        self.endpoints.get(usize::from(kind)).unwrap_or(none)
+    }
+
     /// Writes all of it.
     pub fn expose(&self, text: &mut Exposition) {
         let read = |of: &AtomicU64| of.load(Relaxed);
@@ -123,22 +165,8 @@ impl Gateway {
         ] {
             text.counter(name, help, read(value));
         }
-        self.expose_requests(text);
+        self.requests.expose("gateway", text);
         self.expose_durable(text);
-    }
-
-    fn expose_requests(&self, text: &mut Exposition) {
-        let help = "Requests decided, by operation and outcome.";
-        text.family("holdfast_gateway_requests", Kind::Counter, None, help);
-        for (operation, counts) in OPERATIONS.iter().zip(&self.requests) {
-            for (outcome, count) in ["done", "refused"].iter().zip(counts) {
-                let count = count.load(Relaxed);
-                if count > 0 {
-                    let labels = [("operation", *operation), ("outcome", *outcome)];
-                    text.sample("holdfast_gateway_requests_total", &labels, count);
-                }
-            }
-        }
     }
 
     /// How long answers took to become durable, so far.
@@ -161,28 +189,45 @@ mod tests {
 
     #[test]
     fn what_connections_count_adds_up() {
-        let whole = Gateway::default();
+        let (whole, began) = (Gateway::default(), Instant::now());
+        let mut told = Vec::new();
         for _ in 0..2 {
             let mut batch = GatewayBatch::default();
-            batch.request(2, false);
-            batch.request(2, true);
-            batch.request(200, true);
-            batch.answered(Duration::from_micros(30), 5);
+            let reserve = GatewayAnswer { began, kind: 2, status: 201, durable: true };
+            (0..5).for_each(|_| batch.answered(reserve));
+            batch.answered(GatewayAnswer { status: 409, durable: false, ..reserve });
+            batch.answered(reserve);
+            batch.answered(GatewayAnswer { kind: 200, status: 400, durable: false, ..reserve });
             batch.paused();
-            batch.record(&whole);
-            batch.record(&whole);
+            batch.record(&whole, |status, count| told.push((status, count)));
+            batch.record(&whole, |_, _| panic!("it is recorded once"));
         }
+        assert_eq!(told[..3], [(201, 6), (409, 1), (400, 1)]);
         let mut text = Exposition::default();
         whole.expose(&mut text);
         let text = text.finish();
+        let reserve = "route=\"/v1/reservations\",method=\"POST\"";
         for line in [
-            "holdfast_gateway_requests_total{operation=\"reserve\",outcome=\"done\"} 2",
-            "holdfast_gateway_requests_total{operation=\"reserve\",outcome=\"refused\"} 2",
-            "holdfast_gateway_requests_total{operation=\"unknown\",outcome=\"refused\"} 2",
+            &format!("holdfast_gateway_requests_total{{{reserve},status=\"201\"}} 12"),
+            &format!("holdfast_gateway_requests_total{{{reserve},status=\"409\"}} 2"),
+            &format!("holdfast_gateway_request_duration_seconds_count{{{reserve}}} 14"),
+            "holdfast_gateway_requests_total{route=\"none\",method=\"any\",status=\"400\"} 2",
             "holdfast_gateway_pauses_total 2",
-            "holdfast_gateway_durable_seconds_count 10",
+            "holdfast_gateway_durable_seconds_count 12",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn answers_of_many_kinds_are_each_counted() {
+        let (whole, began) = (Gateway::default(), Instant::now());
+        let mut batch = GatewayBatch::default();
+        for status in (200..300).chain(200..300) {
+            batch.answered(GatewayAnswer { began, kind: 9, status, durable: false });
+        }
+        batch.record(&whole, |_, _| {});
+        let answered = whole.requests().answered(|_, _| true, std::time::Duration::MAX);
+        assert_eq!(answered.total, 200);
     }
 }

@@ -48,9 +48,14 @@ impl Endpoint {
     /// Counts an answered request, and where its time went.
     pub fn record(&self, status: u16, elapsed: Duration, laps: &Laps) {
         self.stages.record(laps);
+        self.record_many(status, elapsed, 1);
+    }
+
+    /// Counts requests that were answered alike, after the same time.
+    pub fn record_many(&self, status: u16, elapsed: Duration, count: u64) {
         let index = STATUSES.binary_search(&status).unwrap_or(STATUSES.len());
-        self.statuses[stripe()][index].fetch_add(1, Relaxed);
-        self.latency.record(elapsed);
+        self.statuses[stripe()][index].fetch_add(count, Relaxed);
+        self.latency.record_many(elapsed, count);
     }
 
     /// The route, as it is labelled.
@@ -113,7 +118,18 @@ pub struct Answered {
     pub within: u64,
 }
 
-/// All endpoints of a server. Their number is that of its routes.
+impl std::iter::Sum for Answered {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, more| Self {
+            total: sum.total + more.total,
+            failed: sum.failed + more.failed,
+            within: sum.within + more.within,
+        })
+    }
+}
+
+/// All endpoints of a door: HTTP's, or those that the gateway's frames stand for. Their number is that of
+/// its routes.
 pub struct Requests {
     since: Timestamp,
     endpoints: Mutex<Vec<Arc<Endpoint>>>,
@@ -153,53 +169,40 @@ impl Requests {
     pub fn answered(&self, wanted: impl Fn(&str, &str) -> bool, within: Duration) -> Answered {
         let endpoints = self.endpoints.lock().clone();
         let wanted = endpoints.iter().filter(|endpoint| wanted(endpoint.route, endpoint.method));
-        wanted.fold(Answered::default(), |sum, endpoint| {
-            let more = endpoint.answered(within);
-            Answered {
-                total: sum.total + more.total,
-                failed: sum.failed + more.failed,
-                within: sum.within + more.within,
-            }
-        })
+        wanted.map(|endpoint| endpoint.answered(within)).sum()
     }
 
-    /// Writes the counters and histograms of every endpoint that was ever asked.
-    pub fn expose(&self, text: &mut Exposition) {
+    /// Writes the counters and histograms of every endpoint that was ever asked, as those of a `door`:
+    /// `http` or `gateway`.
+    pub fn expose(&self, door: &str, text: &mut Exposition) {
         let endpoints = self.endpoints.lock().clone();
-        text.family(
-            "holdfast_http_requests",
-            Kind::Counter,
-            None,
-            "Requests answered, by route, method and status.",
-        );
+        let name = format!("holdfast_{door}_requests");
+        let help = "Requests answered, by route, method and status.";
+        text.family(&name, Kind::Counter, None, help);
         for endpoint in &endpoints {
-            expose_statuses(endpoint, text);
+            expose_statuses(endpoint, &format!("{name}_total"), text);
         }
-        text.family(
-            "holdfast_http_request_duration_seconds",
-            Kind::Histogram,
-            Some("seconds"),
-            "From the request's head to the answer's, by route and method.",
-        );
+        let name = format!("holdfast_{door}_request_duration_seconds");
+        let help = "From a request's arrival until its answer may leave, by route and method.";
+        text.family(&name, Kind::Histogram, Some("seconds"), help);
         for endpoint in &endpoints {
             let counts = endpoint.latency.counts();
             if counts.count() > 0 {
                 let labels = [("route", endpoint.route), ("method", endpoint.method)];
-                let name = "holdfast_http_request_duration_seconds";
-                counts.expose(name, &labels, Some(&endpoint.examples), text);
+                counts.expose(&name, &labels, Some(&endpoint.examples), text);
             }
         }
     }
 }
 
-fn expose_statuses(endpoint: &Endpoint, text: &mut Exposition) {
+fn expose_statuses(endpoint: &Endpoint, name: &str, text: &mut Exposition) {
     for index in 0..STATUS_COUNTS {
         let count = endpoint.status_count(index);
         if count > 0 {
             let status = STATUSES.get(index).map_or("other".to_owned(), u16::to_string);
             let labels =
                 [("route", endpoint.route), ("method", endpoint.method), ("status", &status)];
-            text.sample("holdfast_http_requests_total", &labels, count);
+            text.sample(name, &labels, count);
         }
     }
 }
@@ -222,7 +225,7 @@ mod tests {
         let answered = requests.answered(|route, _| route == "/a", Duration::from_micros(40));
         assert_eq!(answered, Answered { total: 2, failed: 0, within: 1 });
         let mut text = Exposition::default();
-        requests.expose(&mut text);
+        requests.expose("http", &mut text);
         let text = text.finish();
         let line = |l: &str| assert!(text.lines().any(|line| line == l), "{l} in {text}");
         line(r#"holdfast_http_requests_total{route="/a",method="GET",status="200"} 1"#);

@@ -111,12 +111,12 @@ impl Spans {
         }
     }
 
-    /// The span of a request that came with this `traceparent` or without any, and the caller's span;
-    /// nothing if it is not kept.
-    pub fn begin(&self, traceparent: Option<&str>) -> Option<(TraceContext, Option<SpanId>)> {
-        match traceparent.and_then(TraceContext::parse) {
+    /// The span of a request of this caller's, who may have named none, and the caller's span; nothing if
+    /// it is not kept.
+    pub fn begin(&self, caller: Option<TraceContext>) -> Option<(TraceContext, Option<SpanId>)> {
+        match caller {
             Some(caller) => caller.sampled.then(|| (caller.child(), Some(caller.span))),
-            None => (random() <= self.kept_below && self.kept_below > 0)
+            None => (self.kept_below > 0 && random() <= self.kept_below)
                 .then(|| (TraceContext::fresh(true), None)),
         }
     }
@@ -185,10 +185,11 @@ mod tests {
     fn the_caller_decides_and_else_the_share() {
         let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let (none, all) = (Spans::new(1, 0.0), Spans::new(1, 1.0));
-        let (context, caller) = none.begin(Some(parent)).unwrap();
-        assert_eq!(context.trace, TraceContext::parse(parent).unwrap().trace);
+        let named = TraceContext::parse(parent).unwrap();
+        let (context, caller) = none.begin(Some(named)).unwrap();
+        assert_eq!(context.trace, named.trace);
         assert_eq!(caller.unwrap().to_string(), "00f067aa0ba902b7");
-        assert_eq!(all.begin(Some(&parent.replace("-01", "-00"))), None);
+        assert_eq!(all.begin(Some(TraceContext { sampled: false, ..named })), None);
         assert!(none.begin(None).is_none() && all.begin(None).is_some());
         let some = Spans::new(1, 0.25);
         let kept = (0..10_000).filter(|_| some.begin(None).is_some()).count();

@@ -68,7 +68,8 @@ fn a_gateway_is_served_beside_http() {
         let (status, body) = client.call(("GET", "/metrics"), None, b"").unwrap();
         (status, String::from_utf8(body).unwrap())
     };
-    let line = "holdfast_gateway_requests_total{operation=\"reserve\",outcome=\"done\"} 1";
+    let labels = "route=\"/v1/reservations\",method=\"POST\",status=\"201\"";
+    let line = format!("holdfast_gateway_requests_total{{{labels}}} 1");
     assert!(metrics.lines().any(|l| l == line), "{metrics}");
     assert!(server.terminate().success());
     assert!(!socket.exists());

@@ -212,7 +212,8 @@ fn who_does_not_listen_is_not_read_from_until_he_does() {
             .lines()
             .any(|l| l.strip_prefix("holdfast_gateway_pauses_total ").is_some_and(|n| n != "0"))
     });
-    let done = |text: String| text.lines().any(|l| l.ends_with(&format!("refused\"}} {total}")));
+    let done =
+        |text: String| text.lines().any(|l| l.ends_with(&format!("status=\"409\"}} {total}")));
     assert!(!done(served.metrics()), "everything was taken in from one who does not listen");
     let answers = (0..total).filter(|_| bare.answer().1.is_some()).count();
     assert_eq!(answers, total);

@@ -5,6 +5,7 @@
 #[path = "../cli/mod.rs"]
 mod cli;
 
+mod gateway;
 mod metrics;
 mod promises;
 mod shipped;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -12,12 +13,15 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
-use holdfast::sinks::receiver::{Behaviour, Receiver};
+use holdfast::{
+    client::{self, Address, Client},
+    sinks::receiver::{Behaviour, Receiver},
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::cli::{Server, client, holdfast, runtime};
+use crate::cli::{Server, holdfast, runtime};
 
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub const KEY: &str = "a-key-of-the-shop-1234567890";
@@ -84,6 +88,7 @@ pub struct House {
     pub collector: Listener,
     /// Stands in for a stream's receiver.
     pub stream: Listener,
+    socket: PathBuf,
     _dir: TempDir,
 }
 
@@ -94,8 +99,10 @@ impl House {
         let (wms, erp, books) = (receiver(), receiver(), receiver());
         let listener = || Listener::start(&runtime);
         let (alerts, collector, stream) = (listener(), listener(), listener());
+        let socket = dir.path().join("holdfast.sock");
         let mut toml = format!(
-            "[telemetry]\notlp_endpoint = \"{}\"\notlp_sample_ratio = 0.0\n\
+            "[gateway]\nsocket = \"{}\"\n\
+             [telemetry]\notlp_endpoint = \"{}\"\notlp_sample_ratio = 0.0\n\
              [alerts]\nurl = \"{}\"\nsecret_env = \"ALERT_SECRET\"\n\
              [[partners]]\nname = \"shop\"\napi_key_env = \"SHOP_KEY\"\n\
              [[service_levels]]\nname = \"orders\"\nobjective = \"order_to_warehouse\"\nsink = \"wms\"\n\
@@ -105,7 +112,9 @@ impl House {
              [[service_levels]]\nname = \"fast\"\nobjective = \"reserve_latency\"\nwithin_ms = 2000\n\
              target_percent = 99.0\n\
              [[service_levels]]\nname = \"up\"\nobjective = \"availability\"\ntarget_percent = 99.9\n",
-            collector.url, alerts.url
+            socket.display(),
+            collector.url,
+            alerts.url
         );
         let sinks = [
             ("wms", "fulfilment", wms.url()),
@@ -124,7 +133,8 @@ impl House {
         let mut command = holdfast();
         command.env("HOLDFAST_CONFIG", &config).env("ALERT_SECRET", SECRET).env("SHOP_KEY", KEY);
         let server = Server::start_with(&dir.path().join("data"), &mut command);
-        let house = Self { server, runtime, wms, erp, books, alerts, collector, stream, _dir: dir };
+        let house =
+            Self { server, runtime, wms, erp, books, alerts, collector, stream, socket, _dir: dir };
         let put = house.send("PUT", "/v1/stock/TEE-M/BER", &[], Some(json!({"on_hand": 1_000})));
         assert_eq!(put.0, 200, "{put:?}");
         house
@@ -140,8 +150,9 @@ impl House {
     ) -> (u16, String) {
         self.runtime.block_on(async {
             let method = method.parse().unwrap();
-            let mut request =
-                client().request(method, format!("{}{path}", self.server.url)).bearer_auth(KEY);
+            let mut request = crate::cli::client()
+                .request(method, format!("{}{path}", self.server.url))
+                .bearer_auth(KEY);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
@@ -151,6 +162,12 @@ impl House {
             let answer = request.send().await.expect("an answer");
             (answer.status().as_u16(), answer.text().await.expect("a body"))
         })
+    }
+
+    /// A connection of the shop's to the gateway.
+    pub fn gateway(&self) -> Client {
+        let options = client::Options { api_key: KEY.to_owned(), ..Default::default() };
+        Client::connect(&Address::Unix(self.socket.clone()), &options).unwrap()
     }
 
     pub fn get(&self, path: &str) -> Value {

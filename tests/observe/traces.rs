@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::support::{House, until};
 
-const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const CALLER: &str = "00f067aa0ba902b7";
+pub const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+pub const CALLER: &str = "00f067aa0ba902b7";
 
-fn spans(house: &House) -> Vec<Value> {
+pub fn spans(house: &House) -> Vec<Value> {
     let mut spans = Vec::new();
     for body in house.collector.bodies() {
         for resource in body["resourceSpans"].as_array().unwrap() {
@@ -24,14 +24,14 @@ fn spans(house: &House) -> Vec<Value> {
     spans
 }
 
-fn attribute(span: &Value, key: &str) -> Option<String> {
+pub fn attribute(span: &Value, key: &str) -> Option<String> {
     let attributes = span["attributes"].as_array().unwrap();
     let value = &attributes.iter().find(|attribute| attribute["key"] == key)?["value"];
     let text = value["stringValue"].as_str().or(value["intValue"].as_str());
     text.map(str::to_owned)
 }
 
-fn of_sink<'a>(spans: &'a [Value], name: &str, sink: &str) -> Option<&'a Value> {
+pub fn of_sink<'a>(spans: &'a [Value], name: &str, sink: &str) -> Option<&'a Value> {
     spans.iter().find(|span| {
         span["name"] == name && attribute(span, "holdfast.sink").as_deref() == Some(sink)
     })
