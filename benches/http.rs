@@ -276,6 +276,7 @@ impl Watched {
         let subject = observe::Subject {
             engine: self.engine.clone(),
             doors: vec![self.state.requests().clone()],
+            quotas: Arc::new(observe::NoQuotas),
             far_end: Arc::new(Nobody),
         };
         observe::start(&self.options, subject, &self.observed).expect("an observer")

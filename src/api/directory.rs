@@ -25,6 +25,7 @@ use crate::{
     model::{
         partner::{Scope, Terms},
         signature::KeyHash,
+        tally::Quota,
     },
 };
 
@@ -103,6 +104,8 @@ struct Index {
     accounts: Vec<Arc<Account>>,
     /// Whether there is a key, or was one that the log remembers.
     has_keys: bool,
+    /// What was counted before the start of partners that are not there yet.
+    counted: Vec<Quota>,
 }
 
 /// See the module.
@@ -114,7 +117,7 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) fn new(configured: Partners) -> Self {
-        let index = Index::of(&configured, None, &[]);
+        let index = Index::of(&configured, None, &Index::default());
         Self { configured, index: RwLock::new(index), exposed: AtomicBool::new(false) }
     }
 
@@ -150,6 +153,20 @@ impl Directory {
         self.look(engine, |index| index.accounts.clone())
     }
 
+    /// Goes on with quotas that were counted before the start, of partners that are there or will be.
+    pub(super) fn go_on(&self, counted: Vec<Quota>) {
+        let mut index = self.index.write();
+        let of = |quota: &Quota| index.accounts.iter().find(|one| *one.name == *quota.partner);
+        let (there, later): (Vec<_>, Vec<_>) =
+            counted.into_iter().partition(|quota| of(quota).is_some());
+        for quota in there {
+            if let Some(account) = of(&quota) {
+                account.meter.go_on((quota.day, quota.counted));
+            }
+        }
+        index.counted.extend(later);
+    }
+
     /// Looks into an index that is not older than the log's partners at the call.
     fn look<T>(&self, engine: Option<&Engine>, look: impl FnOnce(&Index) -> T) -> T {
         let version = engine.map(Engine::partners_version);
@@ -160,19 +177,16 @@ impl Directory {
         drop(index);
         let mut index = self.index.write();
         if index.version < version {
-            *index = Index::of(&self.configured, engine, &index.accounts);
+            *index = Index::of(&self.configured, engine, &index);
         }
         look(&index)
     }
 }
 
 impl Index {
-    /// Partners whose terms are as they were keep what was counted of them.
-    fn of(configured: &Partners, engine: Option<&Engine>, before: &[Arc<Account>]) -> Self {
-        let account = |name: &str, terms: &Terms| {
-            let same = before.iter().find(|one| *one.name == *name && one.terms == *terms);
-            same.cloned().unwrap_or_else(|| Arc::new(Account::new(name, terms.clone())))
-        };
+    /// Partners whose terms are as they were keep what was counted of them; of others their quota goes on.
+    fn of(configured: &Partners, engine: Option<&Engine>, before: &Self) -> Self {
+        let account = |name: &str, terms: &Terms| before.account(name, terms);
         let mut index = Self { version: engine.map(Engine::partners_version), ..Self::default() };
         for (name, key, terms) in configured.keys() {
             index.add(account(name, terms), [(*key, u64::MAX)]);
@@ -185,7 +199,24 @@ impl Index {
                 index.add(account(&partner.name, &partner.terms), partner.keys());
             }
         }
+        // Who is there now goes on by his own account.
+        let is_there = |quota: &Quota| index.accounts.iter().any(|one| *one.name == *quota.partner);
+        index.counted = before.counted.iter().filter(|quota| !is_there(quota)).cloned().collect();
         index
+    }
+
+    fn account(&self, name: &str, terms: &Terms) -> Arc<Account> {
+        let same = self.accounts.iter().find(|one| *one.name == *name);
+        if let Some(same) = same.filter(|same| same.terms == *terms) {
+            return same.clone();
+        }
+        let account = Account::new(name, terms.clone());
+        let counted = self.counted.iter().find(|quota| quota.partner == name);
+        let counted = counted.map(|quota| (quota.day, quota.counted));
+        if let Some(counted) = same.and_then(|same| same.meter.counted()).or(counted) {
+            account.meter.go_on(counted);
+        }
+        Arc::new(account)
     }
 
     fn add(&mut self, account: Arc<Account>, keys: impl IntoIterator<Item = (KeyHash, u64)>) {

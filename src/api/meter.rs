@@ -2,8 +2,8 @@
 //! draft-ietf-httpapi-ratelimit-headers).
 //!
 //! The rate is governor's leaky bucket: a burst, and then so many a second. The quota is counted in one
-//! word from midnight to midnight (UTC), and begins anew when the server starts. What is refused by
-//! either is not counted.
+//! word from midnight to midnight (UTC); it is written down now and then ([`crate::observe`]), and a restart
+//! goes on with it. What is refused by either is not counted.
 
 use std::{
     fmt::Write,
@@ -118,6 +118,19 @@ impl Meter {
         Ok(Left { rate, day })
     }
 
+    /// The last day on which something was counted, and how much; nothing without a quota.
+    pub(super) fn counted(&self) -> Option<(u64, u64)> {
+        let word = self.day.as_ref()?.counted.load(Relaxed);
+        Some((word >> COUNT_BITS, word & COUNT_MASK))
+    }
+
+    /// Counts what was counted of a day elsewhere: before the start, or under other terms.
+    pub(super) fn go_on(&self, (day, counted): (u64, u64)) {
+        if let Some(own) = &self.day {
+            own.add(day, counted);
+        }
+    }
+
     /// Says in an answer's headers what is allowed and what is left.
     pub(super) fn tell(&self, left: Left, headers: &mut HeaderMap) {
         let Some(policy) = &self.policy else { return };
@@ -166,6 +179,17 @@ impl Day {
         let add = |word: u64| Some(today(word, now_ms) + 1);
         let before = self.counted.fetch_update(Relaxed, Relaxed, add).unwrap_or_else(|word| word);
         self.part(today(before, now_ms) + 1, now_ms)
+    }
+
+    /// Adds so many of a day; those of a day that is over are of no use.
+    fn add(&self, day: u64, counted: u64) {
+        let add = |word: u64| {
+            let before = if word >> COUNT_BITS == day { word & COUNT_MASK } else { 0 };
+            let sum = before.saturating_add(counted).min(COUNT_MASK);
+            (word >> COUNT_BITS <= day).then_some(day << COUNT_BITS | sum)
+        };
+        // An error says that a later day has begun.
+        let _ = self.counted.fetch_update(Relaxed, Relaxed, add);
     }
 
     fn part(&self, word: u64, now_ms: u64) -> Part {
@@ -236,6 +260,21 @@ mod tests {
             assert_eq!((used_up.what, used_up.retry_after_s), (What::Quota, 43_199));
         }
         assert!(m.count(|| NOON_MS + DAY_S * 500).is_ok(), "the next day");
+    }
+
+    #[test]
+    fn what_was_counted_before_counts_on_its_day() {
+        let m = meter(Limits { quota_per_day: Some(10), ..Limits::default() });
+        assert_eq!(m.counted(), Some((0, 0)));
+        m.count(|| NOON_MS).unwrap();
+        m.go_on((19_999, 7));
+        m.go_on((20_000, 8));
+        assert_eq!(m.counted(), Some((20_000, 9)), "that of the day before is over");
+        assert!(m.count(|| NOON_MS).is_ok() && m.count(|| NOON_MS).is_err());
+        let fresh = meter(Limits { quota_per_day: Some(10), ..Limits::default() });
+        fresh.go_on(m.counted().unwrap());
+        assert!(fresh.count(|| NOON_MS).is_err());
+        assert_eq!(meter(Limits::default()).counted(), None);
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::{
             reconciliation::{Reconciliation, Unreconciled},
             wish::{By, Denied, Granted, Wish},
         },
+        tally::Quota,
     },
     telemetry::{Delivered, Gateway, Observed, Requests, Spans},
 };
@@ -222,6 +223,20 @@ impl State {
     /// Every partner that may call.
     pub(super) fn accounts(&self) -> Vec<Arc<Account>> {
         self.0.directory.accounts(self.engine_if_ready())
+    }
+
+    /// What was counted of every partner that has a quota.
+    pub fn quotas(&self) -> Vec<Quota> {
+        let of = |account: Arc<Account>| {
+            let (day, counted) = account.meter.counted()?;
+            Some(Quota { partner: account.name.to_string(), day, counted })
+        };
+        self.accounts().into_iter().filter_map(of).collect()
+    }
+
+    /// Goes on with quotas that were counted before the start.
+    pub fn go_on_with(&self, counted: Vec<Quota>) {
+        self.0.directory.go_on(counted);
     }
 
     /// Rises with every change of the log's partners.

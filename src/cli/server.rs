@@ -21,6 +21,7 @@ use holdfast::{
             reconciliation::{Reconciliation, Unreconciled},
             wish::{By, Wish},
         },
+        tally::Quota,
     },
     observe, sinks,
     telemetry::{Delivered, Spans},
@@ -264,6 +265,7 @@ impl Running {
             engine: engine.clone(),
             doors: vec![state.requests().clone(), state.gateway().requests().clone()],
             far_end: far_end.clone(),
+            quotas: Arc::new(Counted(state.clone())),
         };
         let observer = observe::start(&observing, subject, &observed)
             .map_err(|e| Error::Part { what: "the observer", reason: e.to_string() })?;
@@ -333,6 +335,19 @@ impl Running {
         close(self.engine, self.data).await?;
         let failed = |reason: String| Error::Part { what: "the HTTP server", reason };
         served.map_err(|e| failed(e.to_string()))?.map_err(|e| failed(e.to_string()))
+    }
+}
+
+/// The quotas of the API's partners, as the observer writes them down.
+struct Counted(api::State);
+
+impl observe::Quotas for Counted {
+    fn counted(&self) -> Vec<Quota> {
+        self.0.quotas()
+    }
+
+    fn go_on(&self, counted: Vec<Quota>) {
+        self.0.go_on_with(counted);
     }
 }
 

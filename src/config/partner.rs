@@ -43,7 +43,7 @@ pub struct PartnerConfig {
     /// Requests at once after a pause. Default: as many as `rate_per_s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// Requests a day (UTC) with its key, counted since the server's start. Default: no limit.
+    /// Requests a day (UTC) with its key. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_per_day: Option<u64>,
     /// The largest body that it may send. Default: the server's `body_bytes_max`.

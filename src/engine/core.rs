@@ -34,6 +34,7 @@ use super::{
     counters::{Count, Counting},
     hash::Hasher,
     seals::Seals,
+    tallies::Tallies,
 };
 
 /// The ledger's tables.
@@ -103,6 +104,8 @@ pub(super) struct Core<S: Storage> {
     pub(super) configurations: Mutex<Vec<(u64, String)>>,
     /// Which batch carried what.
     pub(super) seals: Mutex<Seals>,
+    /// Figures as the log had them when it was opened, until somebody takes them.
+    pub(super) tallies: Mutex<Tallies>,
     /// Who else needs the log, from where on.
     pub(super) holds: Mutex<HashMap<String, Lsn>>,
     /// Everything before it is in a checkpoint.

@@ -11,7 +11,7 @@ use crate::{
         event::{
             self, Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened,
             KeyRef, Line, Operate, Park, PartnerChange, Placed, Release, Reserve, Seal, Stock,
-            Undecodable, Unpark,
+            Tallied, Undecodable, Unpark,
         },
         fact::Fact,
         inbound::{ParkedEvent, Unparked},
@@ -19,6 +19,7 @@ use crate::{
         life::{Known, Step},
         partner::PartnerEntry,
         sink::{ArchivedDeed, Deed},
+        tally::Tally,
         view::ReservationState,
     },
     wal::Record,
@@ -95,6 +96,7 @@ impl Effects<'_> {
             Park::KIND => at.park(),
             Unpark::KIND => at.unpark(),
             PartnerChange::KIND => at.partner_change(),
+            Tallied::KIND => at.tallied(),
             kind => Err(Undecodable {
                 lsn: record.lsn,
                 kind,
@@ -531,6 +533,15 @@ impl<'r, F: FnMut(Thing<'r>, Effect<'r>)> At<'r, '_, F> {
         let partner = PartnerEntry { changed_lsn: self.record.lsn.0, ..partner };
         let thing = Thing::Partner(event.partner.name.as_str());
         (self.emit)(thing, Effect::Partner(Box::new(partner)));
+        Ok(())
+    }
+
+    fn tallied(&mut self) -> Result<(), Undecodable> {
+        for archived in Self::read::<Tallied>(self.record)?.tallies.iter() {
+            let tally = event::to_owned::<Tally>(archived);
+            let thing = Thing::Tally(archived.of.as_str(), tally.period);
+            (self.emit)(thing, Effect::Tallied(Box::new(tally)));
+        }
         Ok(())
     }
 }

@@ -157,6 +157,12 @@ pub(super) fn put_effect(effect: Effect<'_>, out: &mut Vec<u8>) -> Op {
         }
         Effect::Parked(event) => put_archived(&*event, out),
         Effect::Partner(partner) => put_archived(&*partner, out),
+        // A period that is forgotten is left out likewise.
+        Effect::Tallied(tally) => {
+            if !tally.counts.is_empty() {
+                put_archived(&*tally, out);
+            }
+        }
         other => return put_change(other, out),
     }
     Op::Set
@@ -425,7 +431,7 @@ impl<F: Fn(ReservationId) -> bool> Now<F> {
             Some(&letter::RESERVATION) if codec::is_closed(value) => {
                 self.is_reservation_over(key, value).ok_or_else(undecodable)
             }
-            Some(&letter::LETTER) => Ok(value.is_empty()),
+            Some(&letter::LETTER | &letter::TALLY) => Ok(value.is_empty()),
             Some(&letter::KEY) => self.is_key_over(value).ok_or_else(undecodable),
             Some(&letter::PARKED_EVENT) => Ok(from_archived::<ParkedEvent>(value)?.over),
             Some(&letter::CUSTOMER_LIMIT) => {

@@ -7,7 +7,10 @@ use crate::{
         positions::Movement,
         reservations::Opening,
     },
-    model::{Lsn, ReservationId, inbound::ParkedEvent, partner::PartnerEntry, sink::SinkState},
+    model::{
+        Lsn, ReservationId, inbound::ParkedEvent, partner::PartnerEntry, sink::SinkState,
+        tally::Tally,
+    },
 };
 
 use super::{
@@ -56,6 +59,10 @@ pub(super) fn load(replay: &mut Replay<'_>, key: &[u8], value: &[u8]) -> Result<
         }
         Thing::Partner(_) => {
             replay.tables.partners.put(from_archived::<PartnerEntry>(value)?);
+            Ok(())
+        }
+        Thing::Tally(..) => {
+            replay.tallies.put(from_archived::<Tally>(value)?);
             Ok(())
         }
         Thing::Secret => {

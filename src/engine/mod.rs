@@ -76,6 +76,7 @@ mod seals;
 mod status;
 mod stock;
 mod take;
+mod tallies;
 mod thing;
 mod trace;
 mod transition;

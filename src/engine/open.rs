@@ -33,6 +33,7 @@ use super::{
     replay::Replay,
     replay_keys::KeyQueue,
     seals::Seals,
+    tallies::Tallies,
 };
 
 /// How long a new log's first record waits for its segment.
@@ -61,6 +62,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
             tables: &tables,
             sinks: HashMap::new(),
             seals: Seals::default(),
+            tallies: Tallies::default(),
             secret: None,
             time_ms: 0,
             keys: KeyQueue::start(scope, &tables)?,
@@ -94,6 +96,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         sinks,
         configurations: Mutex::new(own),
         seals: Mutex::new(replayed.seals),
+        tallies: Mutex::new(replayed.tallies),
         holds: Mutex::new(holds),
         checkpoint: AtomicU64::new(covers.0),
         checkpoint_before: AtomicU64::new(0),
@@ -112,6 +115,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
 struct Replayed {
     sinks: HashMap<String, SinkState>,
     seals: Seals,
+    tallies: Tallies,
     secret: Option<[u64; 2]>,
     time_ms: u64,
     snapshot_bytes: u64,
@@ -133,9 +137,9 @@ fn fill<S: Storage>(
     }
     let covers = snapshot.map_or(Lsn(0), |s| s.covers());
     replay_tail(log, covers, options, &mut replay)?;
-    let Replay { sinks, seals, secret, time_ms, keys, .. } = replay;
+    let Replay { sinks, seals, tallies, secret, time_ms, keys, .. } = replay;
     keys.finish()?;
-    Ok(Replayed { sinks, seals, secret, time_ms, snapshot_bytes })
+    Ok(Replayed { sinks, seals, tallies, secret, time_ms, snapshot_bytes })
 }
 
 fn load_all<S: Storage>(

@@ -25,6 +25,7 @@ use super::{
     core::Tables,
     replay_keys::KeyQueue,
     seals::Seals,
+    tallies::Tallies,
     thing::{Done, Effect, Opened, Shift, Thing, Turned},
 };
 
@@ -33,6 +34,7 @@ pub(super) struct Replay<'a> {
     pub(super) tables: &'a Tables,
     pub(super) sinks: std::collections::HashMap<String, SinkState>,
     pub(super) seals: Seals,
+    pub(super) tallies: Tallies,
     pub(super) secret: Option<[u64; 2]>,
     /// The time of the last record seen.
     pub(super) time_ms: u64,
@@ -112,6 +114,7 @@ impl Replay<'_> {
                 }
             }
             (Thing::Partner(_), Effect::Partner(partner)) => self.tables.partners.put(*partner),
+            (Thing::Tally(..), Effect::Tallied(tally)) => self.tallies.put(*tally),
             (Thing::Sink(name), effect) => {
                 if !self.sinks.contains_key(name) {
                     self.sinks.insert(name.to_owned(), SinkState::default());

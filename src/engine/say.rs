@@ -7,12 +7,14 @@ use crate::{
         event,
         event::{
             Acknowledge, Adjust, Change, Define, Event, Expire, Extend, Genesis, Happened, Operate,
-            Park, PartnerChange, Placed, Release, Reserve, Seal, Stock, Unpark, decode as read,
+            Park, PartnerChange, Placed, Release, Reserve, Seal, Stock, Tallied, Unpark,
+            decode as read,
         },
         fact::{Fact, Units},
         inbound::ParkedOutcome,
         letter::{Letter, TakenPart},
         sink::{Deed, Lane},
+        tally::Tally,
     },
     wal::Record,
 };
@@ -22,7 +24,7 @@ use serde_json::{Value, json};
 use super::thing::state_of;
 
 /// The names of all kinds.
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 18] = [
     "genesis",
     "define",
     "stock",
@@ -40,6 +42,7 @@ pub const KINDS: [&str; 17] = [
     "acknowledge",
     "operate",
     "partner",
+    "tally",
 ];
 
 /// The name of a kind; `unknown` for what this version does not know.
@@ -62,6 +65,7 @@ pub fn name(kind: u8) -> &'static str {
         Acknowledge::KIND => "acknowledge",
         Operate::KIND => "operate",
         PartnerChange::KIND => "partner",
+        Tallied::KIND => "tally",
         _ => "unknown",
     }
 }
@@ -154,6 +158,7 @@ pub fn json(record: &Record<'_>, names: &dyn Names) -> Result<Value, String> {
         Acknowledge::KIND => owned(record).map(acknowledge),
         Operate::KIND => owned(record).map(operate),
         PartnerChange::KIND => owned(record).map(partner),
+        Tallied::KIND => owned(record).map(tallied),
         kind => Err(format!("the record at {} is of kind {kind}, which is unknown", record.lsn)),
     }
 }
@@ -451,6 +456,12 @@ fn partner(event: PartnerChange) -> Value {
         "limits": partner.terms.limits,
         "old_keys_until": good.collect::<Vec<_>>(),
     })
+}
+
+fn tallied(event: Tallied) -> Value {
+    let say =
+        |tally: Tally| json!({"of": tally.of, "period": tally.period, "counts": tally.counts});
+    json!({"tallies": event.tallies.into_iter().map(say).collect::<Vec<_>>()})
 }
 
 fn acknowledge(event: Acknowledge) -> Value {

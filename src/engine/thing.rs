@@ -11,6 +11,7 @@ use crate::{
         life::Step,
         partner::PartnerEntry,
         sink::{Deed, Sealed},
+        tally::Tally,
         view::ReservationState,
     },
 };
@@ -44,6 +45,8 @@ pub(super) enum Thing<'r> {
     Seal(u64, &'r str),
     /// A partner that the log keeps.
     Partner(&'r str),
+    /// What was counted of something in a period.
+    Tally(&'r str, u64),
 }
 
 /// What a change of stock does to a position's numbers.
@@ -154,6 +157,7 @@ pub(super) enum Effect<'r> {
     Unparked(Box<Unparked>),
     /// What a partner is now.
     Partner(Box<PartnerEntry>),
+    Tallied(Box<Tally>),
     Indexed(SealEntry),
     Answered {
         lsn: u64,
@@ -198,8 +202,9 @@ pub(super) mod letter {
     pub(in super::super) const PARKED_EVENT: u8 = b'J';
     pub(in super::super) const SEAL: u8 = b'K';
     pub(in super::super) const PARTNER: u8 = b'L';
+    pub(in super::super) const TALLY: u8 = b'M';
     /// How many there are.
-    pub(in super::super) const COUNT: usize = (PARTNER - SECRET) as usize + 1;
+    pub(in super::super) const COUNT: usize = (TALLY - SECRET) as usize + 1;
 }
 
 impl<'r> Thing<'r> {
@@ -230,6 +235,11 @@ impl<'r> Thing<'r> {
                 out.extend_from_slice(&number.to_be_bytes());
                 out.extend_from_slice(sink.as_bytes());
             }
+            Self::Tally(of, period) => {
+                out.extend_from_slice(of.as_bytes());
+                out.push(0);
+                out.extend_from_slice(&period.to_be_bytes());
+            }
         }
     }
 
@@ -248,6 +258,7 @@ impl<'r> Thing<'r> {
             Self::ParkedEvent(_) => letter::PARKED_EVENT,
             Self::Seal(..) => letter::SEAL,
             Self::Partner(_) => letter::PARTNER,
+            Self::Tally(..) => letter::TALLY,
         }
     }
 
@@ -273,6 +284,11 @@ impl<'r> Thing<'r> {
             letter::PARKED_EVENT => Self::ParkedEvent(u64_at(0)?),
             letter::SEAL => Self::Seal(u64_at(0)?, str::from_utf8(rest.get(8..)?).ok()?),
             letter::PARTNER => Self::Partner(text()?),
+            letter::TALLY => {
+                let (rest, period) = rest.split_last_chunk()?;
+                let of = str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
+                Self::Tally(of, u64::from_be_bytes(*period))
+            }
             _ => return None,
         })
     }
@@ -309,6 +325,10 @@ mod tests {
             Thing::Seal(1, "tax"),
             Thing::Seal(256, "erp"),
             Thing::Partner("shop"),
+            Thing::Tally("level/orders", 255),
+            Thing::Tally("level/orders", 256),
+            Thing::Tally("level/orders-2", 1),
+            Thing::Tally("quota/shop", 0),
         ];
         assert!(things.is_sorted());
         let keys = things.map(key);

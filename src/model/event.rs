@@ -33,6 +33,7 @@ use super::{
     letter::{Letter, TakenPart},
     partner::{PartnerDeed, PartnerEntry},
     sink::{Deed, Parking, Sealed},
+    tally::Tally,
     text::AsText,
     worth::Worth,
 };
@@ -119,7 +120,7 @@ macro_rules! events {
 
 events! {
     1 Genesis, 2 Define, 3 Stock, 4 Adjust, 6 Release, 7 Extend, 8 Expire, 9 Change, 11 Happened,
-    12 Park, 13 Unpark, 40 PartnerChange,
+    12 Park, 13 Unpark, 40 PartnerChange, 41 Tallied,
 }
 impl Event for Reserve<'_> {
     const KIND: u8 = 5;
@@ -598,6 +599,15 @@ pub struct PartnerChange {
     pub deed: PartnerDeed,
 }
 
+/// Figures that were counted so far, of several things.
+#[derive(Debug, Clone, Archive, Serialize, Deserialize)]
+pub struct Tallied {
+    /// When, in milliseconds since the epoch.
+    pub at_ms: u64,
+    /// What was counted.
+    pub tallies: Vec<Tally>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -649,5 +659,6 @@ mod tests {
         check::<Acknowledge>();
         check::<Operate>();
         check::<PartnerChange>();
+        check::<Tallied>();
     }
 }

@@ -19,6 +19,7 @@ pub mod posting;
 mod quantity;
 pub mod signature;
 pub mod sink;
+pub mod tally;
 mod text;
 mod time;
 pub mod totals;

@@ -6,7 +6,8 @@
 //!   and holds up neither. A part of the log that is recycled before it was read is passed over, and
 //!   counted.
 //! - Service levels (`measure`), incidents and sales are kept in bounded memory ([`Observed`]), for
-//!   `/metrics` and `/v1/service-levels`. They begin anew with the process.
+//!   `/metrics` and `/v1/service-levels`. Incidents and sales begin anew with the process; the error budgets
+//!   of service levels, and partners' quotas, are written down (`keep`) and go on.
 //! - Whoever is configured to be alerted (`alerts`) is told of every change of what an operator must know
 //!   (`conditions`), once, signed, and again until he has it or too many attempts were made.
 //! - Spans go to a collector in batches (`otlp`); what it does not take in a few attempts is dropped.
@@ -15,6 +16,7 @@
 
 mod alerts;
 mod conditions;
+mod keep;
 mod measure;
 mod otlp;
 mod sales;
@@ -40,6 +42,8 @@ use crate::{
 };
 use alerts::Alarms;
 use conditions::Conditions;
+use keep::{Keeper, LOOKS_A_TALLY};
+pub use keep::{NoQuotas, Quotas};
 use measure::Meter;
 use sales::Sales;
 
@@ -115,6 +119,8 @@ pub struct Subject<S: Storage> {
     pub doors: Vec<Arc<Requests>>,
     /// The sinks.
     pub far_end: Arc<dyn FarEnd>,
+    /// Partners' quotas.
+    pub quotas: Arc<dyn Quotas>,
 }
 
 /// An observer at work. Dropped, it stops without waiting.
@@ -146,7 +152,10 @@ pub fn start<S: Storage>(
     if let Some(exporter) = exporter {
         tasks.push(tokio::spawn(exporter.run(stop.subscribe())));
     }
+    let levels = observed.levels();
+    let keeper = Keeper::new(&subject.engine, levels, subject.quotas.clone(), now_s());
     let watcher = Watcher {
+        keeper,
         meters: options.service_levels.iter().map(Meter::new).collect(),
         skus_max: options.telemetry.skus_max as usize,
         began: Instant::now(),
@@ -191,6 +200,7 @@ struct Watcher<S: Storage> {
     observed: Arc<Observed>,
     meters: Vec<Meter>,
     conditions: Conditions,
+    keeper: Keeper,
     sales: Arc<Sales>,
     alarms: Option<Arc<Alarms>>,
     skus_max: usize,
@@ -205,19 +215,33 @@ impl<S: Storage> Watcher<S> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stopped(&mut stop) => return,
+                () = stopped(&mut stop) => return self.end(),
                 _ = ticks.tick() => self.look(),
             }
         }
     }
 
-    fn look(&mut self) {
-        let engine = &self.subject.engine;
+    /// Counts the events of service levels.
+    fn measure(&mut self) -> Vec<SinkView> {
         let (views, delivered) = (self.subject.far_end.views(), self.subject.far_end.delivered());
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         for (meter, level) in self.meters.iter_mut().zip(self.observed.levels()) {
             let (good, total) = meter.read(&self.subject.doors, &views, &delivered);
-            level.add(now_s, good, total);
+            level.add(now_s(), good, total);
+        }
+        views
+    }
+
+    /// The last look: what was counted is to be there after the next start.
+    fn end(&mut self) {
+        self.measure();
+        self.keeper.keep(&self.subject.engine, self.observed.levels());
+    }
+
+    fn look(&mut self) {
+        let views = self.measure();
+        let engine = &self.subject.engine;
+        if self.looks.is_multiple_of(LOOKS_A_TALLY) {
+            self.keeper.keep(engine, self.observed.levels());
         }
         let durable = engine.log().durable();
         self.observed.look_at(&views, durable, self.began.elapsed().as_secs_f64());
@@ -232,6 +256,10 @@ impl<S: Storage> Watcher<S> {
             changes.into_iter().for_each(|change| alarms.raise(change, engine.now()));
         }
     }
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Also when nobody is left who could say it.

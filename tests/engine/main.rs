@@ -7,3 +7,4 @@ mod crash;
 mod known_faults;
 mod parked;
 mod stress;
+mod tallies;

@@ -6,6 +6,7 @@
 mod cli;
 
 mod gateway;
+mod kept;
 mod metrics;
 mod promises;
 mod shipped;

@@ -9,9 +9,8 @@ use crate::{
 
 /// The command line says the same as the route.
 fn told(house: &House) -> (Option<i32>, String) {
-    let ended = run(holdfast()
-        .args(["service-levels", "--url", &house.server.url])
-        .env("HOLDFAST_API_KEY", KEY));
+    let ended =
+        run(holdfast().args(["service-levels", "--url", house.url()]).env("HOLDFAST_API_KEY", KEY));
     (ended.code, ended.out + &ended.err)
 }
 

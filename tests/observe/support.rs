@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::cli::{Server, holdfast, runtime};
+use crate::cli::{Server, holdfast, run, runtime};
 
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 pub const KEY: &str = "a-key-of-the-shop-1234567890";
@@ -79,7 +79,7 @@ impl Listener {
 
 /// A server, its partners, and what listens to it. Stopped when dropped.
 pub struct House {
-    pub server: Server,
+    server: Option<Server>,
     pub runtime: Runtime,
     pub wms: Receiver,
     pub erp: Receiver,
@@ -89,7 +89,7 @@ pub struct House {
     /// Stands in for a stream's receiver.
     pub stream: Listener,
     socket: PathBuf,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl House {
@@ -105,6 +105,7 @@ impl House {
              [telemetry]\notlp_endpoint = \"{}\"\notlp_sample_ratio = 0.0\n\
              [alerts]\nurl = \"{}\"\nsecret_env = \"ALERT_SECRET\"\n\
              [[partners]]\nname = \"shop\"\napi_key_env = \"SHOP_KEY\"\n\
+             quota_per_day = 100000\n\
              [[service_levels]]\nname = \"orders\"\nobjective = \"order_to_warehouse\"\nsink = \"wms\"\n\
              within_ms = 1500\ntarget_percent = 80.0\n\
              [[service_levels]]\nname = \"erp-lag\"\nobjective = \"sink_lag\"\nsink = \"erp\"\n\
@@ -130,14 +131,38 @@ impl House {
         }
         let config = dir.path().join("holdfast.toml");
         fs::write(&config, toml).unwrap();
-        let mut command = holdfast();
-        command.env("HOLDFAST_CONFIG", &config).env("ALERT_SECRET", SECRET).env("SHOP_KEY", KEY);
-        let server = Server::start_with(&dir.path().join("data"), &mut command);
-        let house =
-            Self { server, runtime, wms, erp, books, alerts, collector, stream, socket, _dir: dir };
+        let server = serve(&dir);
+        let house = Self {
+            server: Some(server),
+            runtime,
+            wms,
+            erp,
+            books,
+            alerts,
+            collector,
+            stream,
+            socket,
+            dir,
+        };
         let put = house.send("PUT", "/v1/stock/TEE-M/BER", &[], Some(json!({"on_hand": 1_000})));
         assert_eq!(put.0, 200, "{put:?}");
         house
+    }
+
+    /// Ends the server, by force or in order, and starts it again.
+    pub fn restart(&mut self, kill: bool) {
+        let server = self.server.take().unwrap();
+        if kill {
+            server.kill();
+        } else {
+            assert!(server.terminate().success());
+        }
+        self.server = Some(serve(&self.dir));
+    }
+
+    /// Where the server is.
+    pub fn url(&self) -> &str {
+        &self.server.as_ref().unwrap().url
     }
 
     /// A request of the shop; status and text.
@@ -151,7 +176,7 @@ impl House {
         self.runtime.block_on(async {
             let method = method.parse().unwrap();
             let mut request = crate::cli::client()
-                .request(method, format!("{}{path}", self.server.url))
+                .request(method, format!("{}{path}", self.url()))
                 .bearer_auth(KEY);
             for (name, value) in headers {
                 request = request.header(*name, *value);
@@ -168,6 +193,33 @@ impl House {
     pub fn gateway(&self) -> Client {
         let options = client::Options { api_key: KEY.to_owned(), ..Default::default() };
         Client::connect(&Address::Unix(self.socket.clone()), &options).unwrap()
+    }
+
+    /// A header of an answer to the shop.
+    pub fn header(&self, method: &str, path: &str, name: &str) -> String {
+        self.runtime.block_on(async {
+            let method = method.parse().unwrap();
+            let request = crate::cli::client().request(method, format!("{}{path}", self.url()));
+            let answer = request.bearer_auth(KEY).send().await.expect("an answer");
+            let value = answer.headers().get(name).unwrap_or_else(|| panic!("no {name}"));
+            value.to_str().unwrap().to_owned()
+        })
+    }
+
+    /// What the log has last of the shop's quota: read from a copy, since one process owns the log.
+    pub fn written(&self) -> u64 {
+        let copy = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(self.dir.path().join("data")).unwrap().flatten() {
+            // What is gone meanwhile was of no more use.
+            let _ = fs::copy(file.path(), copy.path().join(file.file_name()));
+        }
+        let mut dump = holdfast();
+        dump.args(["wal", "dump", "--kind", "tally", "--data"]).arg(copy.path());
+        let dump = run(&mut dump);
+        let records = dump.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let tallies = records.flat_map(|record| record["event"]["tallies"].as_array().cloned());
+        let mut of_shop = tallies.flatten().filter(|tally| tally["of"] == "quota/shop");
+        of_shop.next_back().map_or(0, |tally| tally["counts"][0][1].as_u64().unwrap())
     }
 
     pub fn get(&self, path: &str) -> Value {
@@ -224,6 +276,13 @@ impl House {
         states.dedup();
         states
     }
+}
+
+fn serve(dir: &TempDir) -> Server {
+    let mut command = holdfast();
+    command.env("HOLDFAST_CONFIG", dir.path().join("holdfast.toml"));
+    command.env("ALERT_SECRET", SECRET).env("SHOP_KEY", KEY);
+    Server::start_with(&dir.path().join("data"), &mut command)
 }
 
 /// Waits until something is so.

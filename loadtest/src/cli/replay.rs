@@ -98,6 +98,7 @@ fn meaning(kind: &str) -> &str {
         "expire" => "holds that ran out: here they do by themselves",
         "happened" => "shipments, invoices, settlements, refunds, returns",
         "park" | "unpark" => "reports that came before their orders",
+        "tally" => "figures of service levels and quotas",
         other => other,
     }
 }

@@ -52,6 +52,26 @@ impl Minutes {
         }
     }
 
+    /// The number of the newest minute; nothing if there was none.
+    pub fn newest(&self) -> Option<u64> {
+        (!self.counts.is_empty()).then_some(self.newest)
+    }
+
+    /// Good and all of `length` minutes from `from` on, those without events at the end left out.
+    pub fn part(&self, from: u64, length: u64) -> Vec<(u64, u64)> {
+        let of = |minute| {
+            let ago = usize::try_from(self.newest.checked_sub(minute)?).ok()?;
+            let at = self.counts.len().checked_sub(ago + 1)?;
+            self.counts.get(at).map(|(good, total)| (u64::from(*good), u64::from(*total)))
+        };
+        let minutes =
+            (from..from.saturating_add(length)).map(|minute| of(minute).unwrap_or((0, 0)));
+        let mut part: Vec<_> = minutes.collect();
+        let used = part.iter().rposition(|(_, total)| *total > 0).map_or(0, |at| at + 1);
+        part.truncate(used);
+        part
+    }
+
     /// The events of the last so many minutes, the present one among them.
     pub fn last(&self, minutes: usize) -> Counts {
         self.counts.iter().rev().take(minutes).fold(Counts::default(), |sum, (good, total)| {
@@ -77,6 +97,20 @@ mod tests {
         assert_eq!(minutes.last(3), Counts { good: 2, total: 3 });
         assert_eq!(minutes.last(1), one(1));
         assert_eq!(minutes.last(1_000), minutes.last(3), "no more than three are kept");
+    }
+
+    #[test]
+    fn a_part_is_what_was_there_of_it() {
+        let mut minutes = Minutes::new(20);
+        assert_eq!((minutes.newest(), minutes.part(0, 15)), (None, vec![]));
+        minutes.add(31, one(1));
+        minutes.add(33, one(0));
+        minutes.add(46, one(1));
+        assert_eq!(minutes.newest(), Some(46));
+        assert_eq!(minutes.part(30, 15), [(0, 0), (1, 1), (0, 0), (0, 1)]);
+        assert_eq!(minutes.part(45, 15), [(0, 0), (1, 1)]);
+        assert_eq!(minutes.part(0, 15), [], "out of what is kept, or never");
+        assert_eq!(minutes.part(60, 15), []);
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //! - `warning`: above 1 over the last three days and the last six hours.
 //! - Spans with fewer than [`EVENTS_MIN`] events say nothing.
 //!
-//! Counts are kept by minute over the window, in memory: they begin anew with the process.
+//! Counts are kept by minute over the window, in memory. Whoever writes them down can let a level go on with
+//! what was counted before.
 
 mod minutes;
 
@@ -96,7 +97,7 @@ pub struct ServiceLevelView {
     pub target_percent: f64,
     /// Hours that it looks back on.
     pub window_hours: u64,
-    /// Good events in the window, since the start at the earliest.
+    /// Good events in the window.
     pub good: u64,
     /// All events in the window.
     pub total: u64,
@@ -140,6 +141,25 @@ impl ServiceLevel {
         self.good.fetch_add(good, Relaxed);
         self.total.fetch_add(total, Relaxed);
         self.minutes.lock().add(now_s / 60, Counts { good, total });
+    }
+
+    /// Goes on with good and all events of minutes from `minute` on, which were counted before the start. To
+    /// be called in the order of time, before any [`ServiceLevel::add`].
+    pub fn go_on(&self, minute: u64, counts: &[(u64, u64)]) {
+        let mut minutes = self.minutes.lock();
+        for (minute, (good, total)) in (minute..).zip(counts) {
+            minutes.add(minute, Counts { good: (*good).min(*total), total: *total });
+        }
+    }
+
+    /// The newest minute in which something was counted, or could have been.
+    pub fn newest_minute(&self) -> Option<u64> {
+        self.minutes.lock().newest()
+    }
+
+    /// Good and all events of so many minutes from `minute` on, without those at the end that had none.
+    pub fn minutes(&self, minute: u64, length: u64) -> Vec<(u64, u64)> {
+        self.minutes.lock().part(minute, length)
     }
 
     /// How it stands.
