@@ -81,6 +81,7 @@ mod thing;
 mod trace;
 mod transition;
 mod travel;
+mod waiting;
 
 use std::{
     collections::HashMap,
@@ -103,6 +104,7 @@ pub use refusal::Refusal;
 pub use status::Status;
 pub use trace::TRACE_RECORDS_MAX;
 pub use travel::At;
+pub use waiting::Waiting;
 
 use crate::{
     model::{Lsn, Timestamp, event::Undecodable, sink::SinkState},

@@ -1,4 +1,5 @@
-//! What the log says of sales: units by SKU, and how old orders were when something happened to them.
+//! What the log says of sales: units by SKU, how old orders were when something happened to them, and how old
+//! the oldest is to which something has not happened yet.
 //!
 //! A thread of its own follows the durable log from where it stands at the start. It holds nothing back:
 //! if the log was recycled under it, it goes on at its end.
@@ -7,7 +8,7 @@ use std::{
     cmp::Reverse,
     collections::BinaryHeap,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -16,15 +17,18 @@ use tokio::sync::watch;
 use crate::{
     engine::Engine,
     model::{
+        Timestamp,
         event::{self, ArchivedHappened, Event, Happened, Placed},
         fact::{ArchivedFact, FactKind},
     },
-    telemetry::{Observed, SkuSales},
+    telemetry::{Observed, OrdersWaiting, SkuSales},
     wal::{self, Record, Storage},
 };
 
 /// How long it waits where there is nothing new.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How often it looks at all orders.
+const WALK_EVERY: Duration = Duration::from_secs(10);
 
 /// Units sold by the number of their SKU, of which the configuration bounds how many there are.
 #[derive(Debug, Default)]
@@ -71,7 +75,12 @@ impl Sales {
         observed: &Observed,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), wal::Error> {
+        let mut walked: Option<Instant> = None;
         while !is_stopped(stop) {
+            if walked.is_none_or(|walked| walked.elapsed() >= WALK_EVERY) {
+                observed.set_waiting(waiting(engine));
+                walked = Some(Instant::now());
+            }
             let Some(record) = reader.next()? else {
                 std::thread::sleep(PAUSE);
                 continue;
@@ -142,6 +151,17 @@ impl Sales {
         });
         named.collect()
     }
+}
+
+fn waiting<S: Storage>(engine: &Engine<S>) -> Vec<OrdersWaiting> {
+    let now_ms = engine.now().millis();
+    let age_ms = |at: Timestamp| now_ms.saturating_sub(at.millis());
+    let waiting = engine.waiting_orders().into_iter().map(|of| OrdersWaiting {
+        stage: of.stage,
+        orders: of.orders,
+        age_ms_max: of.oldest_at.map_or(0, age_ms),
+    });
+    waiting.collect()
 }
 
 fn best_of(units: &[u64], skus_max: usize) -> Vec<(u64, u32)> {

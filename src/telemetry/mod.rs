@@ -31,7 +31,7 @@ pub use exemplar::{Exemplar, Exemplars};
 pub use gateway::{Gateway, GatewayAnswer, GatewayBatch};
 pub use incident::Incidents;
 pub use latency::{BOUNDS_US, Latency, LatencyCounts};
-pub use observed::{AlertCounts, Observed, SkuSales};
+pub use observed::{AlertCounts, Observed, OrdersWaiting, SkuSales};
 pub use openmetrics::{CONTENT_TYPE, Exposition, Format, Kind};
 pub use report::{DurationsView, LatencyReport, LogLatency, RouteLatency, StageLatency};
 pub use request_span::{RequestEnd, RequestSpan};

@@ -29,6 +29,17 @@ const STAGES: [(FactKind, &str); 6] = [
     (FactKind::Receipt, "returned"),
 ];
 
+/// Orders that have not come to a stage yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrdersWaiting {
+    /// What makes them come to it.
+    pub stage: FactKind,
+    /// How many there are.
+    pub orders: u64,
+    /// The age of the oldest; 0 without any.
+    pub age_ms_max: u64,
+}
+
 /// What sold of a SKU since the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkuSales {
@@ -47,6 +58,7 @@ pub struct Observed {
     spans: Option<Arc<Spans>>,
     incidents: Mutex<BTreeMap<String, Incidents>>,
     stages: Mutex<[Ages; STAGES.len()]>,
+    waiting: Mutex<Vec<OrdersWaiting>>,
     skus: Mutex<Vec<SkuSales>>,
     /// Records of the log that were gone before the observer had read them: times that this was so.
     pub skips: AtomicU64,
@@ -108,6 +120,11 @@ impl Observed {
         }
     }
 
+    /// Orders that wait, by the stage that they have not come to.
+    pub fn set_waiting(&self, waiting: Vec<OrdersWaiting>) {
+        *self.waiting.lock() = waiting;
+    }
+
     /// The SKUs that sold most, and how they stand.
     pub fn set_skus(&self, skus: Vec<SkuSales>) {
         *self.skus.lock() = skus;
@@ -123,6 +140,7 @@ impl Observed {
         for ((_, stage), ages) in STAGES.iter().zip(&*self.stages.lock()) {
             ages.expose(name, &[("stage", stage)], text);
         }
+        self.expose_waiting(text);
         self.expose_skus(text);
         self.expose_own(text);
         if let Some(spans) = &self.spans {
@@ -172,6 +190,33 @@ impl Observed {
             let suffix = if kind == Kind::Counter { "_total" } else { "" };
             for (sink, of) in incidents.iter() {
                 text.sample(&format!("{name}{suffix}"), &[("sink", sink)], read(of));
+            }
+        }
+    }
+
+    fn expose_waiting(&self, text: &mut Exposition) {
+        let waiting = self.waiting.lock();
+        type Read = fn(&OrdersWaiting) -> f64;
+        let families: [(&str, Option<&str>, &str, Read); 2] = [
+            (
+                "holdfast_orders_waiting",
+                None,
+                "Orders that have not come to a stage yet, of those that are not cancelled.",
+                |w| w.orders as f64,
+            ),
+            (
+                "holdfast_orders_waiting_age_seconds",
+                Some("seconds"),
+                "The age of the oldest of them.",
+                |w| w.age_ms_max as f64 / 1e3,
+            ),
+        ];
+        for (name, unit, help, read) in families {
+            text.family(name, Kind::Gauge, unit, help);
+            for of in waiting.iter() {
+                let stage = STAGES.iter().find(|(kind, _)| *kind == of.stage);
+                let stage = stage.map_or("other", |(_, stage)| stage);
+                text.sample(name, &[("stage", stage)], read(of));
             }
         }
     }

@@ -44,6 +44,24 @@ fn what_happens_to_orders_shows_in_the_metrics() {
     let of = |name: &str| house.metric(&format!("{name}{{sink=\"books\"}}"));
     assert!(of(posted) >= 5.0 && of(posted) == of(owed), "{} of {}", of(posted), of(owed));
     assert_eq!(house.metric("holdfast_oversold_units"), 0.0);
+    // O-1 has it all, O-2 is called off.
+    let waiting =
+        |stage: &str| house.metric(&format!("holdfast_orders_waiting{{stage=\"{stage}\"}}"));
+    until("orders that wait are counted", || {
+        ["shipped", "invoiced", "settled"].into_iter().all(|stage| waiting(stage) == 3.0)
+    });
+    let age = |stage: &str| {
+        house.metric(&format!("holdfast_orders_waiting_age_seconds{{stage=\"{stage}\"}}"))
+    };
+    let before = age("shipped");
+    for n in [0, 3, 4] {
+        let line = json!([{"sku": "TEE-M", "location": "BER", "quantity": 1}]);
+        let shipment = json!({"shipment_id": format!("S-{n}"), "lines": line});
+        house.happens(&format!("O-{n}"), "shipments", shipment);
+    }
+    until("none waits for its shipment", || waiting("shipped") == 0.0);
+    assert_eq!((waiting("invoiced"), age("shipped")), (3.0, 0.0));
+    assert!(age("invoiced") > before, "it grows: {before}");
 }
 
 fn delivered(sink: &str, domain: &str, what: &str) -> String {
