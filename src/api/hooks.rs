@@ -4,18 +4,23 @@
 //! - A message must be signed with the partner's secret and be of now, else it is 401 and nothing was
 //!   changed. Its id is the idempotency key in the partner's scope: a repeat gets the first answer, and
 //!   the same id with something else in it is 422.
+//! - More than a hook takes in a second are answered with 429, like a partner's requests. What is not the
+//!   partner's is counted by itself.
 //! - What the rules make of it goes through the same types and the same engine calls as the routes'
 //!   bodies, and has their answers.
 //! - What is about an order that is not there yet is parked and answered with 202: it happens once the
 //!   order is there (see [`crate::engine`]'s parked events). Where the hook does not park, it is refused
 //!   and not remembered, so that the partner's own schedule of retries brings it again.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     extract,
     http::{HeaderMap, StatusCode},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -25,7 +30,8 @@ use super::{
     State,
     answer::{self, Effect, deadline, settle},
     codes, front, json,
-    partners::Hook,
+    meter::UsedUp,
+    partners::{Hook, Hooked},
     problem::Problem,
     request::{PathParams, RawJson},
     stages,
@@ -70,17 +76,50 @@ pub(super) async fn receive(
     headers: HeaderMap,
     RawJson(body): RawJson,
 ) -> Result<Response, Problem> {
-    let Some((partner, hook)) = state.partners().hook(path.text("partner")) else {
+    let Some(hooked) = state.partners().hook(path.text("partner")) else {
         let detail = "no partner of this name has a hook";
         return Err(Problem::detailed(&codes::NOT_FOUND, detail));
     };
-    let id = verify(hook, &headers, &body)?;
-    let (request_id, trace) = (front::request_id(&headers), front::traceparent(&headers));
+    let verified = verify(hooked.hook, &headers, &body);
+    let meter = if verified.is_ok() { &hooked.door.signed } else { &hooked.door.unsigned };
+    let (answered, left) = match meter.count(|| state.now_ms()) {
+        Ok(left) => {
+            let answered = match verified {
+                Ok(id) => receive_signed(&state, hooked, id, &headers, &body).await,
+                Err(problem) => Err(problem),
+            };
+            (answered, left)
+        }
+        Err(used_up) => (Err(too_many(hooked, verified.is_ok(), used_up)), used_up.left),
+    };
+    let mut response = answered.into_response();
+    meter.tell(left, response.headers_mut());
+    Ok(response)
+}
+
+/// The answer to a message that is one too many.
+fn too_many(hooked: Hooked<'_>, is_signed: bool, used_up: UsedUp) -> Problem {
+    hooked.door.refused[usize::from(!is_signed)].fetch_add(1, Relaxed);
+    let whose = if is_signed { "messages" } else { "messages that are not its own" };
+    let name = hooked.name;
+    let detail = format!("the hook of `{name}` takes no more {whose} now; nothing was changed");
+    Problem::rate_limited(detail, used_up.retry_after_s)
+}
+
+/// Takes a message that is the partner's.
+async fn receive_signed(
+    state: &State,
+    Hooked { name: partner, hook, .. }: Hooked<'_>,
+    id: Option<&str>,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response, Problem> {
+    let (request_id, trace) = (front::request_id(headers), front::traceparent(headers));
     let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
     let request_id = request_id.as_ref().and_then(|id| id.to_str().ok());
     let origin = request_id.and_then(|id| Origin::new(id, trace));
-    let message = Message { partner, hook, id, origin, body: &body };
-    let answered = take(&state, message).await;
+    let message = Message { partner, hook, id, origin, body };
+    let answered = take(state, message).await;
     let status = match &answered {
         Ok(response) => response.status().as_u16(),
         Err(problem) => problem.code().status,

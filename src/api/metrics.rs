@@ -39,6 +39,7 @@ fn text(state: &State, format: Format) -> String {
     text.gauge("holdfast_live_listeners", "Who follows the live view.", live.listeners());
     text.counter("holdfast_live_refused", "Refused to follow it at the limit.", live.refused());
     expose_partners(state, &mut text);
+    expose_hooks(state, &mut text);
     if let Some(tls) = state.tls() {
         expose_tls(&tls.counts, &mut text);
     }
@@ -80,7 +81,19 @@ fn expose_partners(state: &State, text: &mut Exposition) {
     }
 }
 
-/// What became of requests over HTTP and of signed messages, by partner.
+/// Messages to hooks that were too many.
+fn expose_hooks(state: &State, text: &mut Exposition) {
+    let help = "Messages that a hook did not take since they were too many; signed: its partner's.";
+    text.family("holdfast_hook_refused", Kind::Counter, None, help);
+    for hooked in state.partners().hooks() {
+        for (signed, count) in ["true", "false"].into_iter().zip(&hooked.door.refused) {
+            let labels = [("partner", hooked.name), ("signed", signed)];
+            text.sample("holdfast_hook_refused_total", &labels, count.load(Relaxed));
+        }
+    }
+}
+
+/// What became of requests and of signed messages, by partner.
 fn expose_outcomes(state: &State, text: &mut Exposition) {
     let mut by_partner: BTreeMap<String, [u64; Outcomes::NAMES.len()]> = BTreeMap::new();
     let mut add = |partner: &str, counted: [u64; Outcomes::NAMES.len()]| {

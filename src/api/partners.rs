@@ -8,9 +8,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+use super::meter::Meter;
 use crate::model::{
     mapping::Mapping,
-    partner::{PartnerSource, PartnerView, Terms},
+    partner::{Limits, PartnerSource, PartnerView, Terms},
     signature::{KeyHash, Verifier},
 };
 
@@ -36,6 +37,33 @@ pub struct Hook {
     pub mapping: Mapping,
     /// Whether what is about an order that is not there yet is parked, rather than refused.
     pub parks: bool,
+    /// How many messages are taken.
+    pub limits: Limits,
+}
+
+/// What a hook still takes. Messages that are not the partner's are counted by themselves, so that nobody
+/// without the secret can use up what the partner has.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) signed: Meter,
+    pub(super) unsigned: Meter,
+    /// Messages that were too many: the partner's, and others.
+    pub(super) refused: [AtomicU64; 2],
+}
+
+impl Door {
+    fn new(limits: &Limits) -> Self {
+        let meter = || Meter::new(limits);
+        Self { signed: meter(), unsigned: meter(), refused: Default::default() }
+    }
+}
+
+/// A partner that has a hook.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hooked<'a> {
+    pub(super) name: &'a str,
+    pub(super) hook: &'a Hook,
+    pub(super) door: &'a Door,
 }
 
 /// Why partners can't be told apart.
@@ -84,7 +112,7 @@ struct Known {
     /// Of its signed messages.
     outcomes: Arc<Outcomes>,
     key: Option<KeyHash>,
-    hook: Option<Hook>,
+    hook: Option<(Hook, Arc<Door>)>,
     terms: Terms,
 }
 
@@ -106,6 +134,10 @@ impl Partners {
         }
         let known = |Partner { name, key, hook, terms }| {
             let (name, outcomes) = (name.into(), Arc::default());
+            let hook = hook.map(|hook| {
+                let door = Arc::new(Door::new(&hook.limits));
+                (hook, door)
+            });
             Known { name, outcomes, key, hook, terms }
         };
         Ok(Self(partners.into_iter().map(known).collect()))
@@ -116,10 +148,17 @@ impl Partners {
         self.0.iter().any(|partner| partner.key.is_some())
     }
 
-    /// A partner's name and hook.
-    pub(super) fn hook(&self, name: &str) -> Option<(&str, &Hook)> {
-        let partner = self.0.iter().find(|partner| *partner.name == *name)?;
-        partner.hook.as_ref().map(|hook| (&*partner.name, hook))
+    /// A partner's hook.
+    pub(super) fn hook(&self, name: &str) -> Option<Hooked<'_>> {
+        self.hooks().find(|hooked| hooked.name == name)
+    }
+
+    /// All of them.
+    pub(super) fn hooks(&self) -> impl Iterator<Item = Hooked<'_>> {
+        self.0.iter().filter_map(|known| {
+            let (hook, door) = known.hook.as_ref()?;
+            Some(Hooked { name: &known.name, hook, door })
+        })
     }
 
     /// Counts a signed message by its status.

@@ -82,7 +82,7 @@ fn hook(config: &HookConfig, variable: &impl Fn(&str) -> Option<String>) -> Resu
     };
     let verifier = Verifier::new(config.scheme, &secret, config.tolerance_s);
     let verifier = verifier.map_err(|e| format!("{place} {e}"))?;
-    Ok(Hook { verifier, mapping: config.mapping(), parks: config.parks })
+    Ok(Hook { verifier, mapping: config.mapping(), parks: config.parks, limits: config.limits() })
 }
 
 fn given(name: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<String, String> {

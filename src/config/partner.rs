@@ -78,6 +78,13 @@ pub struct HookConfig {
     /// refused with 404. Default true.
     #[serde(default = "parks")]
     pub parks: bool,
+    /// Messages a second on the average, the partner's and, beside them, those that are not signed as its
+    /// own; more are refused with 429. Default 1000.
+    #[serde(default = "hook_rate_per_s")]
+    pub rate_per_s: u32,
+    /// Messages at once after a pause. Default: as many as `rate_per_s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<u32>,
     /// What becomes of which payload; the first that holds decides. None: payloads are in the native
     /// form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -90,6 +97,10 @@ const fn tolerance_s() -> u64 {
 
 const fn parks() -> bool {
     true
+}
+
+const fn hook_rate_per_s() -> u32 {
+    1_000
 }
 
 impl PartnerConfig {
@@ -168,7 +179,13 @@ impl HookConfig {
         if !(1..=TOLERANCE_S_MAX).contains(&self.tolerance_s) {
             return Err(format!("tolerance_s: must be 1 to {TOLERANCE_S_MAX}"));
         }
+        self.limits().check().map_err(|(field, wrong)| format!("{field}: {wrong}"))?;
         self.mapping().check()
+    }
+
+    /// How many messages are taken.
+    pub fn limits(&self) -> Limits {
+        Limits { rate_per_s: Some(self.rate_per_s), burst: self.burst, ..Limits::default() }
     }
 
     /// What becomes of which payload.
@@ -212,6 +229,7 @@ impl fmt::Debug for HookConfig {
             .field("secret_env", &self.secret_env)
             .field("tolerance_s", &self.tolerance_s)
             .field("parks", &self.parks)
+            .field("limits", &self.limits())
             .field("rules", &self.rules)
             .finish()
     }

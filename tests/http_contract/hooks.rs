@@ -6,7 +6,7 @@ use holdfast::{
     api::{Hook, Options, Partner, Partners},
     model::{
         mapping::{Mapping, Rule},
-        partner::Terms,
+        partner::{Limits, Terms},
         signature::{KeyHash, Scheme, Signer, Verifier},
     },
 };
@@ -21,9 +21,13 @@ pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
+fn limits() -> Limits {
+    Limits { rate_per_s: Some(1_000), ..Limits::default() }
+}
+
 pub fn hooked(name: &str, secret: &str, rules: Vec<Rule>) -> Partner {
     let verifier = Verifier::new(Scheme::StandardWebhooks, secret, 300).unwrap();
-    let hook = Hook { verifier, mapping: Mapping(rules), parks: true };
+    let hook = Hook { verifier, mapping: Mapping(rules), parks: true, limits: limits() };
     Partner { name: name.to_owned(), key: None, hook: Some(hook), terms: Terms::default() }
 }
 
@@ -64,6 +68,48 @@ pub async fn place(s: &Server, id: &str) {
 pub fn shipment(id: &str, quantity: i64) -> Value {
     json!({"type": "shipment", "timestamp": "2026-01-01T00:00:00Z", "data": {"order_id": "O-1",
         "shipment_id": id, "lines": [{"sku": "A", "quantity": quantity}], "carrier": "DHL"}})
+}
+
+#[tokio::test]
+async fn too_many_messages_are_refused_and_strangers_use_up_nothing_of_the_partners() {
+    let mut partner = hooked("wms", SECRET, vec![]);
+    let hook = partner.hook.as_mut().unwrap();
+    hook.limits = Limits { rate_per_s: Some(1), burst: Some(4), ..Limits::default() };
+    let s = server_of(vec![partner]).await;
+    let forged = || s.call("POST /v1/hooks/wms").header("webhook-id", "x").json(&json!({}));
+    for left in [3, 2] {
+        let reply = forged().send().await;
+        reply.is_problem(401, "unauthenticated");
+        let told = reply.header("ratelimit").unwrap();
+        assert!(told.starts_with(&format!("\"rate\";r={left};")), "{told}");
+    }
+    let mut refused = 0;
+    for _ in 0..20 {
+        let reply = forged().send().await;
+        refused += usize::from(reply.status == 429);
+    }
+    assert!(refused >= 10, "{refused}");
+    // Of the partner's own messages four are taken at once, and then one a second.
+    let note = |n: usize| json!({"type": "ignored", "data": {"n": n}});
+    let mut statuses = Vec::new();
+    for n in 0..12 {
+        let reply = send(&s, &format!("m-{n}"), note(n)).await;
+        assert_eq!(reply.header("ratelimit-policy"), Some(r#""rate";q=4;w=4"#), "{reply:?}");
+        if reply.status == 429 {
+            reply.is_problem(429, "rate_limited");
+            assert_eq!(reply.header("retry-after"), Some("1"));
+        }
+        statuses.push(reply.status);
+    }
+    assert!(statuses[..4].iter().all(|status| *status != 429), "{statuses:?}");
+    let too_many = statuses.iter().filter(|status| **status == 429).count();
+    assert!(too_many >= 5, "{statuses:?}");
+    let metrics = s.get("/metrics").await.text();
+    for (signed, count) in [("true", too_many), ("false", refused)] {
+        let labels = format!("partner=\"wms\",signed=\"{signed}\"");
+        let line = format!("holdfast_hook_refused_total{{{labels}}} {count}");
+        assert!(metrics.lines().any(|l| l == line), "{line}\n{metrics}");
+    }
 }
 
 #[tokio::test]

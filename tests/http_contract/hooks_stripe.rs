@@ -37,7 +37,7 @@ fn mapping() -> Mapping {
 async fn server() -> Server {
     let (name, hook) = (example().name, example().hook.unwrap());
     let verifier = Verifier::new(hook.scheme, SECRET, hook.tolerance_s).unwrap();
-    let hook = Some(Hook { verifier, mapping: hook.mapping(), parks: true });
+    let hook = Some(Hook { verifier, mapping: hook.mapping(), parks: true, limits: hook.limits() });
     let partner = Partner { name, key: None, hook, terms: example().terms() };
     let partners = Partners::new(vec![partner]).unwrap();
     Server::with_partners(Options::default(), partners).await
