@@ -65,7 +65,10 @@ codes! {
         "There is no order of this id. Nothing was changed."
         "Check the id; an order exists only once its reservation was committed.";
     NOT_FOUND "not_found" 404 "There is nothing here"
-        "The path is none of the server's, or names something of an order that the order has not. Nothing was changed."
+        "Nothing has the name that the path gives: no sink, letter, partner, version or the like. Nothing was changed."
+        "Check the name; the lists say which there are.";
+    UNKNOWN_ROUTE "unknown_route" 404 "The server has no such route"
+        "The path is none of the server's. Nothing was changed."
         "See /openapi.json for the paths there are.";
     METHOD_NOT_ALLOWED "method_not_allowed" 405 "The method is not allowed here"
         "The path exists, but not with this method. Nothing was changed."

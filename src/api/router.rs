@@ -172,7 +172,7 @@ fn name(method: &Method) -> &'static str {
 }
 
 async fn not_found() -> Problem {
-    Problem::new(&codes::NOT_FOUND)
+    Problem::new(&codes::UNKNOWN_ROUTE)
 }
 
 /// OPTIONS is answered with what is allowed; the router adds the Allow header to both.

@@ -108,6 +108,10 @@ impl House for NoHouse {
     }
 
     fn call(&self, _call: Call, done: Done) {
-        done(Reply { status: 404, replayed: false, body: b"{\"code\":\"not_found\"}".to_vec() });
+        done(Reply {
+            status: 404,
+            replayed: false,
+            body: b"{\"code\":\"unknown_route\"}".to_vec(),
+        });
     }
 }

@@ -74,6 +74,7 @@ codes! {
     OUTCOME_UNKNOWN 32 "outcome_unknown" 504;
     PARTNER_EXISTS 33 "partner_exists" 409;
     NEEDS_RESTART 34 "needs_restart" 409;
+    UNKNOWN_ROUTE 35 "unknown_route" 404;
 }
 
 impl std::fmt::Display for Code {

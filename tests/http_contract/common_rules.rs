@@ -115,7 +115,7 @@ async fn what_is_not_known_is_404() {
     }
     s.post("/v1/reservations", "k", cart("NONE", 1)).await.is_problem(404, "unknown_sku");
     for target in ["/nothing", "/v1", "/v1/", "/v1/stock/A/B/C", "/v1/stock/", "//", "/v2/stock"] {
-        s.get(target).await.is_problem(404, "not_found");
+        s.get(target).await.is_problem(404, "unknown_route");
     }
     s.get("/problems/nothing").await.is_problem(404, "not_found");
 }

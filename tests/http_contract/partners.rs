@@ -69,7 +69,7 @@ async fn with_api_keys_every_request_needs_one() {
     ] {
         s.get(open).await.is(200);
     }
-    s.get("/nothing").await.is_problem(404, "not_found");
+    s.get("/nothing").await.is_problem(404, "unknown_route");
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -26,7 +26,8 @@ pub struct House {
     pub server: Server,
     pub erp: Erp,
     _books: Receiver,
-    _warehouse: Receiver,
+    pub warehouse: Receiver,
+    config: PathBuf,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -39,7 +40,9 @@ fn configuration(erp: u16, books: &str, warehouse: &str) -> String {
          [[sinks]]\nname = \"books\"\ndomain = \"finance\"\nurl = \"{books}\"\n\
          window_ms_max = 20\nrecognition = \"shipment\"\n\
          [[sinks]]\nname = \"warehouse\"\ndomain = \"fulfilment\"\nurl = \"{warehouse}\"\n\
-         window_ms_max = 20\n"
+         window_ms_max = 20\n\
+         [[service_levels]]\nname = \"picked-soon\"\nobjective = \"order_to_warehouse\"\n\
+         sink = \"warehouse\"\nwithin_ms = 1000\ntarget_percent = 80.0\n"
     )
 }
 
@@ -54,7 +57,7 @@ impl House {
         fs::write(&config, configuration(erp.port, &books.url(), &warehouse.url())).unwrap();
         let server =
             Server::start_with(&folder.join("data"), holdfast().env("HOLDFAST_CONFIG", &config));
-        Self { server, erp, _books: books, _warehouse: warehouse, _runtime: runtime }
+        Self { server, erp, _books: books, warehouse, config, _runtime: runtime }
     }
 
     pub fn call(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
@@ -106,6 +109,24 @@ impl House {
             let sent = post.header("content-type", "application/json").send().await.unwrap();
             sent.status().as_u16()
         })
+    }
+
+    /// Writes the configuration's file anew with one thing replaced, and has the server read it.
+    pub fn reconfigure(&self, from: &str, to: &str, reason: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(&self.config, text.replacen(from, to, 1)).unwrap();
+        self.config(&["reload", "--reason", reason]);
+    }
+
+    /// A command of `holdfast config`.
+    pub fn config(&self, words: &[&str]) {
+        let mut command = holdfast();
+        cli::run(command.arg("config").args(words).args(["--url", &self.server.url])).with(0);
+    }
+
+    pub fn level(&self) -> Value {
+        self.get("/v1/service-levels")["service_levels"][0].clone()
     }
 
     pub fn sink(&self, name: &str) -> Value {

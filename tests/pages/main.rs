@@ -56,11 +56,14 @@ fn an_operator_sees_and_does_in_a_browser_what_a_sale_needs() {
     parts.part("parked", || views::parked(&browser, &house));
     parts.part("reconciliation", || views::reconciliation(&browser, &house));
     parts.part("latency", || views::latency(&browser));
+    parts.part("service levels", || views::service_levels(&browser, &house));
+    parts.part("configuration", || views::configuration(&browser, &house));
     parts.part("keyboard", || frame::is_used_by_keyboard(&browser));
     parts.part("light and dark", || frame::is_light_and_dark(&browser));
     parts.part("widths", || frame::has_room_at_every_width(&browser));
     parts.part("console", || frame::tells_and_asks_nobody_else(&browser, &url));
     parts.part("other versions", || views::what_other_versions_offer(&browser, &url));
+    parts.part("nothing there", || views::what_is_not_there(&browser, &url));
     parts.part("not allowed", || views::what_a_key_does_not_allow(&browser, &url));
     parts.part("server gone", || frame::says_that_the_server_is_gone(&browser, house));
     let keyed = folder.path().join("keyed");

@@ -292,40 +292,85 @@ fn answered(path: &str, status: u16, body: &Value) -> String {
     )
 }
 
+/// A promise is kept, broken by an outage of the warehouse, and kept again.
+pub fn service_levels(browser: &Browser, house: &House) {
+    browser.view("service-levels");
+    let row = "tbody tr:first-child";
+    for text in ["picked-soon", "order_to_warehouse", "80 %", "ok", "100 % left"] {
+        browser.sees(row, text);
+    }
+    house.warehouse.behave(|b| b.outage = true);
+    let before = house.level()["total"].as_u64().unwrap();
+    for n in 0..before + 20 {
+        house.sell(&format!("LATE-{n}"), "A", 1);
+    }
+    browser.sees(row, "breached");
+    browser.sees(row, "overspent by");
+    browser.picture("service-level-breached");
+    let level = house.level();
+    assert_eq!(level["state"], "breached", "{level}");
+    let (good, total) = (&level["good"], &level["total"]);
+    browser.sees(row, &format!("{good} of {total}"));
+    browser.sees(".lamps", "1 of 3 sinks in trouble");
+    house.warehouse.behave(|b| b.outage = false);
+    until("the warehouse has all of it", || house.sink("warehouse")["lag_records"] == 0);
+    let bad = total.as_u64().unwrap() - good.as_u64().unwrap();
+    for n in 0..5 * bad {
+        house.sell(&format!("SOON-{n}"), "A", 1);
+    }
+    browser.sees(row, "ok");
+    browser.sees(row, "left");
+    assert_eq!(house.level()["state"], "ok", "{}", house.level());
+}
+
+/// The configuration is changed and taken back by the command line; the page tells of both.
+pub fn configuration(browser: &Browser, house: &House) {
+    browser.view("configuration");
+    browser.sees("#main", "No versions are recorded");
+    let [from, to] = ["retry_max_ms = 50", "retry_max_ms = 75"];
+    house.reconfigure(from, to, "the ERP asked for it");
+    browser.load(&format!("{}/#/configuration", house.server.url));
+    browser.sees("[data-version='2']", "current");
+    for text in ["Version 2", "the ERP asked for it", "sinks.erp.retry_max_ms", "50 → 75"] {
+        browser.sees("[data-version='2']", text);
+    }
+    browser.sees_no("[data-version='1']", "current");
+    house.config(&["rollback", "1", "--reason", "it was <b>wrong</b>", "--force"]);
+    browser.load(&format!("{}/#/configuration", house.server.url));
+    for text in ["Version 3", "current", "forced", "it was <b>wrong</b>", "75 → 50"] {
+        browser.sees("[data-version='3']", text);
+    }
+    browser.sees_no("[data-version='2']", "current");
+    browser.picture("configuration-rolled-back");
+    let versions = house.get("/v1/configuration/history")["versions"].as_array().unwrap().len();
+    let shown = browser.text("document.querySelectorAll('[data-version]').length");
+    assert_eq!(shown, versions.to_string());
+}
+
 /// Views whose routes a server may have or not.
 pub fn what_other_versions_offer(browser: &Browser, url: &str) {
-    let none =
-        json!({"status": 404, "code": "not_found", "detail": "The path is none of the server's"});
-    let levels = json!({"service_levels": [{"name": "decisions", "objective": "99.9 % under 5 ms",
-        "target_percent": 99.9, "good": 9_985, "total": 10_000, "percent": 99.85, "burn_rate_1h": 1.5,
-        "burn_rate_6h": 0.4, "budget_left_percent": 37.5, "state": "warning"}]});
-    let versions = json!({"versions": [{"version": 7, "at": "2026-11-27T08:00:00.000Z", "by": "ops",
-        "reason": "more room", "state": "current", "changes": [{"key": "log.budget_bytes", "before": "1 GiB",
-        "after": "2 GiB"}]}]});
-    for (view, path, body, seen) in [
-        (
-            "service-levels",
-            "/v1/service-levels",
-            levels,
-            &["decisions", "warning", "99.85 %", "9,985 of 10,000", "1.5 ×", "37.5 % left"][..],
-        ),
-        (
-            "configuration",
-            "/v1/configuration/history",
-            versions,
-            &["Version 7", "current", "by ops", "more room", "log.budget_bytes", "1 GiB → 2 GiB"][..],
-        ),
-    ] {
-        for (status, body, seen) in [(404, &none, &["does not offer it"][..]), (200, &body, seen)] {
-            let stub = browser.before_pages(&answered(path, status, body));
-            browser.load(&format!("{url}/#/{view}"));
-            for text in seen {
-                browser.sees("#main", text);
-            }
-            browser.picture(&format!("{view}-{status}"));
-            browser.no_longer_before_pages(&stub);
-        }
+    // As the server itself says it.
+    let none = crate::cli::get(&format!("{url}/v1/none"));
+    assert_eq!(none["code"], "unknown_route");
+    for (view, path) in
+        [("service-levels", "/v1/service-levels"), ("configuration", "/v1/configuration/history")]
+    {
+        let stub = browser.before_pages(&answered(path, 404, &none));
+        browser.load(&format!("{url}/#/{view}"));
+        browser.sees("#main", "does not offer it");
+        browser.no_longer_before_pages(&stub);
     }
+}
+
+/// A thing that is not there is no route that is not there, whatever words it is told in.
+pub fn what_is_not_there(browser: &Browser, url: &str) {
+    let none = crate::cli::get(&format!("{url}/v1/sinks/nobody/reconciliation"));
+    assert_eq!(none["code"], "not_found");
+    let stub = browser.before_pages(&answered("/v1/service-levels", 404, &none));
+    browser.load(&format!("{url}/#/service-levels"));
+    browser.sees("#main", none["title"].as_str().unwrap());
+    browser.sees_no("#main", "does not offer it");
+    browser.no_longer_before_pages(&stub);
 }
 
 pub fn what_a_key_does_not_allow(browser: &Browser, url: &str) {

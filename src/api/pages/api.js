@@ -31,8 +31,6 @@ async function problemOf(answer) {
     problem = await answer.json();
   } catch { /* Something before the server answered; the status has to do. */ }
   const trouble = new Trouble(answer.status, problem);
-  // A path that is no route says so in general words; a thing that is not there is named.
-  trouble.isRoute = answer.status === 404 && !/there is no |nothing parked|not reconciled|no `\[/.test(trouble.message);
   trouble.retryAfter = Number(answer.headers.get("retry-after")) || 0;
   return trouble;
 }

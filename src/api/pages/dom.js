@@ -111,7 +111,7 @@ export function facts(entries) {
 
 /** What is shown where something could not be had. */
 export function trouble(error) {
-  if (error.status === 404 && error.code === "not_found" && error.isRoute)
+  if (error.code === "unknown_route")
     return h("div.empty", {}, h("strong", {}, "This server does not offer it"), "A newer version of Holdfast does.");
   const kind = error.status === 403 ? "warn" : "bad";
   const title = error.status === 403 ? "Your key does not allow this" : error.title ?? "It could not be read";

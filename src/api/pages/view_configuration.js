@@ -13,7 +13,7 @@ function changes(version) {
 
 const item = (version) => h("li", { "data-version": version.version },
   h("div.what", {}, h("strong", {}, `Version ${version.version}`), version.state === "current" ? chip("current", "good") : null, moment(version.at),
-    h("span.gap", {}, version.by ? `by ${version.by}` : "by the configuration file")),
+    version.forced ? chip("forced", "warn") : null, h("span.gap", {}, `by ${version.by || "(unknown)"}`)),
   version.reason ? h("p.says", {}, version.reason) : null, changes(version));
 
 export async function show(root, { signal }) {
