@@ -5,8 +5,9 @@
 //! [--ack disk|memory] [--only ceiling|holdfast|observed] [--observed] [--trace-ratio R] [--data DIR]`
 //!
 //! With `--observed` a third contender is the same server while it is observed: service levels, the reader
-//! of the log, and traces of a share of the requests, sent to a collector in this process. The report ends
-//! with what that costs of the rate.
+//! of the log, traces of a share of the requests, sent to a collector in this process, a live page that
+//! listens, and metrics that are scraped every second. The two take turns in being first, and the report ends with
+//! what that costs of the rate. `scripts/observed` is that alone, without the ceiling.
 //!
 //! Each connection sends its next request when it has the answer to the last. The callers share the
 //! machine with the server: one thread that reads and writes whole requests. Every answer's status is
@@ -18,7 +19,10 @@ mod answer;
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -71,11 +75,14 @@ struct Args {
     #[arg(long)]
     observed: bool,
     /// The share of requests that are traced while it is observed.
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = Telemetry::default().otlp_sample_ratio)]
     trace_ratio: f64,
     /// Only one of them, for a profile: `ceiling`, `holdfast` or `observed`.
     #[arg(long)]
     only: Option<String>,
+    /// Without the ceiling.
+    #[arg(long)]
+    no_ceiling: bool,
     /// Where the data goes; a fresh folder in it.
     #[arg(long, default_value = "target")]
     data: PathBuf,
@@ -108,16 +115,22 @@ fn main() {
 
     let mut rounds: [Vec<Round>; 3] = Default::default();
     for number in 0..args.rounds {
-        for (which, (name, address)) in servers.iter().enumerate() {
-            let left_out = *name == "observed" && !args.observed;
+        // Whoever comes later finds a fuller log: so it is not always the same one.
+        let order = if number % 2 == 0 { [0, 1, 2] } else { [0, 2, 1] };
+        for (which, (name, address)) in order.map(|which| (which, &servers[which])) {
+            let left_out = match *name {
+                "observed" => !args.observed,
+                "ceiling" => args.no_ceiling,
+                _ => false,
+            };
             if left_out || args.only.as_ref().is_some_and(|only| only != name) {
                 continue;
             }
-            let observer = (*name == "observed").then(|| watched.observe(&runtime));
+            let watching = (*name == "observed").then(|| watched.watch(&runtime));
             let round = callers(&args, *address, expected, (number * 3 + which) as u64);
             rounds[which].push(round);
-            if let Some(observer) = observer {
-                runtime.block_on(observer.stop());
+            if let Some(watching) = watching {
+                watching.end(&runtime);
             }
         }
     }
@@ -125,7 +138,9 @@ fn main() {
         report(name, rounds);
     }
     let [ceiling, holdfast, observed] = rounds.map(|rounds| median(&rounds, |r| r.rate));
-    println!("ratio     {:.1} % of the ceiling's rate", holdfast / ceiling * 100.0);
+    if !args.no_ceiling {
+        println!("ratio     {:.1} % of the ceiling's rate", holdfast / ceiling * 100.0);
+    }
     if args.observed {
         println!(
             "cost      {:.1} % of the rate to be observed",
@@ -271,6 +286,15 @@ impl Watched {
         Self { address, state, engine: engine.clone(), options, observed }
     }
 
+    fn watch(&self, runtime: &Runtime) -> Watching {
+        let mut onlookers = JoinSet::new();
+        let seen = Arc::<Onlookers>::default();
+        let url = format!("http://{}", self.address);
+        onlookers.spawn_on(scrape(url.clone() + "/metrics", seen.clone()), runtime.handle());
+        onlookers.spawn_on(listen(url + "/v1/live", seen.clone()), runtime.handle());
+        Watching { observer: self.observe(runtime), onlookers, seen }
+    }
+
     fn observe(&self, runtime: &Runtime) -> observe::Observer {
         let _guard = runtime.enter();
         let subject = observe::Subject {
@@ -280,6 +304,58 @@ impl Watched {
             far_end: Arc::new(Nobody),
         };
         observe::start(&self.options, subject, &self.observed).expect("an observer")
+    }
+}
+
+/// What onlookers have got.
+#[derive(Default)]
+struct Onlookers {
+    scrapes: AtomicU64,
+    live_bytes: AtomicU64,
+}
+
+/// A server that is being looked at.
+struct Watching {
+    observer: observe::Observer,
+    onlookers: JoinSet<()>,
+    seen: Arc<Onlookers>,
+}
+
+impl Watching {
+    fn end(mut self, runtime: &Runtime) {
+        runtime.block_on(async {
+            self.onlookers.shutdown().await;
+            self.observer.stop().await;
+        });
+        let [scrapes, live_bytes] =
+            [&self.seen.scrapes, &self.seen.live_bytes].map(|n| n.load(Ordering::Relaxed));
+        assert!(
+            scrapes > 0 && live_bytes > 0,
+            "{scrapes} scrapes, {live_bytes} bytes of the live view"
+        );
+    }
+}
+
+/// Reads the metrics every second, as Prometheus does.
+async fn scrape(url: String, seen: Arc<Onlookers>) {
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        let scraped = client.get(&url).header("accept", "application/openmetrics-text").send();
+        let answer = scraped.await.expect("metrics").error_for_status().expect("metrics");
+        assert!(!answer.bytes().await.expect("metrics").is_empty());
+        seen.scrapes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Follows the live view, as a page does.
+async fn listen(url: String, seen: Arc<Onlookers>) {
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let answer = client.get(&url).send().await.expect("a stream");
+    let mut answer = answer.error_for_status().expect("a stream");
+    while let Some(more) = answer.chunk().await.expect("a stream") {
+        seen.live_bytes.fetch_add(more.len() as u64, Ordering::Relaxed);
     }
 }
 
