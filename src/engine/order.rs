@@ -654,10 +654,11 @@ fn merged_prices(place: &PlaceOrder) -> Result<SmallVec<[PriceLine; 1]>, Refusal
     let mut prices: SmallVec<[PriceLine; 1]> = SmallVec::with_capacity(place.lines.len());
     for (index, line) in place.lines.iter().enumerate() {
         let field = |name: &str| format!("lines[{index}].{name}");
-        let named = line.quantity.is_some() || line.location.is_some();
-        if place.reservations.is_some() && named {
+        let taken = [("quantity", line.quantity.is_some()), ("location", line.location.is_some())];
+        let named = taken.iter().find(|(_, given)| *given && place.reservations.is_some());
+        if let Some((name, _)) = named {
             let reason = "must be absent where `reservations` are given";
-            return Err(Refusal::malformed(field("quantity"), reason));
+            return Err(Refusal::malformed(field(name), reason));
         }
         let same = prices.iter_mut().find(|p: &&mut PriceLine| p.sku == line.sku);
         let Some(same) = same else {

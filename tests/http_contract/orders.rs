@@ -172,3 +172,16 @@ async fn orders_survive_a_restart() {
     assert_eq!(s.get("/v1/orders/O-1").await.is(200).json, before);
     assert_eq!(s.available("A").await, 3);
 }
+
+#[tokio::test]
+async fn a_line_that_prices_held_units_names_neither_quantity_nor_location() {
+    let s = Server::start().await;
+    s.stock("A", 5).await;
+    let id = s.hold("h", "A", 1).await;
+    for (field, value) in [("quantity", json!(1)), ("location", json!("BER"))] {
+        let mut order = json!({"order_id": "O-1", "currency": "EUR", "reservations": [id],
+            "lines": [{"sku": "A", "unit_price": 1}]});
+        order["lines"][0][field] = value;
+        s.post("/v1/orders", field, order).await.is_malformed(&format!("lines[0].{field}"));
+    }
+}
