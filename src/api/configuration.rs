@@ -25,6 +25,7 @@ pub(super) struct NewConfiguration {
     /// All of it, as a file has it; absent: the server's own file is read again.
     toml: Option<String>,
     /// Why, for the log.
+    #[schema(max_length = 500)]
     reason: Option<String>,
     /// Do it in a freeze window all the same; then a reason must be given.
     #[serde(default)]
@@ -38,6 +39,7 @@ pub(super) struct Rollback {
     /// Its version.
     version: u64,
     /// Why, for the log.
+    #[schema(max_length = 500)]
     reason: Option<String>,
     /// Do it in a freeze window all the same; then a reason must be given.
     #[serde(default)]
@@ -63,7 +65,7 @@ pub(super) async fn history(
 }
 
 /// Applies another configuration without a restart: all of it or nothing.
-#[utoipa::path(post, path = "/v1/configuration", tag = "operations", request_body = NewConfiguration,
+#[utoipa::path(post, path = "/v1/configuration", tag = "operations", request_body = Option<NewConfiguration>,
     responses((status = 200, description = "It is written down and in force.", body = VersionView)))]
 pub(super) async fn apply(
     extract::State(state): extract::State<State>,

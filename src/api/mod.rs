@@ -36,6 +36,7 @@ mod live;
 mod meter;
 mod metrics;
 mod openapi;
+mod openapi_rules;
 mod operations;
 mod options;
 mod order_events;

@@ -10,7 +10,7 @@ use utoipa::{
     },
 };
 
-use super::answer;
+use super::{answer, openapi_rules};
 
 /// An error, RFC 9457.
 #[derive(ToSchema)]
@@ -144,7 +144,10 @@ pub fn document() -> &'static Bytes {
     static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
         let mut json = Vec::new();
-        answer::write(&mut json, &Document::openapi());
+        // Made of types that can be written as JSON.
+        let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+        openapi_rules::add(&mut document);
+        answer::write(&mut json, &document);
         json.into()
     })
 }

@@ -83,7 +83,7 @@ pub(super) async fn list(
 /// Gives a partner another key, which is in this answer and nowhere else. The present one stays good for
 /// `grace_ms`.
 #[utoipa::path(post, path = "/v1/partners/{name}/rotate", tag = "partners",
-    params(("name" = String, Path, description = "The partner.")), request_body = RotateKey,
+    params(("name" = String, Path, description = "The partner.")), request_body = Option<RotateKey>,
     responses((status = 200, description = "The new key is good.", body = PartnerWithKey)))]
 pub(super) async fn rotate(
     extract::State(state): extract::State<State>,

@@ -82,7 +82,7 @@ async fn read(state: &State, id: ReservationId) -> Result<Response, Problem> {
         ("order_id" = Option<OrderId>, Query, description = "Those made for this order."),
         ("customer" = Option<CustomerId>, Query, description = "Those of this customer."),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "The most on a page; default 100."),
-        ("cursor" = Option<String>, Query, description = "The `next_cursor` of the page before."),
+        ("cursor" = Option<String>, Query, pattern = "^c[0-9a-fA-F]{8}$", description = "The `next_cursor` of the page before."),
     ),
     responses((status = 200, description = "A `ReservationView` for `id`.", body = ReservationAnswer)))]
 pub(super) async fn list(

@@ -19,14 +19,15 @@ use crate::model::{
     sink::wish::{By, Denied, From, Granted, Wish},
 };
 
-/// The most bytes of a reason.
-const REASON_BYTES_MAX: usize = 500;
+/// The most characters of a reason.
+const REASON_CHARS_MAX: usize = 500;
 
 /// Why something is done.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
     /// For the log.
+    #[schema(max_length = 500)]
     reason: Option<String>,
     /// Do it in a freeze window all the same; then a reason must be given.
     #[serde(default)]
@@ -42,6 +43,7 @@ pub(super) struct Replay {
     /// From the first batch that was sealed at or after this time.
     from_time: Option<Timestamp>,
     /// For the log.
+    #[schema(max_length = 500)]
     reason: Option<String>,
     /// Do it in a freeze window all the same; then a reason must be given.
     #[serde(default)]
@@ -58,7 +60,7 @@ pub(super) struct Done {
 /// Makes no attempt at a sink's partner until it is resumed, over restarts too. What is under way is
 /// heard; batches grow wider meanwhile.
 #[utoipa::path(post, path = "/v1/sinks/{name}/pause", tag = "operations",
-    params(("name" = String, Path, description = "The sink.")), request_body = Why,
+    params(("name" = String, Path, description = "The sink.")), request_body = Option<Why>,
     responses((status = 200, description = "It is written down.", body = Done)))]
 pub(super) async fn pause(
     extract::State(state): extract::State<State>,
@@ -71,7 +73,7 @@ pub(super) async fn pause(
 
 /// Makes attempts again.
 #[utoipa::path(post, path = "/v1/sinks/{name}/resume", tag = "operations",
-    params(("name" = String, Path, description = "The sink.")), request_body = Why,
+    params(("name" = String, Path, description = "The sink.")), request_body = Option<Why>,
     responses((status = 200, description = "It is written down.", body = Done)))]
 pub(super) async fn resume(
     extract::State(state): extract::State<State>,
@@ -109,7 +111,7 @@ pub(super) async fn replay(
 /// Sets the sink's oldest batch under way aside as a dead letter, so that the next can go. It is not
 /// lost: it can be sent again from there.
 #[utoipa::path(post, path = "/v1/sinks/{name}/skip", tag = "operations",
-    params(("name" = String, Path, description = "The sink.")), request_body = Why,
+    params(("name" = String, Path, description = "The sink.")), request_body = Option<Why>,
     responses((status = 200, description = "It is written down, and will be.", body = Done)))]
 pub(super) async fn skip(
     extract::State(state): extract::State<State>,
@@ -123,8 +125,8 @@ pub(super) async fn skip(
 /// Who wants something, and why.
 pub(super) fn by(caller: &Caller, reason: Option<String>, forced: bool) -> Result<By, Problem> {
     let reason = reason.unwrap_or_default();
-    if reason.len() > REASON_BYTES_MAX {
-        return Err(Problem::malformed("reason", "must be at most 500 bytes"));
+    if reason.chars().count() > REASON_CHARS_MAX {
+        return Err(Problem::malformed("reason", "must be at most 500 characters"));
     }
     if forced && reason.trim().is_empty() {
         return Err(Problem::malformed("reason", "must be given with `force`"));

@@ -104,7 +104,7 @@ async fn one(state: &State, sku: Sku, query: &QueryParams) -> Result<Response, P
     params(
         ("sku" = Option<Sku>, Query, description = "One SKU; answers as `/v1/stock/{sku}` does."),
         ("at" = Option<String>, Query, pattern = r"^([0-9]{1,18}|(19[789][0-9]|[2-8][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\.[0-9]{1,9})?Z)$", description = "With `sku`: as it was then."),
-        ("skus" = Option<String>, Query, description = "SKUs with commas between them; answers a list."),
+        ("skus" = Option<String>, Query, pattern = r"^(?!\.{1,2}(,|$))[!-+\--~]([ -+\--~]{0,62}[!-+\--~])?(,(?!\.{1,2}(,|$))[!-+\--~]([ -+\--~]{0,62}[!-+\--~])?){0,999}$", description = "SKUs with commas between them; answers a list."),
     ),
     responses((status = 200, description = "The stock: a `StockView` for `sku`.", body = StockAnswer)))]
 pub(super) async fn list(

@@ -181,7 +181,7 @@ pub struct Reserve {
     pub order_id: Option<OrderId>,
     /// How long to hold, in milliseconds; absent: the configured default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_u64)]
     pub ttl_ms: Option<u64>,
 }
 
@@ -202,7 +202,7 @@ pub struct BatchReserve {
     pub order_id: Option<OrderId>,
     /// How long to hold, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_u64)]
     pub ttl_ms: Option<u64>,
 }
 
@@ -241,7 +241,7 @@ pub struct Release {
 #[serde(deny_unknown_fields)]
 pub struct Extend {
     /// How long from now, in milliseconds; the most is configured.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 9_223_372_036_854_775_807_u64)]
     pub ttl_ms: u64,
 }
 

@@ -163,7 +163,7 @@ pub struct Limits {
     /// Requests at once after a pause; as many as `rate_per_s` where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<u32>,
-    /// Requests a day (UTC), counted since the server's start.
+    /// Requests a day (UTC), from midnight to midnight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_per_day: Option<u64>,
     /// The largest body, where that is less than the server takes.
@@ -230,24 +230,30 @@ pub fn check_partner_name(name: &str) -> Result<(), Invalid> {
 #[serde(deny_unknown_fields)]
 pub struct AddPartner {
     /// Its name: 1 to 32 lower-case letters, digits, `-` and `_`.
+    #[schema(pattern = "^[a-z0-9_-]{1,32}$")]
     pub name: String,
     /// What it may do.
-    #[schema(value_type = Vec<Scope>)]
+    #[schema(value_type = Vec<Scope>, min_items = 1)]
     pub scopes: Scopes,
     /// Requests a second, on the average.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub rate_per_s: Option<u32>,
     /// Requests at once after a pause; as many as `rate_per_s` where it is not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub burst: Option<u32>,
-    /// Requests a day (UTC), counted since the server's start.
+    /// Requests a day (UTC), from midnight to midnight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 1_000_000_000_000_u64)]
     pub quota_per_day: Option<u64>,
     /// The largest body, where that is less than the server takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub body_bytes_max: Option<u64>,
     /// The longest that a body may take, and then the answer, where that is less than the server's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 3_600_000)]
     pub timeout_ms: Option<u64>,
 }
 
@@ -279,6 +285,7 @@ pub struct RotateKey {
     /// How long the present key is still good, in milliseconds; 0: no longer, nor any older one.
     /// Default 3,600,000 (an hour), at most 30 days.
     #[serde(default = "grace_ms")]
+    #[schema(maximum = 2_592_000_000_u64)]
     pub grace_ms: u64,
 }
 

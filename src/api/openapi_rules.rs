@@ -1,0 +1,119 @@
+//! What the OpenAPI document says beyond what the types say by themselves: rules between the fields of a
+//! body, and how large a number may be. A caller who keeps to the document is never told that his request
+//! is malformed; `scripts/contracts` holds the server to that.
+
+use serde_json::{Map, Value, json};
+
+/// Adds them to the document.
+pub(super) fn add(document: &mut Value) {
+    bound(document);
+    let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut)
+    else {
+        return;
+    };
+    for schema in schemas.values_mut() {
+        if schema.pointer("/properties/force").is_some() {
+            require(schema, forced());
+        }
+    }
+    for (name, rule) in rules() {
+        if let Some(schema) = schemas.get_mut(name) {
+            require(schema, rule);
+        }
+    }
+}
+
+/// Adds a rule to those that an object has to keep.
+fn require(schema: &mut Value, rule: Value) {
+    if let Some(schema) = schema.as_object_mut() {
+        let rules = schema.entry("allOf").or_insert_with(|| json!([]));
+        if let Some(rules) = rules.as_array_mut() {
+            rules.push(rule);
+        }
+    }
+}
+
+/// A number is no larger than what it is kept in.
+fn bound(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            if let Some(most) = most(object)
+                && !object.contains_key("maximum")
+            {
+                object.insert("maximum".to_owned(), most.into());
+            }
+            object.values_mut().for_each(bound);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound),
+        _ => {}
+    }
+}
+
+fn most(schema: &Map<String, Value>) -> Option<u64> {
+    Some(match schema.get("format")?.as_str()? {
+        "int32" => i32::MAX.unsigned_abs().into(),
+        "u-int32" => u32::MAX.into(),
+        "int64" => i64::MAX.unsigned_abs(),
+        "u-int64" => u64::MAX,
+        _ => return None,
+    })
+}
+
+/// Who forces something says why.
+fn forced() -> Value {
+    json!({"anyOf": [
+        {"properties": {"force": {"const": false}}},
+        {"required": ["reason"], "properties": {"reason": {"type": "string", "pattern": "\\S"}}},
+    ]})
+}
+
+fn rules() -> [(&'static str, Value); 5] {
+    let given =
+        |name: &str| json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}});
+    let absent = |name: &str| json!({"properties": {name: {"type": "null"}}});
+    let priced = |quantity: Value| json!({"lines": {"items": quantity}});
+    [
+        // One of the two, and not both.
+        (
+            "Replay",
+            json!({"oneOf": [
+                {"allOf": [given("from_lsn"), absent("from_time")]},
+                {"allOf": [given("from_time"), absent("from_lsn")]},
+            ]}),
+        ),
+        // Lines have a quantity, and may have a location, exactly where they are taken now.
+        (
+            "PlaceOrder",
+            json!({"oneOf": [
+                {"allOf": [given("reservations"), {"properties": priced(absent("quantity"))},
+                    {"properties": priced(absent("location"))}]},
+                {"allOf": [absent("reservations"), {"properties": priced(given("quantity"))}]},
+            ]}),
+        ),
+        // Before 1970 nothing was.
+        ("Timestamp", json!({"pattern": "^(19[789]|[2-9][0-9]{2})[0-9]-"})),
+        ("AddPartner", json!({"anyOf": [absent("burst"), given("rate_per_s")]})),
+        ("AdjustStock", json!({"properties": {"delta": {"not": {"const": 0}}}})),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_finds_its_schema_and_every_number_has_an_end() {
+        let document: Value = serde_json::from_slice(crate::api::openapi()).unwrap();
+        let schemas = &document["components"]["schemas"];
+        for (name, rule) in rules() {
+            let all = schemas[name]["allOf"].as_array().unwrap_or_else(|| panic!("{name}"));
+            assert!(all.contains(&rule), "{name}");
+        }
+        for name in ["Why", "Replay", "NewConfiguration", "Rollback"] {
+            assert!(schemas[name]["allOf"].as_array().unwrap().contains(&forced()), "{name}");
+        }
+        assert_eq!(schemas["Rollback"]["properties"]["version"]["maximum"], u64::MAX);
+        let delta = &schemas["AdjustStock"]["properties"]["delta"];
+        assert_eq!(delta["maximum"], 1_000_000_000, "what was said is kept");
+    }
+}
