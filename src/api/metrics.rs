@@ -14,7 +14,7 @@ use crate::{
     engine::{Counters, Engine, Status},
     model::sink::{Attempts, LaneView, SinkView, reconciliation::ReconciliationSummary},
     telemetry::{Delivered, Exposition, Format, Kind},
-    wal::Stats,
+    wal::{Stats, archive::ArchiveStats},
 };
 
 /// Reads the metrics.
@@ -232,6 +232,31 @@ fn expose_log(log: &Stats, text: &mut Exposition) {
         text.sample("holdfast_log_mark", &[("mark", mark)], u8::from(passed));
     }
     text.gauge("holdfast_log_closing_bytes", "Set aside to close what is open.", log.closing_bytes);
+    if let Some(archive) = &log.archive {
+        expose_archive(archive, text);
+    }
+}
+
+fn expose_archive(archive: &ArchiveStats, text: &mut Exposition) {
+    text.counter("holdfast_archive_archived", "Segments archived.", archive.archived);
+    text.counter("holdfast_archive_in_bytes", "Bytes of segments archived.", archive.bytes_in);
+    text.counter("holdfast_archive_out_bytes", "Bytes that they took.", archive.bytes_out);
+    let busy_seconds = "holdfast_archive_busy_seconds";
+    text.family(busy_seconds, Kind::Counter, Some("seconds"), "Time spent archiving.");
+    text.sample("holdfast_archive_busy_seconds_total", &[], archive.busy_ms as f64 / 1e3);
+    text.counter("holdfast_archive_failures", "Attempts that failed.", archive.failures);
+    text.gauge(
+        "holdfast_archive_failing",
+        "1 after a failed attempt, until one succeeds.",
+        archive.failing,
+    );
+    text.gauge("holdfast_archive_waiting_segments", "Full and not archived.", archive.waiting);
+    text.counter("holdfast_archive_removed", "Files removed, old or for room.", archive.removed);
+    text.gauge("holdfast_archive_segments", "Files in the archive.", archive.segments);
+    text.gauge("holdfast_archive_used_bytes", "What they take.", archive.bytes);
+    text.gauge("holdfast_archive_max_bytes", "What they may take.", archive.bytes_max);
+    text.gauge("holdfast_archive_begin_lsn", "Where what joins the log begins.", archive.begin.0);
+    text.gauge("holdfast_archive_end_lsn", "All below is archived.", archive.end.0);
 }
 
 /// A number of a sink: name, help, how to read it.

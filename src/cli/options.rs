@@ -3,6 +3,8 @@
 
 use holdfast::{api, config, config::Config, engine, wal};
 
+const DAY_MS: u64 = 86_400_000;
+
 /// The options of the engine and its log.
 pub fn engine(config: &Config) -> engine::Options {
     let config::Engine {
@@ -63,6 +65,11 @@ fn log(log: &config::Log) -> wal::Options {
         idle_mark_ms: log.idle_mark_ms,
         room_wait_ms_max: log.room_wait_ms_max,
         hole_ms_max: log.hole_ms_max,
+        archive: log.archive.then(|| wal::archive::ArchiveOptions {
+            dir: log.archive_dir.clone(),
+            bytes_max: log.archive_bytes_max.bytes(),
+            horizon_ms: u64::from(log.archive_horizon_days) * DAY_MS,
+        }),
     }
 }
 

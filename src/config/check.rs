@@ -206,7 +206,25 @@ fn check_log(config: &Config, source: &Source) -> Result<(), Error> {
         return Err(source.unusable("log.group_us", "must be at most 10000"));
     }
     above_zero(source, "log.idle_mark_ms", log.idle_mark_ms)?;
-    above_zero(source, "log.hole_ms_max", log.hole_ms_max)
+    above_zero(source, "log.hole_ms_max", log.hole_ms_max)?;
+    check_archive(config, source)
+}
+
+fn check_archive(config: &Config, source: &Source) -> Result<(), Error> {
+    let log = &config.log;
+    // A file may be a little larger than its segment if nothing of it compresses.
+    if log.archive_bytes_max.bytes() / 3 < log.segment_bytes.bytes() {
+        let reason = "must have room for three segments";
+        return Err(source.unusable("log.archive_bytes_max", reason));
+    }
+    if log.archive_dir.as_ref().is_some_and(|dir| *dir == config.server.data) {
+        let reason = "must be another directory than server.data";
+        return Err(source.unusable("log.archive_dir", reason));
+    }
+    match log.archive_horizon_days {
+        1..=36_500 => Ok(()),
+        _ => Err(source.unusable("log.archive_horizon_days", "must be 1 to 36500")),
+    }
 }
 
 fn check_engine(config: &Config, source: &Source) -> Result<(), Error> {

@@ -64,6 +64,9 @@ pub use size::{ByteSize, NotASize};
 pub use stream::{StreamConfig, SubjectTemplate};
 pub use tls::TlsConfig;
 
+/// The archive's directory in the data directory, unless another one is named.
+const ARCHIVE: &str = "archive";
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -216,6 +219,23 @@ pub struct Log {
     pub room_wait_ms_max: u64,
     /// A record that is claimed and not written for so long poisons the log.
     pub hole_ms_max: u64,
+    /// Whether what the log lets go is kept compressed.
+    pub archive: bool,
+    /// Where; absent: in `archive` in the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive_dir: Option<PathBuf>,
+    /// What the archive may take; the oldest goes first.
+    pub archive_bytes_max: ByteSize,
+    /// How long it keeps a segment after its last record.
+    pub archive_horizon_days: u32,
+}
+
+impl Log {
+    /// The archive's directory beside a data directory; `None` if nothing is archived.
+    pub fn archive_of(&self, data: &Path) -> Option<PathBuf> {
+        let dir = self.archive_dir.clone().unwrap_or_else(|| data.join(ARCHIVE));
+        self.archive.then_some(dir)
+    }
 }
 
 impl Default for Log {
@@ -233,6 +253,10 @@ impl Default for Log {
             idle_mark_ms: 50,
             room_wait_ms_max: 200,
             hole_ms_max: 5_000,
+            archive: true,
+            archive_dir: None,
+            archive_bytes_max: ByteSize::mib(16 * 1024),
+            archive_horizon_days: 30,
         }
     }
 }

@@ -82,7 +82,7 @@ impl<S: Storage> Core<S> {
         self.checkpoint.store(reader.position().0, Ordering::Release);
         self.checkpoint_before.store(from.0, Ordering::Release);
         self.release_log();
-        self.seals.lock().forget_before(self.log.oldest());
+        self.seals.lock().forget_before(self.log.archive_oldest());
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl<S: Storage> Core<S> {
             now_ms: self.now_ms(),
             limit_period_ms: self.options.limit_period_ms,
             known: |id| is_known(&self.tables.reservations, id),
-            seals: self.seals.lock().remembered(self.log.oldest()),
+            seals: self.seals.lock().remembered(self.log.archive_oldest()),
         };
         let writer = checkpoint::Writer::create(&self.storage, self.log.incarnation(), covers)?;
         let mut merge = Merge::new(writer, now, before, runs, &self.storage)?;

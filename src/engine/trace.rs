@@ -1,8 +1,9 @@
 //! Lineage: every record of an order, found by walking from its last record back along what each says
 //! of the one before, and the batches that carried them.
 //!
-//! It reads the log where the records stand and holds no lock of the ledger. What the log no longer has
-//! is said to be archived, never guessed.
+//! It reads the log where the records stand, and the archive for what the log has let go, and holds no lock
+//! of the ledger. What neither has any more, or what would take too much unpacking, is said to be archived,
+//! never guessed.
 
 mod content;
 
@@ -26,7 +27,7 @@ use crate::{
         posting::{self, Recognition},
         sink::batch_name,
     },
-    wal::{self, Pinned, Record, Storage},
+    wal::{self, Pinned, Record, Storage, archive::LookBack},
 };
 
 use content::Names;
@@ -41,6 +42,8 @@ use super::{
 /// The most records that are shown of one order.
 pub const TRACE_RECORDS_MAX: usize = 10_000;
 
+const ARCHIVE_BUSY: &str = "others read the archive, one at a time; repeat the request";
+
 /// A record of the order, kept from being recycled while it is looked at.
 struct Found<S: Storage> {
     pinned: Pinned<S>,
@@ -50,6 +53,7 @@ struct Found<S: Storage> {
 
 /// What the walk has found.
 struct Walk<S: Storage> {
+    log: LookBack<S>,
     found: Vec<Found<S>>,
     archived: bool,
     truncated: bool,
@@ -67,11 +71,13 @@ enum Next {
 
 impl<S: Storage> Engine<S> {
     /// Where an order comes from: all of its records, what caused them, what carried them to partners.
-    /// Reads the log; a few microseconds a record, up to [`TRACE_RECORDS_MAX`] of them. Blocks until the
-    /// order's last record is durable: before, the log does not hand it out.
+    /// Reads the log; a few microseconds a record, up to [`TRACE_RECORDS_MAX`] of them; for what is in the
+    /// archive some tens of milliseconds a segment. Blocks until the order's last record is durable: before,
+    /// the log does not hand it out.
     ///
     /// # Errors
-    /// When settled: `unknown_order`; `archived` if the log has none of its records any more.
+    /// When settled: `unknown_order`; `archived` if neither log nor archive have any of its records;
+    /// `overloaded` if others read the archive for too long.
     pub fn trace(&self, id: &OrderId) -> Decision<TraceView> {
         let Some(order) = self.core().tables.orders.get(id) else {
             return Refusal::UnknownOrder.into();
@@ -89,7 +95,7 @@ impl<S: Storage> Engine<S> {
     pub fn sealed(&self, seal: &Seal, lsn: Lsn) {
         let Seal { number, covers_lsn: covers, lane, .. } = *seal;
         let released = seal.parking.released_of_before(seal.first_lsn);
-        let oldest = self.core().log.oldest();
+        let oldest = self.core().log.archive_oldest();
         let mut seals = self.core().seals.lock();
         for (nth, number) in (number..=number + seal.more.len() as u64).enumerate() {
             let sealed = Sealed { number, covers, lsn: lsn.0, acknowledged: None, lane };
@@ -134,10 +140,11 @@ impl<S: Storage> say::Names for Core<S> {
 
 impl<S: Storage> Core<S> {
     fn trace(&self, order: &Order) -> Result<TraceView, Refusal> {
-        let mut walk = Walk { found: Vec::new(), archived: false, truncated: false };
-        self.walk(order.last, None, &mut walk);
+        let log = self.log.look_back();
+        let mut walk = Walk { log, found: Vec::new(), archived: false, truncated: false };
+        self.walk(order.last, None, &mut walk)?;
         if walk.found.is_empty() {
-            return Err(Refusal::Archived { oldest: self.log.oldest() });
+            return Err(Refusal::Archived { oldest: self.log.archive_oldest() });
         }
         walk.found.sort_by_key(|found| found.pinned.record().lsn);
         let now_ms = self.now_ms();
@@ -148,7 +155,7 @@ impl<S: Storage> Core<S> {
             record.since_previous_ms = record.at.millis().saturating_sub(before.millis());
             records.push(record);
         }
-        self.add_batches(order, &walk.found, &mut records);
+        self.add_batches(order, &mut walk.log, &walk.found, &mut records);
         let first_ms = records.first().map_or(now_ms, |record| record.at.millis());
         Ok(TraceView {
             order_id: order.id.clone(),
@@ -162,21 +169,29 @@ impl<S: Storage> Core<S> {
     }
 
     /// Goes back from a record; `of` is the reservation that it is a record of.
-    fn walk(&self, from: Lsn, of: Option<ReservationId>, walk: &mut Walk<S>) {
+    fn walk(
+        &self,
+        from: Lsn,
+        of: Option<ReservationId>,
+        walk: &mut Walk<S>,
+    ) -> Result<(), Refusal> {
         let mut at = from;
         loop {
             if walk.found.len() >= TRACE_RECORDS_MAX {
                 walk.truncated = true;
-                return;
+                return Ok(());
             }
-            let (pinned, next) = match self.step(at, of) {
+            let (pinned, next) = match step(&mut walk.log, at, of) {
                 Ok(step) => step,
+                Err(wal::Error::ArchiveBusy) => {
+                    return Err(Refusal::Overloaded { what: ARCHIVE_BUSY });
+                }
                 Err(error) => {
                     if !matches!(error, wal::Error::Archived { .. }) {
                         tracing::error!(%error, lsn = at.0, "a record of an order can't be read");
                     }
                     walk.archived = true;
-                    return;
+                    return Ok(());
                 }
             };
             walk.found.push(Found { pinned, reservation: of });
@@ -185,19 +200,13 @@ impl<S: Storage> Core<S> {
                 Next::Back(before) if before < at => at = before,
                 Next::Reservations(all) => {
                     for (last, id) in all.into_iter().filter(|(last, _)| *last < at) {
-                        self.walk(last, Some(id), walk);
+                        self.walk(last, Some(id), walk)?;
                     }
-                    return;
+                    return Ok(());
                 }
-                Next::Back(_) | Next::Begin => return,
+                Next::Back(_) | Next::Begin => return Ok(()),
             }
         }
-    }
-
-    fn step(&self, at: Lsn, of: Option<ReservationId>) -> Result<(Pinned<S>, Next), wal::Error> {
-        let pinned = self.log.read_at(at)?;
-        let next = next(&pinned.record(), of).ok_or(wal::Error::NoRecord { lsn: at })?;
-        Ok((pinned, next))
     }
 
     fn trace_record(&self, order: &Order, found: &Found<S>, now_ms: u64) -> TraceRecord {
@@ -226,8 +235,15 @@ impl<S: Storage> Core<S> {
     }
 
     /// Adds the batches that carried the records; a batch that carried several is read once.
-    fn add_batches(&self, order: &Order, found: &[Found<S>], records: &mut [TraceRecord]) {
-        let mut read = Batches { core: self, order: order.id.as_str(), read: HashMap::new() };
+    fn add_batches(
+        &self,
+        order: &Order,
+        log: &mut LookBack<S>,
+        found: &[Found<S>],
+        records: &mut [TraceRecord],
+    ) {
+        let order = order.id.as_str();
+        let mut read = Batches { core: self, log, order, read: HashMap::new() };
         for (found, record) in found.iter().zip(records) {
             let Some(carried) = Carried::of(&found.pinned.record()) else { continue };
             let carriers = self.seals.lock().of(record.lsn);
@@ -238,22 +254,32 @@ impl<S: Storage> Core<S> {
     }
 
     /// A batch, as its seal and the record of its fate say it; nothing that is not durable is told.
-    fn read_batch(&self, sealed: &Sealed) -> Option<Batch> {
+    fn read_batch(&self, log: &mut LookBack<S>, sealed: &Sealed) -> Option<Batch> {
         let durable = self.log.durable().0;
         if sealed.lsn >= durable {
             return None;
         }
-        let pinned = self.log.read_at(Lsn(sealed.lsn)).ok()?;
+        let pinned = log.read_at(Lsn(sealed.lsn)).ok()?;
         let record = pinned.record();
         let seal = decode::<Seal>(record.lsn, record.kind, record.version, record.body).ok()?;
         let mut batch =
             Batch::of(record.lsn, seal, sealed.number, |lsn| self.log.incarnation_at(lsn))?;
         if let Some(lsn) = sealed.acknowledged.filter(|lsn| *lsn < durable) {
-            let pinned = self.log.read_at(Lsn(lsn)).ok()?;
+            let pinned = log.read_at(Lsn(lsn)).ok()?;
             batch.answered(&pinned.record());
         }
         Some(batch)
     }
+}
+
+fn step<S: Storage>(
+    log: &mut LookBack<S>,
+    at: Lsn,
+    of: Option<ReservationId>,
+) -> Result<(Pinned<S>, Next), wal::Error> {
+    let pinned = log.read_at(at)?;
+    let next = next(&pinned.record(), of).ok_or(wal::Error::NoRecord { lsn: at })?;
+    Ok((pinned, next))
 }
 
 /// Where the walk goes on from a record; nothing if it does not read as one that it may meet.
@@ -305,15 +331,16 @@ fn fact_of(record: &Record<'_>) -> Option<(FactKind, String)> {
 /// The batches that were read for one trace, by their seals' positions and their numbers.
 struct Batches<'a, S: Storage> {
     core: &'a Core<S>,
+    log: &'a mut LookBack<S>,
     order: &'a str,
     read: HashMap<(u64, u64), Option<Batch>>,
 }
 
 impl<S: Storage> Batches<'_, S> {
     fn of(&mut self, sealed: &Sealed) -> Option<&Batch> {
-        let core = self.core;
+        let (core, log) = (self.core, &mut *self.log);
         let read = self.read.entry((sealed.lsn, sealed.number));
-        read.or_insert_with(|| core.read_batch(sealed)).as_ref()
+        read.or_insert_with(|| core.read_batch(log, sealed)).as_ref()
     }
 
     /// Adds to a record what a sink's seals did with it.

@@ -83,13 +83,13 @@ impl Progress {
 /// The lines of a batch of an inventory sink, as it was sealed.
 ///
 /// # Errors
-/// If the seal is in the log no longer, or is not what it was.
+/// If the seal is in log and archive no longer, or is not what it was.
 pub fn sealed_lines<S: Storage>(
     engine: &Engine<S>,
     sink: &str,
     (number, at): (u64, Lsn),
 ) -> Result<Vec<Moved>, Error> {
-    let batch = seal::read_seal(engine.log(), sink, number, at)?;
+    let batch = seal::read_seal(&mut engine.log().look_back(), sink, number, at)?;
     lines_of(&batch.body)
 }
 

@@ -10,7 +10,8 @@
 //!   of a replay.
 //! - It goes on after a restart where the log says that it was. A batch that was under way when it began is
 //!   none of it, whenever that has its fate.
-//! - The log is kept for what is still to be sent, from the moment the engine is opened.
+//! - The log is kept for what is still to be sent, from the moment the engine is opened. What it had let go
+//!   before is read from the archive.
 
 use std::collections::VecDeque;
 
@@ -38,7 +39,13 @@ impl<S: Storage> Worker<S> {
             return Ok(Verdict::Denied(Denied::Nothing("a replay is under way")));
         }
         let to = self.progress.with_state(|state| state.last_number);
-        let mut batches = self.batches_from(from, to)?;
+        let mut batches = match self.batches_from(from, to) {
+            Err(Error::Log { source: wal::Error::ArchiveBusy, .. }) => {
+                let busy = "others read the archive, one at a time; ask again";
+                return Ok(Verdict::Denied(Denied::Nothing(busy)));
+            }
+            other => other?,
+        };
         // What is under way goes out anyway. In another lane it may have a lower number than what is not.
         self.progress.with_state(|state| batches.retain(|(number, _)| !state.is_pending(*number)));
         let (Some((first, _)), Some((last, _))) = (batches.front(), batches.back()) else {
@@ -62,13 +69,14 @@ impl<S: Storage> Worker<S> {
         };
         let mut batches = self.engine.batches_from(sink, Lsn(0), to);
         let (mut low, mut high) = (0, batches.len());
+        let mut log = self.engine.log().look_back();
         while low < high {
             let middle = low + (high - low) / 2;
             let at = batches[middle].1;
-            let before = match self.engine.log().read_at(at) {
+            let before = match log.read_at(at) {
                 Ok(seal) => seal.record().time_ms < time.millis(),
-                // The index hears late of what the log has let go.
-                Err(wal::Error::Archived { .. }) => true,
+                // The index hears late of what log and archive have let go.
+                Err(wal::Error::Archived { .. } | wal::Error::Archive { .. }) => true,
                 Err(source) => return Err(Error::Log { at, source }),
             };
             if before {
@@ -126,19 +134,31 @@ impl<S: Storage> Worker<S> {
                 tracing::error!(%batch, sink, "a batch can't be sent again: the log has let it go");
                 Ok(())
             }
+            // No more does what has become of the archive stop a sink.
+            Err(Error::Log { source: error @ wal::Error::Archive { .. }, .. }) => {
+                let (sink, batch) = (&self.config.name, self.batch_id(number));
+                tracing::error!(%batch, sink, %error, "a batch can't be sent again");
+                Ok(())
+            }
+            Err(Error::Log { source: wal::Error::ArchiveBusy, .. }) => {
+                self.replaying.push_front((number, lsn));
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
 
     /// A batch, as far as the partner took it.
-    fn read_replayed(&self, number: u64, lsn: Lsn) -> Result<Replayed, Error> {
+    fn read_replayed(&mut self, number: u64, lsn: Lsn) -> Result<Replayed, Error> {
         let sink = &self.config.name;
-        let mut batch = seal::read_seal(self.engine.log(), sink, number, lsn)?;
+        let log = self.looking_back.get_or_insert_with(|| self.engine.log().look_back());
+        log.go_on();
+        let mut batch = seal::read_seal(log, sink, number, lsn)?;
         // At a partner that knows nothing again, a repeat is on the operator's head.
         batch.fresh = self.config.dedupe == Dedupe::None;
         batch.split = self.progress.with_state(|state| state.split_of(number));
         let Some(at) = self.engine.fate_of(sink, number) else { return Ok(Replayed::Gone) };
-        let pinned = self.engine.log().read_at(at).map_err(|source| Error::Log { at, source })?;
+        let pinned = log.read_at(at).map_err(|source| Error::Log { at, source })?;
         let record = pinned.record();
         let fate = event::decode::<Acknowledge>(at, record.kind, record.version, record.body)?;
         if fate.refused && batch.split.is_none() {

@@ -11,7 +11,7 @@ use crate::{
         event::{self, Encode, Event, Seal},
         sink::Lane,
     },
-    wal::{Draft, Log, NoRoom, RoomClass, Storage},
+    wal::{Draft, Log, NoRoom, RoomClass, Storage, archive::LookBack},
 };
 
 /// How long a refused append waits before the next try.
@@ -62,9 +62,9 @@ fn stopped<S: Storage>(log: &Log<S>) -> Error {
     }
 }
 
-/// Reads a batch of a seal back, whole and as it was written.
+/// Reads a batch of a seal back, whole and as it was written, from the archive too.
 pub(super) fn read_seal<S: Storage>(
-    log: &Log<S>,
+    log: &mut LookBack<S>,
     sink: &str,
     number: u64,
     at: Lsn,

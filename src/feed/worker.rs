@@ -25,7 +25,7 @@ use crate::{
         event::{Acknowledge, Seal},
         sink::{Lane, Sealed},
     },
-    wal::Storage,
+    wal::{Storage, archive::LookBack},
 };
 
 /// The longest wait while a window is open or a batch is under way.
@@ -56,6 +56,8 @@ pub struct Worker<S: Storage> {
     pub(super) replaying: Batches,
     /// The seal of the batch of a replay that is under way, or of the next: the log is kept from there.
     pub(super) replay_from: Option<Lsn>,
+    /// Reads what a replay sends, while one is under way.
+    pub(super) looking_back: Option<LookBack<S>>,
     /// Batches that go out again on an operator's word, as if no attempt had been made: what comes of
     /// a repeat is on his head, or none had an effect.
     pub(super) insisted: BTreeSet<u64>,
@@ -113,6 +115,7 @@ impl<S: Storage> Worker<S> {
             lanes,
             replaying,
             replay_from: None,
+            looking_back: None,
             insisted: BTreeSet::new(),
             skip_bytes,
             config_version,
@@ -323,7 +326,8 @@ impl<S: Storage> Worker<S> {
 
     /// Hands over a batch that was sealed before.
     fn send_again(&mut self, number: u64, lsn: Lsn) -> Result<(), Error> {
-        let mut batch = seal::read_seal(self.engine.log(), &self.config.name, number, lsn)?;
+        let mut batch =
+            seal::read_seal(&mut self.engine.log().look_back(), &self.config.name, number, lsn)?;
         batch.fresh = self.insisted.remove(&number);
         batch.carried = Carried::of(batch.oldest.millis(), batch.events);
         batch.split = self.progress.with_state(|state| state.split_of(number));
@@ -383,6 +387,7 @@ impl<S: Storage> Worker<S> {
         let replays = self.progress.with_state(|state| state.replay.is_some());
         if !replays {
             self.replay_from = None;
+            self.looking_back = None;
         }
         if let Some(from) = self.progress.needs_from(self.engine.log().durable()) {
             let from = self.replay_from.map_or(from, |replay| replay.min(from));

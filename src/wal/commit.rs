@@ -188,6 +188,7 @@ impl<S: Storage> Committer<S> {
             alone = lsn == begin && lsn + MARK_BYTES == end;
             self.marked = mark;
             inner.name_released(mark.oldest);
+            inner.name_durable(mark.durable);
         }
         if !alone {
             self.worth_marking = end;

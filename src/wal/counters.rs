@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     append::Core,
+    archive::ArchiveStats,
     options::Options,
     ring::Memory,
     segment,
@@ -74,6 +75,8 @@ pub struct Stats {
     pub segments_recycled: u64,
     /// Tickets that had to wait or were refused.
     pub room_waits: u64,
+    /// Its archive, if it has one.
+    pub archive: Option<ArchiveStats>,
 }
 
 impl Counters {
@@ -116,6 +119,7 @@ impl Counters {
             segments_made: load(&self.segments_made),
             segments_recycled: load(&self.segments_recycled),
             room_waits: load(&self.room_waits),
+            archive: None,
         }
     }
 }

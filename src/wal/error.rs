@@ -75,6 +75,17 @@ pub enum Error {
         /// What was found.
         why: &'static str,
     },
+    /// An archived segment is not what was archived.
+    #[error("the archived segment {file}: {why}")]
+    Archive {
+        /// Its file.
+        file: String,
+        /// What was found.
+        why: String,
+    },
+    /// Others read the archive, which is read by one at a time.
+    #[error("the archive is being read by others; try again")]
+    ArchiveBusy,
     /// A backup is not what it should be, or can't be made there.
     #[error("the backup {place}: {what}")]
     Backup {

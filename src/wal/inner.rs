@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     append::{Core, Shape},
+    archive::Archive,
     counters::{Counters, Stats},
     error::Poisoned,
     lives::{Life, Lives},
@@ -16,10 +17,12 @@ use super::{
     recover::Recovered,
     ring::Segment,
     segment::Header,
+    signal::Signal,
     storage::Storage,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock},
     wait::Waiters,
 };
+use crate::model::{Incarnation, Lsn};
 
 const WAITER_SHARDS: usize = 8;
 
@@ -42,6 +45,10 @@ pub struct Inner<S: Storage> {
     pub(super) room_lock: Mutex<()>,
     pub(super) room_bell: Condvar,
     pub(super) room_waiting: AtomicU64,
+    /// What it lets go, unless nothing is kept of that.
+    pub(super) archive: Option<Archive<S>>,
+    /// The bell of the thread that archives.
+    pub(super) archiver: Signal,
 }
 
 impl<S: Storage> Inner<S> {
@@ -57,8 +64,13 @@ impl<S: Storage> Inner<S> {
             waiter_shards: WAITER_SHARDS,
         };
         let oldest = found.segments.first().map_or(0, |segment| segment.base);
+        let sizes = (options.segment_bytes, found.mark_key);
+        let archive = options.archive.clone();
+        let archive = archive.map(|to| Archive::new(to, found.life.incarnation, sizes, oldest));
         let inner = Self {
             core: Core::new(shape, found.end),
+            archive,
+            archiver: Signal::default(),
             storage,
             options,
             life: found.life,
@@ -104,12 +116,15 @@ impl<S: Storage> Inner<S> {
         table.push_back(segment);
     }
 
-    /// The oldest segment, taken out, if it is wholly released and nobody holds it.
+    /// The oldest segment, taken out, if it is wholly released and archived and nobody holds it.
     pub(super) fn pop_released(&self) -> Option<Segment<S::Segment>> {
         let mut table = self.table();
         let front = table.front()?;
         let end = front.base + self.core.segment_bytes();
-        if end > self.released_named.load(Ordering::Acquire) || !self.core.retire(front.index) {
+        let archived = self.archive.as_ref().map_or(u64::MAX, Archive::to);
+        if end > self.released_named.load(Ordering::Acquire).min(archived)
+            || !self.core.retire(front.index)
+        {
             return None;
         }
         let segment = table.pop_front()?;
@@ -139,6 +154,28 @@ impl<S: Storage> Inner<S> {
         }
     }
 
+    /// Looks what of the archive joins the log. If it can't be read now, the thread that archives tries again.
+    pub(super) fn find_archive(&self) {
+        let Some(archive) = &self.archive else { return };
+        if let Err(error) = archive.find(&self.storage, &self.lives) {
+            tracing::error!(%error, "the archive can't be read; what the log has let go is out of reach");
+        }
+    }
+
+    /// The life that a position was written in.
+    pub(super) fn incarnation_at(&self, lsn: Lsn) -> Incarnation {
+        let archive = self.archive.as_ref().filter(|_| lsn.0 < self.oldest());
+        let archived = archive.and_then(|archive| archive.incarnation_at(lsn.0));
+        archived.or_else(|| self.lives.at(lsn)).unwrap_or(self.life.incarnation)
+    }
+
+    /// A durable mark says that everything below was durable.
+    pub(super) fn name_durable(&self, durable: u64) {
+        if self.archive.as_ref().is_some_and(|archive| archive.name_durable(durable)) {
+            self.archiver.notify();
+        }
+    }
+
     pub(super) fn new_header(&self, index: u64) -> io::Result<Header> {
         Ok(Header {
             life: self.life,
@@ -163,6 +200,7 @@ impl<S: Storage> Inner<S> {
         }
         drop(reason);
         self.core.stop();
+        self.archiver.notify();
         self.poison_waiters.wake_all();
         self.room_bell.notify_all();
     }
@@ -211,6 +249,7 @@ impl<S: Storage> Inner<S> {
 
     pub(super) fn stats(&self) -> Stats {
         let segments = self.table_len();
-        self.counters.stats(&self.core, segments, &self.options)
+        let archive = self.archive.as_ref().map(Archive::stats);
+        Stats { archive, ..self.counters.stats(&self.core, segments, &self.options) }
     }
 }

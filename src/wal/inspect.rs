@@ -3,11 +3,10 @@
 //! It reads every segment that is there, from the first to the last, by the rules of recovery: a
 //! damage that a mark covers, or that has records further behind than the unsynced window, is rot; one
 //! that has neither is a torn end, which the next start cuts. Where recovery stops at the first rot,
-//! this goes on with the next segment, so that all of it is named.
+//! this goes on with the next segment, so that all of it is named. With the archive, what of it joins the
+//! log comes first; a file of it that is not whole is rot too.
 //!
 //! The directory is locked as shared for as long as it takes, so that no server works on it meanwhile.
-
-#![allow(unsafe_code)]
 
 use std::{
     fs::{self, File},
@@ -15,16 +14,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use memmap2::Mmap;
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
+    archive::find,
     error::Error,
+    image::SegmentImage,
     lives::{self, Lives},
-    mark::{MARK_BYTES, Mark},
-    record::{self, KIND_MARK, KIND_OWN_MIN, Record},
+    mark::Mark,
+    record::{KIND_MARK, KIND_OWN_MIN, Record},
     segment::{self, Header},
-    storage::{SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS},
+    storage::SEGMENT_HEADER_BYTES,
 };
 use crate::model::{Incarnation, Lsn};
 
@@ -35,10 +35,12 @@ pub struct Inspection {
     pub incarnation: Option<Incarnation>,
     /// All lives whose segments are there.
     pub(super) lives: Lives,
-    /// Its segments, oldest first.
+    /// Its segments, oldest first; those of the archive come before those of the log.
     pub segments: Vec<SegmentView>,
-    /// Where the log begins.
+    /// Where the log begins, or what of its archive was read.
     pub begin: Lsn,
+    /// Where the log itself begins.
+    pub log_begin: Lsn,
     /// Where its last whole record ends.
     pub end: Lsn,
     /// Everything below was known to be durable.
@@ -86,14 +88,36 @@ pub fn inspect(
     dir: &Path,
     each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
 ) -> Result<Inspection, Error> {
+    inspect_with(dir, None, each)
+}
+
+/// As [`inspect`], after what joins the log of its archive in another directory, which may not be there. Holds
+/// one unpacked segment at a time.
+///
+/// # Errors
+/// As [`inspect`]; the archive can't be listed.
+pub fn inspect_with(
+    dir: &Path,
+    archive: Option<&Path>,
+    each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
+) -> Result<Inspection, Error> {
     let _lock = lock(dir)?;
     let files = open_all(dir)?;
     let mut inspection = Inspection::default();
     let (Some(first), Some(last)) = (files.first(), files.last()) else { return Ok(inspection) };
-    inspection.incarnation = Some(last.header.life.incarnation);
-    inspection.lives = Lives::of(files.iter().map(|file| &file.header));
+    let own = last.header.life.incarnation;
+    inspection.incarnation = Some(own);
     inspection.begin = Lsn(first.base());
-    Walk { files: &files, inspection: &mut inspection }.run(each)?;
+    inspection.log_begin = inspection.begin;
+    let mut archived = find::Files::default();
+    archive.map_or(Ok(false), |archive| archived.add(archive))?;
+    let paths = archived.before(&first.header, own);
+    let headers = paths.iter().filter_map(|path| find::header(path).ok()).collect::<Vec<_>>();
+    inspection.lives = Lives::of(headers.iter().chain(files.iter().map(|file| &file.header)));
+    let mut walk = Walk { files: &files, inspection: &mut inspection };
+    if walk.archived(&paths, each).is_continue() {
+        walk.run(each)?;
+    }
     Ok(inspection)
 }
 
@@ -130,77 +154,8 @@ fn lock(dir: &Path) -> Result<File, Error> {
     }
 }
 
-/// A segment's file, mapped for reading.
-struct SegmentFile {
-    path: PathBuf,
-    header: Header,
-    map: Mmap,
-}
-
-impl SegmentFile {
-    fn open(path: PathBuf, index: u64) -> Result<Self, Error> {
-        let said = || Error::io(format!("reading {}", path.display()));
-        let file = File::open(&path).map_err(said())?;
-        // SAFETY: the directory is locked, so that no server changes the file while it is mapped, and
-        // nobody shortens a segment's file.
-        let map = unsafe { Mmap::map(&file) }.map_err(said())?;
-        let format = |what: String| Error::Format { file: path.display().to_string(), what };
-        let words: Vec<u64> = map
-            .chunks_exact(8)
-            .take(SEGMENT_HEADER_WORDS)
-            .map(|word| word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word)))
-            .collect();
-        let words =
-            words.try_into().map_err(|_| format("is too short for a segment".to_owned()))?;
-        let header = Header::read(words).map_err(|why| format(why.to_owned()))?;
-        if header.index != index {
-            return Err(format("its header names another segment".to_owned()));
-        }
-        if map.len() as u64 != SEGMENT_HEADER_BYTES + header.segment_bytes {
-            return Err(format(format!("has {} bytes, its header says otherwise", map.len())));
-        }
-        Ok(Self { path, header, map })
-    }
-
-    fn payload(&self) -> &[u8] {
-        &self.map[SEGMENT_HEADER_BYTES as usize..]
-    }
-
-    fn base(&self) -> u64 {
-        self.header.index.saturating_mul(self.header.segment_bytes)
-    }
-
-    /// The record at an offset of the payload, if a whole and valid one is there.
-    fn record(&self, offset: u64) -> Option<Record<'_>> {
-        let bytes = self.payload().get(offset as usize..)?;
-        record::decode(bytes, bytes.len() as u64, self.base() + offset, self.header.nonce)
-    }
-
-    /// Bytes from an offset on up to the last that is not zero.
-    fn written_from(&self, offset: u64) -> u64 {
-        let rest = self.payload().get(offset as usize..).unwrap_or_default();
-        rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
-    }
-
-    /// The newest mark at any aligned place between two positions.
-    fn newest_mark(&self, from: u64, to: u64) -> Option<Mark> {
-        let begin = from.max(self.base()) - self.base();
-        let end = to.saturating_sub(self.base()).min(self.header.segment_bytes);
-        let marks = (begin..end).step_by(8).filter_map(|offset| self.mark_at(offset));
-        marks.max_by_key(|mark| mark.durable)
-    }
-
-    fn mark_at(&self, offset: u64) -> Option<Mark> {
-        let word0 = u64::from_le_bytes(*self.payload().get(offset as usize..)?.first_chunk()?);
-        if u64::from(record::length_of(word0)) != MARK_BYTES {
-            return None;
-        }
-        Mark::read(&self.record(offset)?, self.header.mark_key)
-    }
-}
-
 /// All segments, oldest first, without a gap.
-fn open_all(dir: &Path) -> Result<Vec<SegmentFile>, Error> {
+fn open_all(dir: &Path) -> Result<Vec<SegmentImage>, Error> {
     let said = || Error::io(format!("listing {}", dir.display()));
     let mut indices = Vec::new();
     for entry in fs::read_dir(dir).map_err(said())? {
@@ -208,9 +163,9 @@ fn open_all(dir: &Path) -> Result<Vec<SegmentFile>, Error> {
         indices.extend(name.to_str().and_then(segment::index_of_name));
     }
     indices.sort_unstable();
-    let mut files: Vec<SegmentFile> = Vec::with_capacity(indices.len());
+    let mut files: Vec<SegmentImage> = Vec::with_capacity(indices.len());
     for index in indices {
-        let file = SegmentFile::open(dir.join(segment::name(index)), index)?;
+        let file = SegmentImage::map(&dir.join(segment::name(index)), index)?;
         if let Some(before) = files.last() {
             check_neighbours(dir, &before.header, &file)?;
         }
@@ -219,7 +174,7 @@ fn open_all(dir: &Path) -> Result<Vec<SegmentFile>, Error> {
     Ok(files)
 }
 
-fn check_neighbours(dir: &Path, before: &Header, file: &SegmentFile) -> Result<(), Error> {
+fn check_neighbours(dir: &Path, before: &Header, file: &SegmentImage) -> Result<(), Error> {
     let header = &file.header;
     if !lives::is_one_log(before, header) {
         let what = "it belongs to another life of the log".to_owned();
@@ -234,11 +189,41 @@ fn check_neighbours(dir: &Path, before: &Header, file: &SegmentFile) -> Result<(
 }
 
 struct Walk<'a> {
-    files: &'a [SegmentFile],
+    files: &'a [SegmentImage],
     inspection: &'a mut Inspection,
 }
 
 impl Walk<'_> {
+    /// Reads archived segments, each as a whole.
+    fn archived(
+        &mut self,
+        paths: &[PathBuf],
+        each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for (nth, path) in paths.iter().enumerate() {
+            let index = find::index_of(path).unwrap_or_default();
+            let base = Lsn(index.saturating_mul(self.files[0].header.segment_bytes));
+            if nth == 0 {
+                self.inspection.begin = base;
+            }
+            let rot = |offset, lsn| Rot { file: path.clone(), offset, lsn };
+            let image = match find::unpack(path) {
+                Ok(image) => image,
+                Err(error) => {
+                    tracing::error!(%error, "an archived segment is passed over");
+                    self.inspection.rot.push(rot(0, base));
+                    continue;
+                }
+            };
+            let (offset, flow) = self.segment(&image, each);
+            flow?;
+            if offset < image.header.segment_bytes {
+                self.inspection.rot.push(rot(SEGMENT_HEADER_BYTES + offset, Lsn(base.0 + offset)));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn run(&mut self, each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>) -> Result<(), Error> {
         for (at, file) in self.files.iter().enumerate() {
             let (offset, flow) = self.segment(file, each);
@@ -256,7 +241,7 @@ impl Walk<'_> {
     /// Reads a segment up to its first absent or bad record.
     fn segment(
         &mut self,
-        file: &SegmentFile,
+        file: &SegmentImage,
         each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> (u64, ControlFlow<()>) {
         let mut view = SegmentView {
@@ -317,7 +302,7 @@ impl Walk<'_> {
     /// What is still needed must be there.
     fn check_reach(&self) -> Result<(), Error> {
         let needed = Lsn(self.inspection.lives.behind_gap(self.inspection.needed.0));
-        if needed >= self.inspection.begin {
+        if needed >= self.inspection.log_begin {
             return Ok(());
         }
         let first = &self.files[0];

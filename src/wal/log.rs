@@ -1,4 +1,4 @@
-//! The log's handle: options in, a service with two background threads, and what its users call.
+//! The log's handle: options in, a service with its background threads, and what its users call.
 
 use std::{
     io,
@@ -10,6 +10,7 @@ use std::{
 pub(super) use super::inner::Inner;
 use super::{
     append::{Core, CoreTicket},
+    archive::Archiver,
     commit::Committer,
     counters::Stats,
     error::{Error, NoRoom, Poisoned},
@@ -53,6 +54,7 @@ impl<S: Storage> Drop for Handle<S> {
 impl<S: Storage> Handle<S> {
     fn close(&self) -> Result<(), Poisoned> {
         self.inner.core.close();
+        self.inner.archiver.notify();
         for thread in lock(&self.threads).drain(..) {
             // The last handle may be dropped by one of them.
             if thread.thread().id() != thread::current().id() {
@@ -87,6 +89,7 @@ impl<S: Storage> Log<S> {
         let options = options.checked()?;
         let found = recover(&storage, &options, replay_from)?;
         let (inner, next_index) = Inner::new(storage, options, found);
+        inner.find_archive();
         let inner = Arc::new(inner);
         let mut provisioner = Provisioner::new(inner.clone(), next_index);
         if inner.core.room.near() <= 0 {
@@ -100,7 +103,12 @@ impl<S: Storage> Log<S> {
     fn start(&self, provisioner: Provisioner<S>) -> io::Result<()> {
         let committer = Committer::new(self.inner().clone());
         self.spawn("wal-commit", || committer.run())?;
-        self.spawn("wal-provision", || provisioner.run())
+        self.spawn("wal-provision", || provisioner.run())?;
+        if self.inner().archive.is_some() {
+            let archiver = Archiver::new(self.inner().clone());
+            self.spawn("wal-archive", || archiver.run())?;
+        }
+        Ok(())
     }
 
     fn spawn(&self, name: &'static str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -129,7 +137,7 @@ impl<S: Storage> Log<S> {
     /// The life that a position was written in: another than [`Log::incarnation`] for what a backup
     /// held that the directory was restored from.
     pub fn incarnation_at(&self, lsn: Lsn) -> Incarnation {
-        self.inner().lives.at(lsn).unwrap_or(self.incarnation())
+        self.inner().incarnation_at(lsn)
     }
 
     /// The storage under it.
@@ -250,8 +258,8 @@ impl<S: Storage> Log<S> {
         Pinned::new(self.inner(), lsn)
     }
 
-    /// Everything below is no longer needed: whole segments of it are recycled once nobody holds them
-    /// and the mark that says so is durable.
+    /// Everything below is no longer needed: whole segments of it are recycled once they are archived,
+    /// nobody holds them, and the mark that says so is durable.
     pub fn release_before(&self, lsn: Lsn) {
         let inner = self.inner();
         let lsn = lsn.0.min(inner.core.durable());

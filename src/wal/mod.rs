@@ -21,9 +21,10 @@
 //! [`Log::ticket`] -> build a [`Draft`] -> [`Ticket::append`] -> [`Log::wait`]. One background thread
 //! syncs groups (`commit`): with `ack = "disk"` a segment is mapped privately, and a sync writes the group
 //! from there with one durable write; with `ack = "memory"` it is mapped shared (`storage`). One makes
-//! segments ahead and takes them back (`provision`). Readers follow what is durable (`read`). Opening (`recover`) tells a tear from rot. Checkpoints (`checkpoint`) are
-//! sorted files beside the log. A backup (`backup`) copies both while the log goes on; what is restored
-//! from one is a new life (`lives`).
+//! segments ahead and takes them back (`provision`). Readers follow what is durable (`read`). Opening
+//! (`recover`) tells a tear from rot. Checkpoints (`checkpoint`) are sorted files beside the log. What is
+//! full and durable is archived (`archive`) before it is recycled. A backup (`backup`) copies log and
+//! checkpoint while the log goes on; what is restored from one is a new life (`lives`).
 //!
 //! # Faults survived
 //!
@@ -34,11 +35,13 @@
 
 mod acked;
 mod append;
+pub mod archive;
 pub mod backup;
 pub mod checkpoint;
 mod commit;
 mod counters;
 mod error;
+mod image;
 mod inner;
 pub mod inspect;
 mod lives;

@@ -1,6 +1,6 @@
 //! What can be chosen about a log, with every default; checked once, when it is opened.
 
-use super::{Ack, error::Error, storage::SEGMENT_HEADER_BYTES};
+use super::{Ack, archive::ArchiveOptions, error::Error, storage::SEGMENT_HEADER_BYTES};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -49,6 +49,8 @@ pub struct Options {
     pub room_wait_ms_max: u64,
     /// A record that is claimed and not published for so long poisons the log. Default: 5000.
     pub hole_ms_max: u64,
+    /// What is kept of what the log lets go; `None`: nothing. Default: as [`ArchiveOptions`] says.
+    pub archive: Option<ArchiveOptions>,
 }
 
 impl Default for Options {
@@ -66,6 +68,7 @@ impl Default for Options {
             idle_mark_ms: 50,
             room_wait_ms_max: 200,
             hole_ms_max: 5000,
+            archive: Some(ArchiveOptions::default()),
         }
     }
 }
@@ -91,6 +94,7 @@ impl Options {
         if self.record_bytes_max < 64 {
             return wrong("record_bytes_max must be at least 64");
         }
+        self.archive.as_ref().map_or(Ok(()), |archive| archive.check(self.segment_bytes))?;
         if self.group_us > GROUP_US_MAX {
             return wrong("group_us must be at most 10,000");
         }
@@ -138,6 +142,10 @@ mod tests {
             Options { unsynced_bytes_max: KIB, ..Options::default() },
             Options { record_bytes_max: 1, ..Options::default() },
             Options { group_us: 10_001, ..Options::default() },
+            Options {
+                archive: Some(ArchiveOptions { bytes_max: 128 * MIB, ..ArchiveOptions::default() }),
+                ..Options::default()
+            },
         ] {
             assert!(wrong.checked().is_err());
         }

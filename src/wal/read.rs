@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use rkyv::util::AlignedVec;
+
 use super::{
     error::Error,
     log::Inner,
@@ -140,10 +142,14 @@ impl<S: Storage> Reader<S> {
     }
 }
 
-/// One record, and the segment that holds it.
+/// One record, and what holds it: its segment, or a copy of what was archived.
 pub struct Pinned<S: Storage> {
-    segment: Arc<Segment<S::Segment>>,
-    offset: u64,
+    held: Held<S>,
+}
+
+enum Held<S: Storage> {
+    Segment { segment: Arc<Segment<S::Segment>>, offset: u64 },
+    Copy { bytes: AlignedVec, lsn: Lsn, nonce: u64 },
 }
 
 impl<S: Storage> Pinned<S> {
@@ -161,13 +167,26 @@ impl<S: Storage> Pinned<S> {
         let segment = inner.segment_of(lsn.0).ok_or_else(none)?;
         let offset = core.offset_of(lsn.0);
         match view(&segment, offset) {
-            Some(record) if record.kind < KIND_OWN_MIN => Ok(Self { segment, offset }),
+            Some(record) if record.kind < KIND_OWN_MIN => {
+                Ok(Self { held: Held::Segment { segment, offset } })
+            }
             _ => Err(none()),
         }
     }
 
+    /// Of the bytes of a whole record, which stood at a position of a segment with this nonce.
+    pub(super) fn copied(bytes: AlignedVec, lsn: Lsn, nonce: u64) -> Self {
+        Self { held: Held::Copy { bytes, lsn, nonce } }
+    }
+
     /// The record.
     pub fn record(&self) -> Record<'_> {
-        view(&self.segment, self.offset).expect("it was checked when it was pinned")
+        let record = match &self.held {
+            Held::Segment { segment, offset } => view(segment, *offset),
+            Held::Copy { bytes, lsn, nonce } => {
+                record::decode(bytes, bytes.len() as u64, lsn.0, *nonce)
+            }
+        };
+        record.expect("it was checked when it was pinned")
     }
 }

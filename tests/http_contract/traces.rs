@@ -139,7 +139,9 @@ async fn a_trace_survives_a_restart_and_an_unknown_order_has_none() {
 
 #[tokio::test]
 async fn what_was_recycled_is_said_to_be_archived() {
-    let s = Server::with_engine(engine_options()).await;
+    let mut options = engine_options();
+    options.wal.archive = None;
+    let s = Server::with_engine(options).await;
     s.stock("A", 1_000_000).await;
     let id = s.hold("h", "A", 1).await;
     s.post(&format!("/v1/reservations/{id}/commit"), "c", money("O-4")).await.is(200);

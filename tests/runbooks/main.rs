@@ -1,6 +1,7 @@
 //! What keeps a sale running that is not the sale: backups and what is restored from them, the files that
 //! deploy it, and the runbooks, every block of which is executed here against the situation that it is for.
 
+mod archive;
 mod backup;
 #[path = "../cli/mod.rs"]
 mod cli;

@@ -21,6 +21,7 @@ fn options() -> Options {
         segment_bytes: 64 << 10,
         budget_bytes: 4 << 20,
         unsynced_bytes_max: 128 << 10,
+        archive: None,
         ..Options::default()
     }
 }

@@ -25,6 +25,8 @@ fn small() -> Options {
         budget_bytes: 4096 * KIB,
         unsynced_bytes_max: 256 * KIB,
         room_wait_ms_max: 2000,
+        // Here it is about the log alone, which may let go as fast as it is written.
+        archive: None,
         ..Options::default()
     }
 }

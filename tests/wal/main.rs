@@ -1,5 +1,6 @@
 //! The log, over real files and over a disk that fails.
 
+mod archive;
 mod crash;
 mod file;
 mod inspect;

@@ -1,5 +1,5 @@
-//! `holdfast wal dump`: records as JSON, one a line, with the names of SKUs and locations as far as
-//! the log still has their definitions.
+//! `holdfast wal dump`: records of the archive and the log as JSON, one a line, with the names of SKUs and
+//! locations as far as their definitions are still there.
 
 use std::{
     io::{BufWriter, Write},
@@ -10,12 +10,13 @@ use clap::Args;
 use holdfast::{
     engine::say::{self, KINDS},
     model::{Lsn, Timestamp},
-    wal::{Record, inspect::inspect},
+    wal::Record,
 };
 use serde_json::json;
 
 use super::{
-    super::{DataDir, Error, Outcome},
+    super::{Error, Outcome},
+    Records,
     events::Names,
 };
 
@@ -23,7 +24,7 @@ use super::{
 #[derive(Debug, Args)]
 pub struct Dump {
     #[command(flatten)]
-    data: DataDir,
+    records: Records,
     /// The first position that is printed.
     #[arg(long, value_name = "LSN", default_value_t = 0)]
     from: u64,
@@ -38,11 +39,10 @@ pub struct Dump {
 impl Dump {
     /// Runs it.
     pub fn run(self) -> Result<Outcome, Error> {
-        let path = self.data.load()?.server.data;
         let mut out = BufWriter::new(std::io::stdout().lock());
         let mut names = Names::default();
         let (mut left, mut failed) = (self.limit, None);
-        let inspection = inspect(&path, &mut |record| {
+        let inspection = self.records.inspect(&mut |record| {
             names.learn(record);
             if left == 0 {
                 return ControlFlow::Break(());
@@ -55,8 +55,7 @@ impl Dump {
                 }
             }
             ControlFlow::Continue(())
-        })
-        .map_err(|source| Error::Log { path, source })?;
+        })?;
         failed.map_or_else(|| out.flush(), Err).map_err(Error::Output)?;
         for rot in &inspection.rot {
             eprintln!("holdfast: {} at byte {} is damaged", rot.file.display(), rot.offset);

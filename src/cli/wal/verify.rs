@@ -1,15 +1,15 @@
-//! `holdfast wal verify`: what every segment holds, and whether all that was durable is readable:
-//! checksums, and that every record decodes.
+//! `holdfast wal verify`: what every segment of the archive and the log holds, and whether all that was
+//! durable is readable: checksums, and that every record decodes.
 
 use std::{io::Write, ops::ControlFlow};
 
 use clap::Args;
-use holdfast::{
-    engine::say,
-    wal::inspect::{Inspection, inspect},
-};
+use holdfast::{engine::say, wal::inspect::Inspection};
 
-use super::super::{DataDir, Error, Outcome};
+use super::{
+    super::{Error, Outcome},
+    Records,
+};
 
 /// Records that do not decode and are told; all are counted.
 const UNDECODABLE_TOLD: usize = 20;
@@ -18,16 +18,15 @@ const UNDECODABLE_TOLD: usize = 20;
 #[derive(Debug, Args)]
 pub struct Verify {
     #[command(flatten)]
-    data: DataDir,
+    records: Records,
 }
 
 impl Verify {
     /// Runs it.
     pub fn run(self) -> Result<Outcome, Error> {
-        let path = self.data.load()?.server.data;
         let mut undecodable = Vec::new();
         let mut undecodable_count = 0u64;
-        let inspection = inspect(&path, &mut |record| {
+        let inspection = self.records.inspect(&mut |record| {
             if let Err(reason) = say::decode(record) {
                 undecodable_count += 1;
                 if undecodable.len() < UNDECODABLE_TOLD {
@@ -35,8 +34,7 @@ impl Verify {
                 }
             }
             ControlFlow::Continue(())
-        })
-        .map_err(|source| Error::Log { path, source })?;
+        })?;
         let mut out = std::io::stdout().lock();
         tell(&mut out, &inspection, &undecodable, undecodable_count).map_err(Error::Output)?;
         let good = inspection.rot.is_empty() && undecodable_count == 0;

@@ -27,20 +27,17 @@ pub use folder::{Aside, Folder};
 pub use manifest::{Facts, FileFacts, Manifest};
 pub use restore::{Restored, restore};
 
+pub use super::image::PIECE_BYTES_MAX;
 use super::{
     checkpoint,
     error::Error,
+    image,
     log::Log,
-    read::{rotted, view},
-    ring::{Memory, Segment},
+    ring::Segment,
     segment,
-    storage::{SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
-    sync::Ordering,
+    storage::{SEGMENT_HEADER_BYTES, Storage},
 };
 use crate::model::Lsn;
-
-/// The most bytes of a piece.
-pub const PIECE_BYTES_MAX: usize = 256 << 10;
 
 /// A piece of a backup. The files come in the order of [`Facts::files`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,10 +125,10 @@ impl<S: Storage> Backup<S> {
             let part = &mut buffer[..left.min(PIECE_BYTES_MAX as u64) as usize];
             let what = || format!("reading {}", self.storage.place(name));
             reader.read_exact(part).map_err(|error| Error::io(what())(error))?;
-            giver.bytes(part)?;
+            giver.bytes(part).map_err(Error::io("giving a backup away"))?;
             left -= part.len() as u64;
         }
-        giver.end()
+        giver.end().map_err(Error::io("giving a backup away"))
     }
 
     fn give_segment(
@@ -140,38 +137,11 @@ impl<S: Storage> Backup<S> {
         take: &mut Take<'_>,
     ) -> Result<(), Error> {
         let payload = self.facts.end.0.min(segment.base + self.segment_bytes) - segment.base;
-        self.check(segment, payload)?;
+        image::check(&self.storage, segment, payload)?;
         let mut giver = Giver { take, crc: 0 };
-        giver.bytes(&header_bytes(segment.memory.header()))?;
-        let mut buffer = Vec::with_capacity(PIECE_BYTES_MAX);
-        for words in segment.memory.payload()[..(payload / 8) as usize].chunks(PIECE_BYTES_MAX / 8)
-        {
-            buffer.clear();
-            let words = words.iter().map(|word| word.load(Ordering::Relaxed));
-            words.for_each(|word| buffer.extend_from_slice(&word.to_le_bytes()));
-            giver.bytes(&buffer)?;
-        }
-        giver.end()
+        let given = image::give(segment, payload, &mut |bytes| giver.bytes(bytes));
+        given.and_then(|()| giver.end()).map_err(Error::io("giving a backup away"))
     }
-
-    /// Every record of a segment must be whole, and one end where the backup does.
-    fn check(&self, segment: &Segment<S::Segment>, payload: u64) -> Result<(), Error> {
-        let mut offset = 0;
-        while offset < payload {
-            let record = view(segment, offset).filter(|r| r.end.0 <= segment.base + payload);
-            let rot = || rotted(&self.storage, segment.index, offset, segment.base);
-            offset = record.ok_or_else(rot)?.end.0 - segment.base;
-        }
-        Ok(())
-    }
-}
-
-/// The bytes of a segment's file before its payload.
-fn header_bytes(words: [u64; SEGMENT_HEADER_WORDS]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
-    words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
-    bytes.resize(SEGMENT_HEADER_BYTES as usize, 0);
-    bytes
 }
 
 struct Giver<'a, 'b> {
@@ -180,12 +150,12 @@ struct Giver<'a, 'b> {
 }
 
 impl Giver<'_, '_> {
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.crc = crc32c::crc32c_append(self.crc, bytes);
-        (self.take)(Piece::Bytes(bytes)).map_err(Error::io("giving a backup away"))
+        (self.take)(Piece::Bytes(bytes))
     }
 
-    fn end(self) -> Result<(), Error> {
-        (self.take)(Piece::End(self.crc)).map_err(Error::io("giving a backup away"))
+    fn end(self) -> io::Result<()> {
+        (self.take)(Piece::End(self.crc))
     }
 }

@@ -19,12 +19,13 @@ use crate::{
     wal::{
         checkpoint,
         error::Error,
+        image,
         lives::{self, Life, Lives},
         mark::{MARK_BYTES, Mark},
         record::{self, Draft},
         ring::Memory,
         segment::{self, Header},
-        storage::{Mapping, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
+        storage::{Mapping, SEGMENT_HEADER_BYTES, SegmentMemory, Storage},
         sync::Ordering,
     },
 };
@@ -160,11 +161,7 @@ impl<S: Storage> Restore<'_, S> {
     }
 
     fn header(&self, facts: &FileFacts, bytes: &[u8]) -> Result<Header, Error> {
-        let mut words = [0; SEGMENT_HEADER_WORDS];
-        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
-            *word = u64::from_le_bytes(*bytes);
-        }
-        let header = Header::read(words).map_err(|why| self.wrong(&facts.name, why))?;
+        let header = image::header_of(bytes).map_err(|why| self.wrong(&facts.name, why))?;
         let index = segment::index_of_name(&facts.name);
         let payload = facts.bytes - SEGMENT_HEADER_BYTES;
         if index != Some(header.index)

@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
 use super::{Mapping, PAGE_BYTES, Storage, mapped::MappedSegment};
-use crate::wal::error::Error;
+use crate::wal::{archive, error::Error};
 
 const LOCK_NAME: &str = "LOCK";
 
@@ -148,6 +148,11 @@ impl Storage for FileStorage {
 
     fn len(&self, name: &str) -> io::Result<u64> {
         Ok(fs::metadata(self.path(name))?.len())
+    }
+
+    fn archive(&self, dir: Option<&Path>, make: bool) -> Result<Option<Self>, Error> {
+        let dir = dir.map_or_else(|| self.path(archive::FOLDER), Path::to_path_buf);
+        (make || dir.is_dir()).then(|| Self::new(&dir)).transpose()
     }
 
     fn place(&self, name: &str) -> String {

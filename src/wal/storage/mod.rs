@@ -12,11 +12,11 @@ mod file;
 mod mapped;
 pub mod sim;
 
-use std::io;
+use std::{io, path::Path};
 
 pub use file::FileStorage;
 
-use super::append::Ack;
+use super::{append::Ack, error::Error};
 pub use super::ring::Memory;
 
 /// The bytes of a segment file before its payload.
@@ -100,6 +100,11 @@ pub trait Storage: Clone + Send + Sync + 'static {
     fn open(&self, name: &str) -> io::Result<Self::Reader>;
     /// Bytes of a small file.
     fn len(&self, name: &str) -> io::Result<u64>;
+    /// The directory of the archive: `dir`, or one in this one. `None` if it is not there and is not to be made.
+    ///
+    /// # Errors
+    /// It can't be made or opened, or another process has it.
+    fn archive(&self, dir: Option<&Path>, make: bool) -> Result<Option<Self>, Error>;
     /// A file's name as a person would look for it.
     fn place(&self, name: &str) -> String;
 }

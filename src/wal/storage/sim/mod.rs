@@ -10,19 +10,45 @@ mod random;
 mod seam;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use inode::{Inode, PAGE_WORDS};
-use names::{Copies, NameChange, State};
+use names::State;
 pub use random::Random;
 pub use seam::{SimReader, SimSegment, SimWriter};
 
-/// The simulated disk.
-#[derive(Debug, Clone, Default)]
+/// The simulated disk: a directory of it.
+#[derive(Debug, Clone)]
 pub struct SimStorage {
     state: Arc<Mutex<State>>,
+    disk: Arc<Disk>,
+}
+
+/// The log's directory and the archive's, which lose their power together.
+#[derive(Debug, Default)]
+struct Disk {
+    log: Arc<Mutex<State>>,
+    archive: Arc<Mutex<State>>,
+    steps: Steps,
+}
+
+/// What was done to the disk, counted, and what a loss of power before one of the steps leaves.
+#[derive(Debug, Default)]
+struct Steps {
+    done: AtomicU64,
+    watch: Mutex<Option<(u64, u64)>>,
+    image: Mutex<Option<SimStorage>>,
+}
+
+impl Default for SimStorage {
+    fn default() -> Self {
+        Self::of(State::default(), State::default())
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -33,6 +59,39 @@ impl SimStorage {
     /// An empty disk.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    fn of(log: State, archive: State) -> Self {
+        let (log, archive) = (Arc::new(Mutex::new(log)), Arc::new(Mutex::new(archive)));
+        let disk = Disk { log: log.clone(), archive, steps: Steps::default() };
+        Self { state: log, disk: Arc::new(disk) }
+    }
+
+    /// The archive's directory: with its own space, syncs and failures.
+    pub fn archive_folder(&self) -> Self {
+        Self { state: self.disk.archive.clone(), disk: self.disk.clone() }
+    }
+
+    /// From now on steps are counted (small files written, syncs, names changed), and before the `n`-th (0:
+    /// the next) it is kept what a loss of power would leave.
+    pub fn lose_power_before(&self, n: u64, seed: u64) {
+        self.disk.steps.done.store(0, Ordering::SeqCst);
+        *lock(&self.disk.steps.watch) = Some((n, seed));
+    }
+
+    /// What a loss of power left, if it came to that step.
+    pub fn left_by_loss_of_power(&self) -> Option<Self> {
+        lock(&self.disk.steps.image).take()
+    }
+
+    /// One more step is about to be done.
+    fn step(&self) {
+        let at = self.disk.steps.done.fetch_add(1, Ordering::SeqCst);
+        let mut watch = lock(&self.disk.steps.watch);
+        if let Some((_, seed)) = watch.filter(|(n, _)| *n == at) {
+            *watch = None;
+            *lock(&self.disk.steps.image) = Some(self.crash(seed));
+        }
     }
 
     /// The `n`-th sync from now on fails (0: the next).
@@ -127,43 +186,21 @@ impl SimStorage {
     /// The disk as the next process finds it after this one was killed: everything in memory, what
     /// was not synced still not synced.
     pub fn kill(&self) -> Self {
-        let state = lock(&self.state);
-        let mut copies = Copies::default();
-        let mut copied =
-            State { random: state.random, space_bytes: state.space_bytes, ..State::default() };
-        copied.live = copies.names(&state.live, Inode::copy);
-        copied.disk = copies.names(&state.disk, Inode::copy);
-        let change = |change: &NameChange| match change {
-            NameChange::Put(name, inode) => {
-                NameChange::Put(name.clone(), copies.inode(inode, Inode::copy))
-            }
-            other => other.clone(),
-        };
-        copied.unsynced = state.unsynced.iter().map(change).collect();
-        Self { state: Arc::new(Mutex::new(copied)) }
+        let (log, archive) = self.both();
+        Self::of(log.killed(), archive.killed())
     }
 
     /// The disk as it is found after a loss of power: each unsynced page is as it was, as it was to
     /// be, or torn between the two; each unsynced change of a name has happened or not.
     pub fn crash(&self, seed: u64) -> Self {
-        let state = lock(&self.state);
+        let (log, archive) = self.both();
         let mut random = Random(seed);
-        let mut names = state.disk.clone();
-        let keeps = random.below(4);
-        for change in &state.unsynced {
-            if keeps == 0 || (keeps != 1 && random.below(2) == 0) {
-                change.apply(&mut names);
-            }
-        }
-        let mut copies = Copies::default();
-        let names = copies.names(&names, |inode| inode.crashed(&mut random));
-        let crashed = State {
-            live: names.clone(),
-            disk: names,
-            random: random.next_u64(),
-            space_bytes: state.space_bytes,
-            ..State::default()
-        };
-        Self { state: Arc::new(Mutex::new(crashed)) }
+        let log = log.crashed(&mut random);
+        Self::of(log, archive.crashed(&mut random))
+    }
+
+    /// Both directories at one moment.
+    fn both(&self) -> (MutexGuard<'_, State>, MutexGuard<'_, State>) {
+        (lock(&self.disk.log), lock(&self.disk.archive))
     }
 }

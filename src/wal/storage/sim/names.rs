@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::inode::{Inode, SmallData};
+use super::{
+    inode::{Inode, SmallData},
+    random::Random,
+};
 
 pub(super) fn not_found() -> io::Error {
     io::ErrorKind::NotFound.into()
@@ -101,6 +104,45 @@ impl State {
         match self.live.get(name) {
             Some(Inode::Small(data)) => Ok(data),
             _ => Err(not_found()),
+        }
+    }
+}
+
+impl State {
+    /// Everything in memory, what was not synced still not synced.
+    pub(super) fn killed(&self) -> Self {
+        let mut copies = Copies::default();
+        let mut copied =
+            Self { random: self.random, space_bytes: self.space_bytes, ..Self::default() };
+        copied.live = copies.names(&self.live, Inode::copy);
+        copied.disk = copies.names(&self.disk, Inode::copy);
+        let change = |change: &NameChange| match change {
+            NameChange::Put(name, inode) => {
+                NameChange::Put(name.clone(), copies.inode(inode, Inode::copy))
+            }
+            other => other.clone(),
+        };
+        copied.unsynced = self.unsynced.iter().map(change).collect();
+        copied
+    }
+
+    /// What a loss of power leaves of it.
+    pub(super) fn crashed(&self, random: &mut Random) -> Self {
+        let mut names = self.disk.clone();
+        let keeps = random.below(4);
+        for change in &self.unsynced {
+            if keeps == 0 || (keeps != 1 && random.below(2) == 0) {
+                change.apply(&mut names);
+            }
+        }
+        let mut copies = Copies::default();
+        let names = copies.names(&names, |inode| inode.crashed(random));
+        Self {
+            live: names.clone(),
+            disk: names,
+            random: random.next_u64(),
+            space_bytes: self.space_bytes,
+            ..Self::default()
         }
     }
 }

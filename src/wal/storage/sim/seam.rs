@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -16,9 +17,9 @@ use super::{
     Random, SimStorage,
     inode::{Inode, SegmentData, SegmentDisk, SmallData},
     lock,
-    names::{NameChange, State, not_found},
+    names::{NameChange, not_found},
 };
-use crate::wal::ring::Memory;
+use crate::wal::{error::Error, ring::Memory};
 
 /// What a block holds that was allocated and never written: anything but zeros.
 const GARBAGE: u64 = 0x5A5A_0040_0000_0028;
@@ -47,6 +48,7 @@ impl Storage for SimStorage {
     }
 
     fn zero(&self, name: &str, _bytes: u64) -> io::Result<()> {
+        self.step();
         let mut state = lock(&self.state);
         state.sync()?;
         let Some(Inode::Segment(data)) = state.live.get(name) else { return Err(not_found()) };
@@ -65,10 +67,11 @@ impl Storage for SimStorage {
         if inode.bytes() != bytes {
             return Err(io::ErrorKind::InvalidData.into());
         }
-        Ok(SimSegment { data: data.clone(), state: self.state.clone() })
+        Ok(SimSegment { data: data.clone(), storage: self.clone() })
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.step();
         let mut state = lock(&self.state);
         let inode = state.live.remove(from).ok_or_else(not_found)?;
         state.live.insert(to.to_owned(), inode);
@@ -77,6 +80,7 @@ impl Storage for SimStorage {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.step();
         let mut state = lock(&self.state);
         state.live.remove(name).ok_or_else(not_found)?;
         state.unsynced.push(NameChange::Remove(name.to_owned()));
@@ -84,6 +88,7 @@ impl Storage for SimStorage {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
+        self.step();
         let mut state = lock(&self.state);
         state.sync()?;
         state.disk = state.live.clone();
@@ -92,12 +97,14 @@ impl Storage for SimStorage {
     }
 
     fn create(&self, name: &str) -> io::Result<SimWriter> {
+        self.step();
         let data = Arc::new(Mutex::new(SmallData::default()));
         lock(&self.state).put(name, Inode::Small(data.clone()));
-        Ok(SimWriter { data, state: self.state.clone() })
+        Ok(SimWriter { data, storage: self.clone() })
     }
 
     fn sync_file(&self, file: &mut SimWriter) -> io::Result<()> {
+        self.step();
         lock(&self.state).sync()?;
         let mut data = lock(&file.data);
         data.disk = data.live.clone();
@@ -113,6 +120,12 @@ impl Storage for SimStorage {
         Ok(lock(lock(&self.state).small(name)?).live.len() as u64)
     }
 
+    fn archive(&self, _dir: Option<&Path>, make: bool) -> Result<Option<Self>, Error> {
+        let folder = self.archive_folder();
+        let is_there = !lock(&folder.state).live.is_empty();
+        Ok((make || is_there).then_some(folder))
+    }
+
     fn place(&self, name: &str) -> String {
         format!("sim:{name}")
     }
@@ -122,7 +135,7 @@ impl Storage for SimStorage {
 #[derive(Debug)]
 pub struct SimSegment {
     data: Arc<SegmentData>,
-    state: Arc<Mutex<State>>,
+    storage: SimStorage,
 }
 
 impl Memory for SimSegment {
@@ -143,18 +156,20 @@ impl SegmentMemory for SimSegment {
     }
 
     fn sync_header(&self) -> io::Result<()> {
-        let mut state = lock(&self.state);
+        self.storage.step();
+        let mut state = lock(&self.storage.state);
         state.sync()?;
         lock(&self.data.disk).header = self.data.header();
         Ok(())
     }
 
     fn sync(&self, from: u64, to: u64) -> io::Result<()> {
-        let delay = lock(&self.state).sync_delay;
+        self.storage.step();
+        let delay = lock(&self.storage.state).sync_delay;
         if !delay.is_zero() {
             std::thread::sleep(delay);
         }
-        let mut state = lock(&self.state);
+        let mut state = lock(&self.storage.state);
         let failed = state.sync();
         let mut random = Random(state.random);
         state.random = random.next_u64();
@@ -171,7 +186,7 @@ impl SegmentMemory for SimSegment {
     }
 
     fn rewrite(&self, from: u64, to: u64) {
-        let _state = lock(&self.state);
+        let _state = lock(&self.storage.state);
         let mut disk = lock(&self.data.disk);
         for page in (from / PAGE_BYTES) as usize..to.div_ceil(PAGE_BYTES) as usize {
             disk.clean.remove(&page);
@@ -179,7 +194,7 @@ impl SegmentMemory for SimSegment {
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        let _state = lock(&self.state);
+        let _state = lock(&self.storage.state);
         self.data.live.iter().for_each(|word| word.store(0, Ordering::Release));
         Ok(())
     }
@@ -191,12 +206,13 @@ impl SegmentMemory for SimSegment {
 #[derive(Debug)]
 pub struct SimWriter {
     data: Arc<Mutex<SmallData>>,
-    state: Arc<Mutex<State>>,
+    storage: SimStorage,
 }
 
 impl Write for SimWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        lock(&self.state).check_space(bytes.len() as u64)?;
+        self.storage.step();
+        lock(&self.storage.state).check_space(bytes.len() as u64)?;
         lock(&self.data).live.extend_from_slice(bytes);
         Ok(bytes.len())
     }

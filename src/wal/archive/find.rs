@@ -1,0 +1,169 @@
+//! An archive as a person finds it: by the files of a directory that no server writes to.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::format::{self, Head};
+use crate::{
+    model::Incarnation,
+    wal::{
+        error::Error,
+        image::SegmentImage,
+        lives,
+        segment::{self, Header},
+    },
+};
+
+/// The segments of directories: archived, or as the log has them.
+#[derive(Debug, Default)]
+pub struct Files {
+    archived: BTreeMap<(u64, u64), PathBuf>,
+    live: BTreeMap<u64, PathBuf>,
+}
+
+impl Files {
+    /// Adds what a directory has, if it is there; false if it is not.
+    ///
+    /// # Errors
+    /// It can't be listed.
+    pub fn add(&mut self, dir: &Path) -> Result<bool, Error> {
+        let said = || Error::io(format!("listing {}", dir.display()));
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(said())?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(said())?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if let Some((index, by)) = format::of_name(&name) {
+                self.archived.insert((index, by.0), entry.path());
+            } else if let Some(index) = segment::index_of_name(&name) {
+                self.live.insert(index, entry.path());
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many segments there are with an index above one.
+    pub fn count_above(&self, index: u64) -> u64 {
+        let archived = self.archived.range((index + 1, 0)..).map(|((index, _), _)| *index);
+        let all = archived.chain(self.live.range(index + 1..).map(|(index, _)| *index));
+        all.collect::<std::collections::BTreeSet<_>>().len() as u64
+    }
+
+    /// The segment of an index that a life archived, or that its log still had.
+    ///
+    /// # Errors
+    /// It can't be read, or is not what it should be.
+    pub fn of_life(&self, index: u64, life: Incarnation) -> Result<Option<SegmentImage>, Error> {
+        if let Some(path) = self.archived.get(&(index, life.0)) {
+            return unpack(path).map(Some);
+        }
+        self.live.get(&index).map(|path| SegmentImage::map(path, index)).transpose()
+    }
+
+    /// The first file with a segment from an index on that a life archived, or that its log still had.
+    pub fn first_from(&self, index: u64, life: Incarnation) -> Option<&Path> {
+        let archived = self.archived.range((index, 0)..).find(|((_, by), _)| *by == life.0);
+        let all = archived.map(|(_, path)| path).or_else(|| {
+            let mut live = self.live.range(index..);
+            live.find(|(index, path)| {
+                SegmentImage::map(path, **index).is_ok_and(|image| image.record(0).is_some())
+            })
+            .map(|(_, path)| path)
+        });
+        all.map(PathBuf::as_path)
+    }
+
+    /// The segments that a log still had must be of this life's, and not of one that goes on from it.
+    ///
+    /// # Errors
+    /// They are of another one.
+    pub fn check_life(&self, life: Incarnation) -> Result<(), Error> {
+        let Some((index, path)) = self.live.last_key_value() else { return Ok(()) };
+        let found = SegmentImage::map(path, *index)?.header.life.incarnation;
+        if found == life {
+            return Ok(());
+        }
+        let what = format!("is of incarnation {found}, the backup of {life}");
+        Err(Error::Backup { place: path.display().to_string(), what })
+    }
+
+    /// The archived files in front of a segment of a log of this life, oldest first and without a gap.
+    pub fn before(&self, segment: &Header, own: Incarnation) -> Vec<PathBuf> {
+        let mut paths = Vec::new();
+        let mut header = Some(*segment);
+        let mut index = segment.index;
+        loop {
+            let begins_life = |header: &Header| header.life.first > 0 && header.life.first == index;
+            let Some(below) = (match header.filter(begins_life) {
+                Some(header) => Some(header.life.after),
+                None => index.checked_sub(1),
+            }) else {
+                break;
+            };
+            let Some((path, found)) = self.linked(below, own, header.as_ref()) else { break };
+            paths.push(path);
+            (index, header) = (below, found);
+        }
+        paths.reverse();
+        paths
+    }
+
+    /// The file of an index, and its header unless that is damaged; none of another log.
+    fn linked(
+        &self,
+        index: u64,
+        own: Incarnation,
+        behind: Option<&Header>,
+    ) -> Option<(PathBuf, Option<Header>)> {
+        let own = self.archived.get_key_value(&(index, own.0));
+        let all = self.archived.range((index, 0)..=(index, u64::MAX));
+        for (_, path) in own.into_iter().chain(all) {
+            let header = head(path).ok().map(|(head, _)| head.header);
+            let fits = match (&header, behind) {
+                (Some(header), Some(behind)) => {
+                    lives::is_one_log(header, behind)
+                        && lives::missing_between(header, behind).is_none()
+                }
+                _ => true,
+            };
+            if fits {
+                return Some((path.clone(), header));
+            }
+        }
+        None
+    }
+}
+
+fn head(path: &Path) -> Result<(Head, File), Error> {
+    let place = path.display().to_string();
+    let mut file = File::open(path).map_err(Error::io(format!("reading {place}")))?;
+    Ok((Head::read_from(&mut file, &place)?, file))
+}
+
+/// The index that an archived file's name says.
+pub fn index_of(path: &Path) -> Option<u64> {
+    Some(format::of_name(path.file_name()?.to_str()?)?.0)
+}
+
+/// The header of the segment in an archived file.
+///
+/// # Errors
+/// It can't be read, or is not one.
+pub fn header(path: &Path) -> Result<Header, Error> {
+    head(path).map(|(head, _)| head.header)
+}
+
+/// Unpacks an archived file.
+///
+/// # Errors
+/// It can't be read, or is not what was archived.
+pub fn unpack(path: &Path) -> Result<SegmentImage, Error> {
+    let (head, file) = head(path)?;
+    head.unpack(file, path)
+}
