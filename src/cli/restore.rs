@@ -1,5 +1,5 @@
 //! `holdfast restore`: a data directory of a new life, made of a backup and looked through before it gets
-//! its name.
+//! its name; with the archive of the lost log it is brought forward, to the end or to a moment.
 //!
 //! The restored log is a new incarnation: what it seals from here on can't be taken for what the lost life
 //! sealed. It knows nothing of what was delivered after the backup, so every sink begins paused, for a
@@ -15,10 +15,11 @@ use std::{
 use clap::Args;
 use holdfast::{
     config::Config,
-    engine::{Engine, Status, say},
+    engine::{At, Engine, Status, say},
+    model::{Lsn, Timestamp},
     wal::{
         FileStorage, Record,
-        backup::{Aside, Manifest, Restored, restore},
+        backup::{Aside, Forward, Manifest, Restored, Until, restore},
         inspect::inspect,
     },
 };
@@ -37,10 +38,25 @@ pub struct Restore {
     from: PathBuf,
     #[command(flatten)]
     data: DataDir,
-    /// The data directory that was replaced, if it can still be read: what is in its log and not in the
-    /// backup is told.
+    /// The data directory that was replaced, if it can still be read: what is in its log and not restored
+    /// is told.
     #[arg(long, value_name = "DIR")]
     lost: Option<PathBuf>,
+    /// Bring the log forward from the backup on by what is in this directory: the archive of the lost log,
+    /// or its data directory, whose last segments are not archived yet. May be given several times.
+    #[arg(long, value_name = "DIR")]
+    archive: Vec<PathBuf>,
+    /// Only up to a record's position in the log, or before the first record that is later than a time
+    /// (RFC 3339).
+    #[arg(long, value_name = "LSN|TIME", requires = "archive")]
+    until: Option<At>,
+}
+
+fn until(at: At) -> Until {
+    match at {
+        At::Lsn(lsn) => Until::Lsn(lsn),
+        At::Time(time) => Until::TimeMs(time.millis()),
+    }
 }
 
 impl Restore {
@@ -49,14 +65,17 @@ impl Restore {
         let config = self.data.load()?;
         let data = config.server.data.clone();
         let manifest = Manifest::read(&self.from).map_err(failed)?;
-        let lost = self.lost.as_deref().map(|lost| Lost::read(lost, &manifest)).transpose()?;
-        let aside = Aside::create(&data, bytes_of(&manifest)).map_err(failed)?;
-        let restored = copy(&self.from, aside.path())?;
+        let forward = Forward::new(&self.archive, self.until.map(until)).map_err(failed)?;
+        let forward = (!self.archive.is_empty()).then_some(forward);
+        let bytes = bytes_of(&manifest, forward.as_ref());
+        let aside = Aside::create(&data, bytes).map_err(failed)?;
+        let restored = copy(&self.from, aside.path(), forward.as_ref())?;
+        let lost = self.lost.as_deref().map(|lost| Lost::read(lost, &restored)).transpose()?;
         let (status, sinks) = look_through(aside.path(), &config, &restored)?;
         aside.finish().map_err(failed)?;
         let mut out = std::io::stdout().lock();
         tell(&mut out, &data, &restored, &status, &sinks)
-            .and_then(|()| lost.map_or(Ok(()), |lost| lost.tell(&mut out, &restored)))
+            .and_then(|()| lost.map_or(Ok(()), |lost| lost.tell(&mut out)))
             .map_err(Error::Output)?;
         Ok(if status.oversold == 0 { Outcome::Good } else { Outcome::Bad })
     }
@@ -66,14 +85,18 @@ fn failed(why: impl std::fmt::Display) -> Error {
     Error::Part { what: "the restore", reason: why.to_string() }
 }
 
-/// What the restored directory takes at least: its files whole, and the first segment of the new life.
-fn bytes_of(manifest: &Manifest) -> u64 {
-    manifest.log.bytes().saturating_add(manifest.log.segment_bytes.saturating_mul(2))
+/// What the restored directory takes at least: its files whole, what comes behind them, and the first
+/// segment of the new life.
+fn bytes_of(manifest: &Manifest, forward: Option<&Forward>) -> u64 {
+    let log = &manifest.log;
+    let behind = |forward: &Forward| log.segments().last().map(|f| forward.segments_behind(f));
+    let behind = forward.and_then(behind).unwrap_or(0);
+    log.bytes().saturating_add(log.segment_bytes.saturating_mul(behind.saturating_add(2)))
 }
 
-fn copy(from: &Path, dir: &Path) -> Result<Restored, Error> {
+fn copy(from: &Path, dir: &Path, forward: Option<&Forward>) -> Result<Restored, Error> {
     let storage = FileStorage::new(dir).map_err(failed)?;
-    restore(from, &storage).map_err(failed)
+    restore(from, &storage, forward).map_err(failed)
 }
 
 /// Reads every record, and opens the log as a start does; the sinks are paused.
@@ -86,6 +109,12 @@ fn look_through(
     let opening = |source| Error::Engine { path: dir.to_owned(), source };
     let mut options = options::engine(config);
     options.wal.segment_bytes = restored.manifest.log.segment_bytes;
+    // It is only looked at: what was brought forward may be more than the budget until the next checkpoint,
+    // and what is archived is for the server to archive.
+    let restored_bytes = restored.end.0.saturating_sub(restored.manifest.log.begin.0);
+    options.wal.budget_bytes =
+        options.wal.budget_bytes.saturating_add(restored_bytes.saturating_mul(2));
+    options.wal.archive = None;
     let engine = Engine::open(dir, options).map_err(opening)?;
     let status = engine.status();
     let mut sinks: BTreeSet<String> = engine.sink_states().into_keys().collect();
@@ -121,7 +150,7 @@ fn tell(
     status: &Status,
     sinks: &BTreeSet<String>,
 ) -> std::io::Result<()> {
-    let Restored { manifest, incarnation, first } = restored;
+    let Restored { manifest, incarnation, first, .. } = restored;
     let log = &manifest.log;
     writeln!(
         out,
@@ -131,8 +160,19 @@ fn tell(
         log.incarnation,
         manifest.made_at,
         log.begin,
-        log.end
+        restored.end
     )?;
+    if let Some(brought) = restored.brought {
+        let last = match brought.last_ms {
+            0 => "none".to_owned(),
+            last_ms => Timestamp::from_millis(last_ms).to_string(),
+        };
+        writeln!(
+            out,
+            "brought forward from {} up to {}: {} records, the last of {last}",
+            log.end, brought.end, brought.records
+        )?;
+    }
     writeln!(
         out,
         "{} positions, {} orders, {} reservations, {} of them open, oversold {}",
@@ -148,10 +188,12 @@ fn tell(
     Ok(())
 }
 
-/// What the log that was lost has and the backup has not.
+/// What the log that was lost has and what was restored has not.
 #[derive(Default)]
 struct Lost {
     dir: PathBuf,
+    /// Where what was restored ends.
+    end: Lsn,
     kinds: BTreeMap<&'static str, u64>,
     orders: Vec<String>,
     orders_count: u64,
@@ -170,9 +212,9 @@ impl say::Names for NoNames {
 }
 
 impl Lost {
-    fn read(dir: &Path, manifest: &Manifest) -> Result<Self, Error> {
-        let mut lost = Self { dir: dir.to_owned(), ..Self::default() };
-        let end = manifest.log.end;
+    fn read(dir: &Path, restored: &Restored) -> Result<Self, Error> {
+        let (end, manifest) = (restored.end, &restored.manifest);
+        let mut lost = Self { dir: dir.to_owned(), end, ..Self::default() };
         let inspection = inspect(dir, &mut |record| {
             if record.lsn >= end {
                 lost.add(record);
@@ -205,8 +247,8 @@ impl Lost {
         }
     }
 
-    fn tell(&self, out: &mut impl Write, restored: &Restored) -> std::io::Result<()> {
-        let end = restored.manifest.log.end;
+    fn tell(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let end = self.end;
         let kinds: Vec<_> = self.kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
         let records: u64 = self.kinds.values().sum();
         let what = if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") };

@@ -100,7 +100,7 @@ fn a_reader_walks_over_the_gap_wherever_the_backup_ended() {
         ends.insert(end.0 % (64 << 10));
         let before = read_from(&engine, Lsn(0));
         let data = folder.path().join(format!("data-{round}"));
-        let restored = restore(&to, &FileStorage::new(&data).unwrap()).unwrap();
+        let restored = restore(&to, &FileStorage::new(&data).unwrap(), None).unwrap();
         let second = open(&data);
         assert_eq!(held(&second), n, "{round}");
         let new = hold(&second, "new");
@@ -141,7 +141,7 @@ fn the_life_before_is_recycled_like_any_log() {
     engine.close().unwrap();
     let data = folder.path().join("restored");
     let storage = FileStorage::new(&data).unwrap();
-    let restored = restore(&to, &storage).unwrap();
+    let restored = restore(&to, &storage, None).unwrap();
     drop(storage);
     let engine = open(&data);
     assert_eq!(held(&engine), 2_100);

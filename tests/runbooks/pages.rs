@@ -109,7 +109,10 @@ impl Stand {
         let mut house = House::new(dir.path());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
-        let log = format!("[log]\nsegment_bytes = \"1 MiB\"\nbudget_bytes = \"{budget}\"\n");
+        let log = format!(
+            "[log]\nsegment_bytes = \"1 MiB\"\nbudget_bytes = \"{budget}\"\narchive_dir = \"{}\"\n",
+            house.path("archive").display()
+        );
         let config = house.path("holdfast.toml");
         let sinks = fs::read_to_string(&config).unwrap();
         fs::write(&config, log + &sinks).unwrap();
@@ -125,6 +128,7 @@ impl Stand {
             ("BIN", "/usr/bin/holdfast", house.path("bin/holdfast").display().to_string()),
             ("DATA", "/var/lib/holdfast/data", house.path("data").display().to_string()),
             ("BACKUPS", "/var/backups/holdfast", house.path("backups").display().to_string()),
+            ("ARCHIVE", "/var/lib/holdfast/archive", house.path("archive").display().to_string()),
         ] {
             let line = format!("export {name}={was}\n");
             assert!(variables.contains(&line), "{line} in the index");
@@ -357,6 +361,32 @@ fn fill(house: &House) {
     panic!("it never fills up");
 }
 
+/// Reserves, and lets go again, until something is so.
+fn push(house: &House, done: impl Fn() -> bool) {
+    let url = house.url("/v1/reservations/batch");
+    for round in 0..500 {
+        if done() {
+            return;
+        }
+        let batch: Vec<Value> = (0..500)
+            .map(|n| {
+                json!({"idempotency_key": format!("push-{round}-{n}"), "ttl_ms": 1000,
+                    "lines": [{"sku": "TEE-X", "quantity": 1}]})
+            })
+            .collect();
+        post(&url, &format!("push-{round}"), &json!({"reservations": batch}));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("it never is");
+}
+
+/// Up to where the log is archived.
+fn archived(house: &House) -> u64 {
+    let metrics = metrics(house);
+    let line = metrics.lines().find_map(|line| line.strip_prefix("holdfast_archive_end_lsn "));
+    line.unwrap().parse::<f64>().unwrap() as u64
+}
+
 #[test]
 fn poison() {
     let stand = Stand::new("poison", "64 MiB");
@@ -424,17 +454,22 @@ fn roll_back() {
 fn restore() {
     let stand = Stand::new("restore", "64 MiB");
     stand.stock("TEE-M", 100);
+    stand.stock("TEE-X", 1_000_000);
     assert_eq!(stand.house.sell("O-kept", "TEE-M", 3).0, 201);
     stand.house.settled("TEE-M", 3);
     stand.shell("holdfast backup --to \"$BACKUPS/nightly\" --url \"$URL\"").with(0);
+    // After the backup, and archived; then what the archive has not got yet.
+    assert_eq!(stand.house.sell("O-archived", "TEE-M", 2).0, 201);
+    let sold = stand.house.status()["durable"].as_u64().unwrap();
+    push(&stand.house, || archived(&stand.house) > sold);
     assert_eq!(stand.house.sell("O-lost", "TEE-M", 7).0, 201);
-    stand.house.settled("TEE-M", 10);
+    stand.house.settled("TEE-M", 12);
     stand.shell("kill -KILL \"$(cat \"$RUN/pid\")\"").with(0);
     let said = stand.play(|house, what| {
         assert_eq!(what, "the partner takes them back");
         let drift = fs::read_to_string(house.path("work/drift")).unwrap();
         assert!(
-            drift.contains("TEE-M at all locations, committed: ledger 3, partner 10"),
+            drift.contains("TEE-M at all locations, committed: ledger 5, partner 12"),
             "{drift}"
         );
         let at = ("TEE-M".to_owned(), "BER".to_owned());
@@ -445,7 +480,11 @@ fn restore() {
     assert!(lost.contains("O-lost") && lost.lines().count() == 1, "{lost}");
     assert!(said[3].contains("erp: inventory, paused"), "{}", said[3]);
     assert!(said[6].contains("erp: agrees"), "{}", said[6]);
-    assert_eq!(stand.house.sold("TEE-M"), 10);
-    assert_eq!(get(&stand.house.url("/v1/stock/TEE-M"))["committed"], json!(10));
+    assert_eq!(stand.house.sold("TEE-M"), 12);
+    assert_eq!(get(&stand.house.url("/v1/stock/TEE-M"))["committed"], json!(12));
     assert!(stand.house.path("backups/after-the-restore/manifest.json").exists());
+    assert!(said[1].contains("2 positions, 2 orders"), "with the archive: {}", said[1]);
+    let orders = |page: &str| page.contains("2 positions, 3 orders") && page.contains("oversold 0");
+    assert!(orders(&said[8]), "with the old directory, all: {}", said[8]);
+    assert!(said[9].contains("2 positions, 2 orders"), "up to a moment: {}", said[9]);
 }

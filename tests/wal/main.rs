@@ -3,6 +3,7 @@
 mod archive;
 mod crash;
 mod file;
+mod forward;
 mod inspect;
 mod log;
 mod recover;

@@ -60,6 +60,11 @@ impl Facts {
         self.files.iter().fold(0, |sum, file| sum.saturating_add(file.bytes))
     }
 
+    /// The files of segments, oldest first.
+    pub fn segments(&self) -> impl Iterator<Item = &FileFacts> {
+        self.files.iter().filter(|file| segment::index_of_name(&file.name).is_some())
+    }
+
     /// The files' names must be those of a log's, each once: they become names in a directory.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut seen = HashSet::new();

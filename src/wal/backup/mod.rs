@@ -10,9 +10,10 @@
 //!
 //! Operation: [`Log::backup`] pins; [`Backup::give`] says the files piece by piece, oldest segment first, and
 //! lets go of each as it is done; a [`Folder`] takes the pieces, over a wire too ([`frames`]); [`restore`]
-//! makes a directory of a new life of it.
+//! makes a directory of a new life of it, brought forward by what was archived since ([`Forward`]).
 
 mod folder;
+mod forward;
 pub mod frames;
 mod manifest;
 mod restore;
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub use folder::{Aside, Folder};
+pub use forward::{Brought, Forward, Until};
 pub use manifest::{Facts, FileFacts, Manifest};
 pub use restore::{Restored, restore};
 

@@ -13,7 +13,11 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{FileFacts, Manifest, PIECE_BYTES_MAX, manifest::hex};
+use super::{
+    FileFacts, Manifest, PIECE_BYTES_MAX,
+    forward::{Brought, Forward, Part},
+    manifest::hex,
+};
 use crate::{
     model::{Incarnation, Lsn},
     wal::{
@@ -39,25 +43,35 @@ pub struct Restored {
     pub incarnation: Incarnation,
     /// Where the new life begins.
     pub first: Lsn,
+    /// Where what was restored ends: that of the backup, or further.
+    pub end: Lsn,
+    /// What came from the archive and from what the lost log still had.
+    pub brought: Option<Brought>,
 }
 
-/// Makes a new life of the backup in `from`, on a storage that has nothing yet. Whether its records make
-/// sense is for its next opening to say.
+/// Makes a new life of the backup in `from`, on a storage that has nothing yet, and brings it `forward`.
+/// Whether its records make sense is for its next opening to say.
 ///
 /// # Errors
-/// A file is missing, is not what the manifest says, or is not what it should be; the disk refuses.
-pub fn restore<S: Storage>(from: &Path, storage: &S) -> Result<Restored, Error> {
+/// A file is missing, is not what the manifest says, or is not what it should be; what is to bring it forward
+/// is of another log or has a gap or damage in it; the disk refuses.
+pub fn restore<S: Storage>(
+    from: &Path,
+    storage: &S,
+    forward: Option<&Forward>,
+) -> Result<Restored, Error> {
     let manifest = Manifest::read(from)?;
     let incarnation = Incarnation(random()?);
     let restore = Restore { from, storage, manifest: &manifest };
-    let headers = restore.segments()?;
+    let (headers, brought) = restore.segments(forward)?;
     let Some(last) = headers.last() else {
         return Err(restore.wrong("manifest.json", "names no segment"));
     };
     let incarnation = unlike(incarnation, &headers)?;
     restore.checkpoints(incarnation)?;
     let first = restore.begin(incarnation, &headers[0], last)?;
-    Ok(Restored { manifest, incarnation, first })
+    let end = brought.map_or(manifest.log.end, |brought| brought.end);
+    Ok(Restored { manifest, incarnation, first, end, brought })
 }
 
 fn random() -> Result<u64, Error> {
@@ -126,13 +140,59 @@ impl<S: Storage> Restore<'_, S> {
         Err(self.wrong(&facts.name, &what))
     }
 
-    /// Copies all segments; returns their headers.
-    fn segments(&self) -> Result<Vec<Header>, Error> {
-        let is_segment = |file: &&FileFacts| segment::index_of_name(&file.name).is_some();
-        let files: Vec<_> = self.manifest.log.files.iter().filter(is_segment).collect();
-        let count = files.len();
-        let copy = |(n, file): (usize, &&FileFacts)| self.segment(file, n + 1 == count);
-        files.iter().enumerate().map(copy).collect()
+    /// Copies all segments and those that come behind them; returns their headers.
+    fn segments(&self, forward: Option<&Forward>) -> Result<(Vec<Header>, Option<Brought>), Error> {
+        let files: Vec<_> = self.manifest.log.segments().collect();
+        let Some((last, before)) = files.split_last() else { return Ok((Vec::new(), None)) };
+        let copied = before.iter().map(|file| self.segment(file, false));
+        let mut headers = copied.collect::<Result<Vec<_>, _>>()?;
+        let Some(forward) = forward else {
+            headers.push(self.segment(last, true)?);
+            return Ok((headers, None));
+        };
+        let brought = self.forward(last, forward, &mut headers)?;
+        Ok((headers, Some(brought)))
+    }
+
+    /// Writes the backup's last segment and what comes behind it.
+    fn forward(
+        &self,
+        last: &FileFacts,
+        forward: &Forward,
+        headers: &mut Vec<Header>,
+    ) -> Result<Brought, Error> {
+        let mut source = self.open(last)?;
+        let mut has = Vec::new();
+        let read = source.read_to_end(&mut has);
+        read.map_err(Error::io(format!("reading {}", source.path.display())))?;
+        self.check_digest(last, source)?;
+        let header = self.header(last, &has)?;
+        let base = header.index * header.segment_bytes;
+        let payload = (has.len() as u64).checked_sub(SEGMENT_HEADER_BYTES);
+        if payload.map(|payload| base + payload) != Some(self.manifest.log.end.0) {
+            return Err(self.wrong(&last.name, "does not end where the backup does"));
+        }
+        let incarnation = u64::from_str_radix(&self.manifest.log.incarnation, 16);
+        let incarnation = incarnation
+            .map_err(|_| self.wrong("manifest.json", "names an incarnation that is none"))?;
+        let end = (&header, &has[..], self.manifest.log.end);
+        forward.bring(end, Incarnation(incarnation), &mut |part| {
+            headers.push(part.header);
+            self.write(&part)
+        })
+    }
+
+    /// Writes a segment up to where it was read, and fills it up.
+    fn write(&self, part: &Part) -> Result<(), Error> {
+        let Part { header, bytes } = part;
+        let name = segment::name(header.index);
+        let writing = || Error::io(format!("writing {}", self.storage.place(&name)));
+        let mut writer = self.storage.create(&name).map_err(writing())?;
+        writer.write_all(bytes).map_err(writing())?;
+        let payload = bytes.len() as u64 - SEGMENT_HEADER_BYTES;
+        let at = header.index * header.segment_bytes + payload;
+        fill(&mut writer, header.nonce, at, header.segment_bytes - payload).map_err(writing())?;
+        self.storage.sync_file(&mut writer).map_err(writing())
     }
 
     fn segment(&self, facts: &FileFacts, last: bool) -> Result<Header, Error> {
@@ -163,7 +223,7 @@ impl<S: Storage> Restore<'_, S> {
     fn header(&self, facts: &FileFacts, bytes: &[u8]) -> Result<Header, Error> {
         let header = image::header_of(bytes).map_err(|why| self.wrong(&facts.name, why))?;
         let index = segment::index_of_name(&facts.name);
-        let payload = facts.bytes - SEGMENT_HEADER_BYTES;
+        let payload = facts.bytes.saturating_sub(SEGMENT_HEADER_BYTES);
         if index != Some(header.index)
             || header.segment_bytes != self.manifest.log.segment_bytes
             || payload > header.segment_bytes
@@ -235,6 +295,9 @@ impl<S: Storage> Restore<'_, S> {
 
 /// Writes the padding of a segment's last `rest` bytes, and zeros.
 fn fill(writer: &mut impl Write, nonce: u64, lsn: u64, rest: u64) -> io::Result<()> {
+    if rest == 0 {
+        return Ok(());
+    }
     let length = u32::try_from(rest).map_err(io::Error::other)?;
     let (word0, word1) = record::padding(nonce, lsn, length);
     let mut head = word0.to_le_bytes().to_vec();
