@@ -16,7 +16,7 @@ use reqwest::{
 
 use super::{
     Error, Source, options, runtime,
-    wire::{Refused, Request, Tls},
+    wire::{Body, Refused, Request, Tls},
 };
 
 /// A running server.
@@ -177,6 +177,21 @@ impl Server {
         query: &[(&str, &str)],
         body: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value, Error> {
+        self.send_body(method, path, query, body.map(Body::Json))
+    }
+
+    /// Sends a route lines of JSON; the answer's JSON.
+    pub fn send_lines(&self, path: &[&str], lines: Vec<u8>) -> Result<serde_json::Value, Error> {
+        self.send_body(Method::POST, path, &[], Some(Body::Lines(lines)))
+    }
+
+    fn send_body(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Body<'_>>,
+    ) -> Result<serde_json::Value, Error> {
         let mut target = self.target(path)?;
         if !query.is_empty() {
             target.query_pairs_mut().extend_pairs(query);
@@ -194,7 +209,7 @@ impl Server {
 }
 
 /// The header that says who calls.
-pub fn authorization(api_key: Option<&str>) -> Result<HeaderMap, Error> {
+fn authorization(api_key: Option<&str>) -> Result<HeaderMap, Error> {
     let Some(key) = api_key else { return Ok(HeaderMap::new()) };
     let wrong = |_| Error::Usage("the API key must be visible ASCII".to_owned());
     let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(wrong)?;
@@ -219,15 +234,4 @@ fn refusal(status: reqwest::StatusCode, text: &str) -> String {
         (Some(code), Some(detail)) => format!("answered {status}: {code}: {detail}"),
         _ => format!("answered {status}: {}", text.chars().take(500).collect::<String>()),
     }
-}
-
-/// A server that can't be spoken to, with every cause.
-pub fn server_error(url: &str, error: &reqwest::Error) -> Error {
-    let mut reason = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
-        source = cause.source();
-    }
-    Error::Server { url: url.to_owned(), reason }
 }

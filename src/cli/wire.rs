@@ -45,8 +45,23 @@ pub struct Request<'a> {
     pub method: Method,
     pub target: &'a Url,
     pub headers: HeaderMap,
-    /// JSON.
-    pub body: Option<&'a serde_json::Value>,
+    pub body: Option<Body<'a>>,
+}
+
+/// What is sent.
+pub enum Body<'a> {
+    Json(&'a serde_json::Value),
+    /// JSON, one a line.
+    Lines(Vec<u8>),
+}
+
+impl Body<'_> {
+    fn parts(self) -> (&'static str, Bytes) {
+        match self {
+            Self::Json(value) => ("application/json", value.to_string().into()),
+            Self::Lines(lines) => ("application/x-ndjson", lines.into()),
+        }
+    }
 }
 
 impl Tls {
@@ -142,13 +157,13 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 fn built(request: Request<'_>) -> Result<hyper::Request<Full<Bytes>>, String> {
     let Request { method, target, headers, body } = request;
-    let text = body.map(ToString::to_string).unwrap_or_default();
-    let mut built = hyper::Request::new(Full::new(Bytes::from(text)));
+    let (kind, bytes) = body.map(Body::parts).unzip();
+    let mut built = hyper::Request::new(Full::new(bytes.unwrap_or_default()));
     *built.method_mut() = method;
     *built.uri_mut() = target.as_str().parse().map_err(|e| format!("no target: {e}"))?;
     *built.headers_mut() = headers;
-    if body.is_some() {
-        built.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(kind) = kind {
+        built.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     }
     Ok(built)
 }

@@ -279,6 +279,17 @@ fn the_binary_speaks_tls_and_reads_its_files_again_on_a_hangup() {
     cli::run(list().arg("--ca").arg(&ca)).with(0);
     let refused = cli::run(&mut list()).with(3);
     assert!(refused.err.contains("certificate"), "{}", refused.err);
+    let rows = folder.path().join("stock.csv");
+    fs::write(&rows, "sku,location,on_hand\nTEE-M,BER,7\n").unwrap();
+    let import = || {
+        let mut import = holdfast();
+        import.args(["stock", "import"]).arg(&rows).args(["--url", &url]);
+        import
+    };
+    let said = cli::run(import().arg("--ca").arg(&ca)).with(0);
+    assert!(said.out.contains("1 applied, 0 refused"), "{}", said.out);
+    let refused = cli::run(&mut import()).with(3);
+    assert!(refused.err.contains("certificate"), "{}", refused.err);
 
     let first = show_now();
     show(folder.path(), &server);

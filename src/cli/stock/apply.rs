@@ -1,6 +1,6 @@
 //! Applies the rows: over HTTP in chunks, or in a data directory that no server has open.
 
-use std::{collections::VecDeque, io::Write, path::Path, time::Duration};
+use std::{collections::VecDeque, io::Write, path::Path};
 
 use holdfast::{
     config::Overrides,
@@ -12,8 +12,8 @@ use serde::Deserialize;
 use super::{
     super::{
         Error, Source,
-        ask::{authorization, server_error},
-        options, runtime,
+        ask::{Server, read},
+        options,
     },
     Refused, Tally,
     rows::Rows,
@@ -21,8 +21,6 @@ use super::{
 
 /// Rows of one request.
 const CHUNK_ROWS_MAX: usize = 1_000;
-/// How long the server may take for a chunk.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 /// Decisions whose durability is waited for together.
 const PENDING_MAX: usize = 4_096;
 
@@ -43,23 +41,16 @@ struct ImportRefusal {
 /// Sends the rows to a running server.
 pub fn over_http<W: Write>(
     mut rows: Rows,
-    url: &str,
-    api_key: Option<&str>,
+    server: &Server,
     tally: &mut Tally<W>,
 ) -> Result<(), Error> {
-    let target = format!("{}/v1/stock/import", url.trim_end_matches('/'));
-    let client = reqwest::Client::builder()
-        .timeout(CHUNK_TIMEOUT)
-        .default_headers(authorization(api_key)?)
-        .build()
-        .map_err(|e| server_error(&target, &e))?;
-    let runtime = runtime(1)?;
     loop {
         let chunk = next_chunk(&mut rows, tally)?;
         if chunk.is_empty() {
             return Ok(());
         }
-        let imported = runtime.block_on(send(&client, &target, &chunk))?;
+        let said = server.send_lines(&["v1", "stock", "import"], lines_of(&chunk))?;
+        let imported: Imported = read(said)?;
         tally.applied += imported.applied;
         for refused in imported.refused {
             // The server counts the lines of the chunk; the file's number is the caller's.
@@ -90,30 +81,14 @@ fn malformed(line: u64, detail: String) -> Refused {
     Refused { line, code: "malformed".to_owned(), detail }
 }
 
-async fn send(
-    client: &reqwest::Client,
-    target: &str,
-    chunk: &[(u64, ImportStock)],
-) -> Result<Imported, Error> {
-    let mut body = Vec::new();
+fn lines_of(chunk: &[(u64, ImportStock)]) -> Vec<u8> {
+    let mut lines = Vec::new();
     for (_, stock) in chunk {
         // Writing such a plain structure into memory can't fail.
-        serde_json::to_writer(&mut body, stock).unwrap_or_default();
-        body.push(b'\n');
+        serde_json::to_writer(&mut lines, stock).unwrap_or_default();
+        lines.push(b'\n');
     }
-    let answer = client
-        .post(target)
-        .header("content-type", "application/x-ndjson")
-        .body(body)
-        .send()
-        .await
-        .map_err(|e| server_error(target, &e))?;
-    let status = answer.status();
-    let text = answer.text().await.map_err(|e| server_error(target, &e))?;
-    serde_json::from_str(&text).map_err(|_| Error::Server {
-        url: target.to_owned(),
-        reason: format!("answered {status}: {}", text.chars().take(500).collect::<String>()),
-    })
+    lines
 }
 
 /// Sets the rows in a data directory.

@@ -17,7 +17,7 @@ use std::{
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Error, Outcome, Source};
+use super::{Error, Outcome, ask::Asked};
 
 /// `holdfast stock …`.
 #[derive(Debug, Subcommand)]
@@ -69,18 +69,8 @@ pub struct Import {
     /// How it is written; without it, what its extension says.
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// The running server.
-    #[arg(long, default_value = "http://127.0.0.1:7411", conflicts_with = "data")]
-    url: String,
-    /// The API key, where the server has partners. Better in the environment, where other users of the
-    /// machine don't see it.
-    #[arg(long, env = "HOLDFAST_API_KEY", hide_env_values = true, conflicts_with = "data")]
-    api_key: Option<String>,
-    /// Work on this data directory, without a server; none may be running on it.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
     #[command(flatten)]
-    source: Source,
+    asked: Asked,
 }
 
 /// A line that was not applied.
@@ -112,9 +102,9 @@ impl Import {
         let format = self.format.map_or_else(|| Format::of(&self.file), Ok)?;
         let rows = rows::Rows::open(&self.file, format)?;
         let mut tally = Tally { out: std::io::stdout().lock(), applied: 0, refused: 0 };
-        match &self.data {
-            Some(data) => apply::offline(rows, data, &self.source, &mut tally)?,
-            None => apply::over_http(rows, &self.url, self.api_key.as_deref(), &mut tally)?,
+        match &self.asked.data {
+            Some(data) => apply::offline(rows, data, &self.asked.source, &mut tally)?,
+            None => apply::over_http(rows, &self.asked.server, &mut tally)?,
         }
         writeln!(tally.out, "{} applied, {} refused", tally.applied, tally.refused)
             .map_err(Error::Output)?;
