@@ -42,7 +42,7 @@ use super::{
 /// The most records that are shown of one order.
 pub const TRACE_RECORDS_MAX: usize = 10_000;
 
-const ARCHIVE_BUSY: &str = "others read the archive, one at a time; repeat the request";
+const ARCHIVE_BUSY: &str = "others read the archive; repeat the request";
 
 /// A record of the order, kept from being recycled while it is looked at.
 struct Found<S: Storage> {

@@ -41,7 +41,7 @@ impl<S: Storage> Worker<S> {
         let to = self.progress.with_state(|state| state.last_number);
         let mut batches = match self.batches_from(from, to) {
             Err(Error::Log { source: wal::Error::ArchiveBusy, .. }) => {
-                let busy = "others read the archive, one at a time; ask again";
+                let busy = "others read the archive; ask again";
                 return Ok(Verdict::Denied(Denied::Nothing(busy)));
             }
             other => other?,

@@ -14,7 +14,7 @@ pub struct TraceView {
     pub order_id: OrderId,
     /// Its state.
     pub state: ReservationState,
-    /// Whether some of its records are no longer in the log: then the first ones are missing here.
+    /// Whether some of its records are in the log and its archive no longer: then the first ones are missing here.
     pub archived: bool,
     /// Whether it has more records than are shown: then the last ones are shown.
     pub truncated: bool,

@@ -83,7 +83,7 @@ pub enum Error {
         /// What was found.
         why: String,
     },
-    /// Others read the archive, which is read by one at a time.
+    /// Others read the archive, and so many at a time is all.
     #[error("the archive is being read by others; try again")]
     ArchiveBusy,
     /// A backup is not what it should be, or can't be made there.

@@ -249,7 +249,10 @@ impl<S: Storage> Inner<S> {
 
     pub(super) fn stats(&self) -> Stats {
         let segments = self.table_len();
-        let archive = self.archive.as_ref().map(Archive::stats);
+        let waiting = |archive: &Archive<S>| {
+            self.table().iter().filter(|segment| archive.waits(segment.base)).count() as u64
+        };
+        let archive = self.archive.as_ref().map(|archive| archive.stats(waiting(archive)));
         Stats { archive, ..self.counters.stats(&self.core, segments, &self.options) }
     }
 }

@@ -140,7 +140,7 @@ pub fn segment_bytes(dir: &Path) -> Result<Option<u64>, Error> {
 }
 
 /// Keeps servers out, without making anything.
-fn lock(dir: &Path) -> Result<File, Error> {
+pub(super) fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("LOCK");
     let lock = File::open(&path).map_err(Error::io(format!(
         "there is no log in {}: opening {}",

@@ -13,7 +13,7 @@ use holdfast::{
     model::Lsn,
     wal::{
         Draft, Error, FileStorage, Log, NoRoom, Options, RoomClass, Storage,
-        archive::{ArchiveOptions, ArchiveStats, LOOK_BACK_SEGMENTS_MAX},
+        archive::{ArchiveOptions, ArchiveStats, LOOK_BACK_SEGMENTS_MAX, UNPACKED_SEGMENTS_MAX},
         inspect::inspect_with,
         sim::SimStorage,
     },
@@ -265,6 +265,22 @@ fn a_look_back_unpacks_so_much_and_no_more() {
     back.go_on();
     assert!(back.read_at(Lsn((segments - 1) * SEGMENT)).is_ok());
     assert!(matches!(back.read_at(Lsn(12)), Err(Error::NoRecord { .. })));
+}
+
+#[test]
+fn so_many_look_back_at_a_time_and_the_next_is_told_to_wait() {
+    let log = Log::open(SimStorage::new(), options(), Lsn(0)).unwrap();
+    let_go(&log, 2);
+    let mut looking: Vec<_> = (0..UNPACKED_SEGMENTS_MAX).map(|_| log.look_back()).collect();
+    for back in &mut looking {
+        assert!(back.read_at(Lsn(0)).is_ok());
+        assert!(back.read_at(Lsn(SEGMENT)).is_ok(), "each has its place");
+    }
+    let began = Instant::now();
+    assert!(matches!(log.look_back().read_at(Lsn(0)), Err(Error::ArchiveBusy)));
+    assert!(began.elapsed() >= Duration::from_secs(4));
+    looking.pop();
+    assert!(log.look_back().read_at(Lsn(0)).is_ok());
 }
 
 /// A closed log on real files, most of it let go.

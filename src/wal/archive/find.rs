@@ -13,29 +13,35 @@ use crate::{
     wal::{
         error::Error,
         image::SegmentImage,
-        lives,
+        inspect, lives,
         segment::{self, Header},
     },
 };
+
+/// What a server locks.
+const LOCK: &str = "LOCK";
 
 /// The segments of directories: archived, or as the log has them.
 #[derive(Debug, Default)]
 pub struct Files {
     archived: BTreeMap<(u64, u64), PathBuf>,
     live: BTreeMap<u64, PathBuf>,
+    /// Of data directories, so that no server works on them meanwhile.
+    locks: Vec<File>,
 }
 
 impl Files {
     /// Adds what a directory has, if it is there; false if it is not.
     ///
     /// # Errors
-    /// It can't be listed.
+    /// It can't be listed, or it is a data directory that a server has.
     pub fn add(&mut self, dir: &Path) -> Result<bool, Error> {
         let said = || Error::io(format!("listing {}", dir.display()));
         let entries = match fs::read_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             other => other.map_err(said())?,
         };
+        let mut is_log = false;
         for entry in entries {
             let entry = entry.map_err(said())?;
             let Ok(name) = entry.file_name().into_string() else { continue };
@@ -43,7 +49,12 @@ impl Files {
                 self.archived.insert((index, by.0), entry.path());
             } else if let Some(index) = segment::index_of_name(&name) {
                 self.live.insert(index, entry.path());
+                is_log = true;
             }
+        }
+        // A copy of some of its files has none.
+        if is_log && dir.join(LOCK).exists() {
+            self.locks.push(inspect::lock(dir)?);
         }
         Ok(true)
     }

@@ -1,6 +1,6 @@
-//! Records that the log has let go, read from its archive with bounded work: a segment is unpacked as a whole
-//! (some tens of milliseconds for 64 MiB), the last one is kept for the next question, and one look back
-//! unpacks so many at most.
+//! Records that the log has let go, read from its archive with bounded work and memory: a segment is unpacked
+//! as a whole (some tens of milliseconds for 64 MiB), the last one is kept for the next question, one look
+//! back unpacks so many at most, and all together hold so few at a time.
 
 use std::sync::Arc;
 
@@ -25,13 +25,25 @@ pub const LOOK_BACK_SEGMENTS_MAX: u32 = 32;
 pub struct LookBack<S: Storage> {
     inner: Arc<Inner<S>>,
     kept: Option<SegmentImage>,
+    /// Whether it has a place for an unpacked segment.
+    entered: bool,
     left: u32,
+}
+
+impl<S: Storage> Drop for LookBack<S> {
+    fn drop(&mut self) {
+        self.kept = None;
+        if let Some(archive) = self.inner.archive.as_ref().filter(|_| self.entered) {
+            archive.leave();
+        }
+    }
 }
 
 impl<S: Storage> Log<S> {
     /// Begins to look back; [`LOOK_BACK_SEGMENTS_MAX`] segments of the archive may be unpacked for it.
     pub fn look_back(&self) -> LookBack<S> {
-        LookBack { inner: self.inner().clone(), kept: None, left: LOOK_BACK_SEGMENTS_MAX }
+        let inner = self.inner().clone();
+        LookBack { inner, kept: None, entered: false, left: LOOK_BACK_SEGMENTS_MAX }
     }
 
     /// The first position that can still be read, in the log or in what of its archive joins it.
@@ -71,6 +83,10 @@ impl<S: Storage> LookBack<S> {
         let index = inner.core.index_of(lsn.0);
         if self.kept.as_ref().is_none_or(|kept| kept.header.index != index) {
             self.left = self.left.checked_sub(1).ok_or(gone)?;
+            if !self.entered {
+                archive.enter()?;
+                self.entered = true;
+            }
             // The one before goes first: two are never held.
             self.kept = None;
             self.kept = Some(archive.unpack(index)?);

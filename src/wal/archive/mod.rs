@@ -32,7 +32,7 @@ mod look_back;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Mutex as Plain, OnceLock, TryLockError},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -56,7 +56,9 @@ pub const FOLDER: &str = "archive";
 const GIB: u64 = 1 << 30;
 const DAY_MS: u64 = 86_400_000;
 
-/// How long who wants to read waits for another who does.
+/// Segments that are unpacked in memory at a time, whoever reads them.
+pub const UNPACKED_SEGMENTS_MAX: u64 = 4;
+/// How long who wants to read waits for others who do.
 const TURN_MAX: Duration = Duration::from_secs(5);
 const TURN_LOOK: Duration = Duration::from_millis(5);
 
@@ -147,8 +149,8 @@ pub(super) struct Archive<S: Storage> {
     begin: AtomicU64,
     /// Everything below was durable, says a durable mark.
     marked: AtomicU64,
-    /// One unpacks at a time, so that their memory is bounded.
-    turn: Plain<()>,
+    /// Segments that are unpacked now.
+    unpacked: AtomicU64,
     counters: Counters,
 }
 
@@ -170,7 +172,7 @@ impl<S: Storage> Archive<S> {
             to: AtomicU64::new(oldest),
             begin: AtomicU64::new(oldest),
             marked: AtomicU64::new(0),
-            turn: Plain::new(()),
+            unpacked: AtomicU64::new(0),
             counters: Counters::default(),
         }
     }
@@ -228,11 +230,10 @@ impl<S: Storage> Archive<S> {
         self.begin.store(begin, Ordering::Release);
     }
 
-    /// Unpacks a segment, one at a time.
+    /// Unpacks a segment; its place must have been taken before.
     ///
     /// # Errors
-    /// [`Error::Archived`] if it is not there, [`Error::ArchiveBusy`] if others read for too long, what is
-    /// wrong with the file.
+    /// [`Error::Archived`] if it is not there, what is wrong with the file.
     fn unpack(&self, index: u64) -> Result<SegmentImage, Error> {
         let gone = || {
             let lsn = Lsn(index.saturating_mul(self.segment_bytes));
@@ -240,7 +241,6 @@ impl<S: Storage> Archive<S> {
         };
         let storage = self.storage.get().ok_or_else(gone)?;
         let ((index, by), _) = self.catalog().of_index(index, self.by.0).ok_or_else(gone)?;
-        let _turn = self.wait_for_turn()?;
         let name = format::name(index, Incarnation(by));
         let place = storage.place(&name);
         let said = || Error::io(format!("reading {place}"));
@@ -257,32 +257,44 @@ impl<S: Storage> Archive<S> {
         head.unpack(file, Path::new(&place))
     }
 
-    fn wait_for_turn(&self) -> Result<std::sync::MutexGuard<'_, ()>, Error> {
+    /// Takes one of the places for an unpacked segment, to be left by [`Archive::leave`].
+    ///
+    /// # Errors
+    /// [`Error::ArchiveBusy`] if others keep them for too long.
+    fn enter(&self) -> Result<(), Error> {
         let until = Instant::now() + TURN_MAX;
-        loop {
-            match self.turn.try_lock() {
-                Ok(turn) => return Ok(turn),
-                Err(TryLockError::Poisoned(turn)) => return Ok(turn.into_inner()),
-                Err(TryLockError::WouldBlock) if Instant::now() < until => {
-                    std::thread::sleep(TURN_LOOK);
-                }
-                Err(TryLockError::WouldBlock) => return Err(Error::ArchiveBusy),
+        let one_more = |taken| (taken < UNPACKED_SEGMENTS_MAX).then_some(taken + 1);
+        while self.unpacked.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_err() {
+            if Instant::now() >= until {
+                return Err(Error::ArchiveBusy);
             }
+            std::thread::sleep(TURN_LOOK);
         }
+        Ok(())
     }
 
-    pub(super) fn stats(&self) -> ArchiveStats {
+    fn leave(&self) {
+        self.unpacked.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether a segment from `base` on is full and not archived.
+    pub(super) fn waits(&self, base: u64) -> bool {
+        let marked = self.marked.load(Ordering::Acquire);
+        base >= self.to() && base + self.segment_bytes <= marked
+    }
+
+    /// Figures; `waiting` segments wait.
+    pub(super) fn stats(&self, waiting: u64) -> ArchiveStats {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         let (segments, bytes) = self.catalog().sums();
-        let full = load(&self.marked) / self.segment_bytes;
         ArchiveStats {
             segments,
             bytes,
             bytes_max: self.options.bytes_max,
             begin: Lsn(self.begin()),
             end: Lsn(self.to()),
-            waiting: full.saturating_sub(self.to() / self.segment_bytes),
+            waiting,
             archived: load(&counters.archived),
             bytes_in: load(&counters.bytes_in),
             bytes_out: load(&counters.bytes_out),
