@@ -172,13 +172,17 @@ impl Giving {
         if self.state.is_draining() {
             return Err(io::Error::other("the server is shutting down"));
         }
-        let until = self.deadline.min(Instant::now() + STALL);
-        let sent = Handle::current().block_on(timeout_at(until, self.give.send(frame.into())));
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(io::Error::other("the reader has gone away")),
-            Err(_) => Err(io::Error::other("the reader is too slow")),
-        }
+        Handle::current().block_on(hand_over(&self.give, frame.into(), self.deadline))
+    }
+}
+
+/// Gives a reader the next piece, within [`STALL`] and before the deadline of the whole.
+async fn hand_over(give: &mpsc::Sender<Bytes>, piece: Bytes, deadline: Instant) -> io::Result<()> {
+    let until = deadline.min(Instant::now() + STALL);
+    match timeout_at(until, give.send(piece)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(io::Error::other("the reader has gone away")),
+        Err(_) => Err(io::Error::other("the reader is too slow")),
     }
 }
 
@@ -194,5 +198,49 @@ impl hyper::body::Body for Pieces {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         self.0.poll_recv(context).map(|piece| piece.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECE: Bytes = Bytes::from_static(b"piece");
+
+    /// How long it goes on with a reader that takes a piece so often, and how it ends.
+    async fn gives(every: Duration, bytes: u64) -> (Duration, String) {
+        let (give, mut pieces) = mpsc::channel(1);
+        let reader = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                if pieces.recv().await.is_none() {
+                    return;
+                }
+            }
+        });
+        let (began, deadline) = (Instant::now(), deadline(bytes));
+        let error = loop {
+            if let Err(error) = hand_over(&give, PIECE, deadline).await {
+                break error;
+            }
+        };
+        drop(give);
+        reader.abort();
+        (began.elapsed(), error.to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_stalls_is_cut_off_and_so_is_one_that_is_slow_on_the_whole() {
+        let slow = "the reader is too slow".to_owned();
+        // It takes nothing: the first piece waits in the channel, the second for STALL.
+        let stalls = gives(Duration::from_secs(3_600), 100 << 30).await;
+        assert_eq!(stalls, (STALL, slow.clone()));
+        // It takes one just in time, each time: then the whole counts, a second for each mebibyte.
+        let drips = gives(STALL - Duration::from_secs(1), 90 << 20).await;
+        assert_eq!(drips, (STALL + Duration::from_secs(90), slow.clone()));
+        let (give, pieces) = mpsc::channel(1);
+        drop(pieces);
+        let gone = hand_over(&give, PIECE, deadline(1)).await.unwrap_err().to_string();
+        assert_eq!(gone, "the reader has gone away");
     }
 }
