@@ -6,9 +6,10 @@
 //!
 //! - `catalogue`: reservations over so many SKUs, uniformly; 1 to 1,000,000.
 //! - `open`: reservations while so many others are open; 0 to 50,000,000.
-//! - `moments`: a steady rate, planned ahead, with nothing else; with checkpoints of a million open
-//!   reservations, one each 64 MiB of log; with segments of 1 MiB, which turn many times a second; and while
-//!   a million reservations expire at once.
+//! - `moments`: a steady rate, planned ahead, with nothing else; with segments of 16 MiB that are archived as
+//!   they fill; with checkpoints of a million open reservations, one each 64 MiB of log; with segments of
+//!   1 MiB, which turn many times a second; and while a million reservations expire at once. Nothing is
+//!   archived but where that is looked at.
 //!
 //! `catalogue` and `open` have two closed threads with 1,024 reservations waiting each, so that a latency
 //! is what a loaded engine makes of it. `moments` counts latency from the planned instant, by intervals
@@ -230,10 +231,14 @@ fn histogram() -> Histogram<u64> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
     Nothing,
+    Archive,
     Checkpoint,
     Turns,
     Expiry,
 }
+
+const MOMENTS: [Moment; 5] =
+    [Moment::Nothing, Moment::Archive, Moment::Checkpoint, Moment::Turns, Moment::Expiry];
 
 /// Reservations that expire at once.
 const EXPIRING: u64 = 1_000_000;
@@ -243,9 +248,14 @@ fn moments(args: &Args) {
         "{:>10}  {:>10}  {:>8}  {:>8}  {:>8}  {:>8}  besides",
         "moment", "a second", "p50 us", "p99 us", "p99.9 us", "max us"
     );
-    for moment in [Moment::Nothing, Moment::Checkpoint, Moment::Turns, Moment::Expiry] {
-        let segment_bytes = if moment == Moment::Turns { 1 << 20 } else { 64 << 20 };
-        let wal = wal::Options { segment_bytes, ..wal::Options::default() };
+    for moment in MOMENTS {
+        let segment_bytes = match moment {
+            Moment::Turns => 1 << 20,
+            Moment::Archive => 16 << 20,
+            _ => 64 << 20,
+        };
+        let archive = wal::Options::default().archive.filter(|_| moment == Moment::Archive);
+        let wal = wal::Options { segment_bytes, archive, ..wal::Options::default() };
         let checkpoint_bytes = if moment == Moment::Checkpoint { 64 << 20 } else { NEVER };
         let (_dir, engine) =
             engine(args, args.count + 2 * EXPIRING, wal, (1_000, checkpoint_bytes));
@@ -269,7 +279,7 @@ fn moments(args: &Args) {
         let (status, stats) = (engine.status().counters, engine.log().stats());
         println!(
             "{name:>10}  {:>10}  {:>8.0}  {:>8.0}  {:>8.0}  {:>8.0}  worst interval p99 {:.0} us; \
-             checkpoints {}, segments {}, expired {}",
+             checkpoints {}, segments {}, archived {} in {:.1} s, expired {}",
             args.rate,
             us(0.5),
             us(0.99),
@@ -278,6 +288,8 @@ fn moments(args: &Args) {
             worst as f64 / 1e3,
             status.checkpoints,
             stats.segments_made + stats.segments_recycled,
+            stats.archive.map_or(0, |archive| archive.archived),
+            stats.archive.map_or(0.0, |archive| archive.busy_ms as f64 / 1e3),
             status.expired - expired,
         );
     }
