@@ -137,8 +137,8 @@ codes! {
         "A limit of the server is reached for now. Nothing was changed."
         "Try again after the seconds in Retry-After, with the same key.";
     LOG_FULL "log_full" 503 "The log's disk budget is spent"
-        "The log can't be recycled, most likely since a sink has not taken its batches. Nothing was changed. Commits, releases and settlements still go through."
-        "Try again after the seconds in Retry-After, with the same key. Operators: see /v1/sinks for the one that lags, or raise the budget.";
+        "The log can't be recycled, most likely since a sink has not taken its batches, or since the archive can't be written. Nothing was changed. Commits, releases and settlements still go through."
+        "Try again after the seconds in Retry-After, with the same key. Operators: see /v1/sinks for the one that lags and holdfast_archive_failing in /metrics, or raise the budget.";
     SHUTTING_DOWN "shutting_down" 503 "The server is shutting down"
         "What was accepted is being answered, new requests are not. Nothing was changed."
         "Try again after the seconds in Retry-After, with the same key.";

@@ -318,8 +318,9 @@ fn disk_nearly_full() {
     assert!(said[0].contains("holdfast_log_mark{mark=\"hard\"} 1"), "{}", said[0]);
     assert!(said[0].contains("holdfast_log_shed_total{reason=\"low_priority\"} 1"), "{}", said[0]);
     assert!(!said[1].contains("behind 0 records"), "{}", said[1]);
-    assert!(said[3].contains("\"committed\""), "{}", said[3]);
-    assert!(said[5].contains("\"held\""), "{}", said[5]);
+    assert!(said[2].contains("holdfast_archive_failing 0"), "{}", said[2]);
+    assert!(said[4].contains("\"committed\""), "{}", said[4]);
+    assert!(said[6].contains("\"held\""), "{}", said[6]);
     assert!(soft(0));
     assert_eq!(stand.house.status()["log_bytes_budget"], json!(64 << 20));
 }
