@@ -101,7 +101,9 @@ fn refused(why: &NotApplied) -> Problem {
         NotApplied::NeedsRestart(_) => Problem::detailed(&codes::NEEDS_RESTART, detail),
         NotApplied::Frozen { .. } => Problem::detailed(&codes::FROZEN, detail),
         NotApplied::NoVersion(_) => Problem::detailed(&codes::NOT_FOUND, detail),
-        NotApplied::Hidden(_) | NotApplied::Same => Problem::detailed(&codes::WRONG_STATE, detail),
+        NotApplied::Hidden(_) | NotApplied::Same | NotApplied::Unstartable(_) => {
+            Problem::detailed(&codes::WRONG_STATE, detail)
+        }
         NotApplied::Unwritable(_) => Problem::detailed(&codes::LOG_FULL, detail),
         NotApplied::Stopping => Problem::detailed(&codes::SHUTTING_DOWN, detail),
     }

@@ -1,21 +1,29 @@
 //! Changes of the configuration of a running server. A change is checked as a whole and everything that it
 //! needs is made; then it is written down in the log; then it is applied, which can't fail. So a change is
 //! applied whole or not at all, and what is in force stands in the history, with who, when and why.
+//!
+//! A change that was begun goes on if whoever asked for it goes away. A process that dies between the record
+//! and what follows has nothing half done: sinks have their places in the log, and a start goes by its file.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use holdfast::{
-    config::{Config, Overrides, SinkConfig, change},
-    delivery::{Handle, Partner},
+    config::{Config, Overrides, change},
+    delivery::{self, Change, Handle},
     engine::Engine,
     model::{
         configuration::{ChangeView, HistoryView, NotApplied, Proposal, VersionView},
         sink::wish::By,
     },
-    sinks,
+    sinks::{
+        self,
+        reconcile::{self, Reconcilers},
+    },
+    wal::FileStorage,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex as Turns, MutexGuard};
 
 /// Where a server's configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -30,8 +38,18 @@ pub struct Origin {
 pub struct Control {
     origin: Origin,
     current: Mutex<Config>,
-    /// One change at a time.
-    changing: tokio::sync::Mutex<()>,
+    /// One change at a time, and none once it is true.
+    changing: Turns<bool>,
+}
+
+/// What a change is made to.
+pub struct FarEnd<'a> {
+    /// Its log has the history.
+    pub engine: &'a Engine,
+    /// The sinks.
+    pub handle: &'a Handle,
+    /// What compares their partners' stock.
+    pub reconcilers: &'a Reconcilers,
 }
 
 /// A version as it is written down.
@@ -45,13 +63,14 @@ struct Written {
 struct Ready {
     config: Config,
     changes: Vec<ChangeView>,
-    sinks: Vec<(SinkConfig, Box<dyn Partner>)>,
+    sinks: Change<FileStorage>,
+    reconcilers: Vec<reconcile::Made<FileStorage>>,
 }
 
 impl Control {
     /// Of a server that was started with this configuration.
     pub fn new(origin: Origin, config: Config) -> Self {
-        Self { origin, current: Mutex::new(config), changing: tokio::sync::Mutex::new(()) }
+        Self { origin, current: Mutex::new(config), changing: Turns::new(false) }
     }
 
     /// What is in force, without secrets.
@@ -85,43 +104,49 @@ impl Control {
         self.write(engine, &by, changes, toml).await.map(drop)
     }
 
-    /// Applies a configuration, all of it or nothing.
+    /// The turn to make a change; `None` once it is closed.
+    pub async fn turn(&self) -> Option<MutexGuard<'_, bool>> {
+        Some(self.changing.lock().await).filter(|closed| !**closed)
+    }
+
+    /// Waits for the change under way; none is made from here on.
+    pub async fn close(&self) {
+        *self.changing.lock().await = true;
+    }
+
+    /// Applies a configuration, all of it or nothing. Whoever calls has the [turn](Control::turn), and does
+    /// not drop the future.
     pub async fn apply(
         &self,
-        engine: &Engine,
-        handle: &Handle,
+        far_end: &FarEnd<'_>,
         proposal: Proposal,
         by: By,
     ) -> Result<VersionView, NotApplied> {
-        let _one = self.changing.lock().await;
+        let FarEnd { engine, handle, reconcilers } = far_end;
         if let Some(freeze) = handle.freeze().filter(|_| !by.forced) {
             return Err(NotApplied::Frozen { until: freeze.until, reason: freeze.reason });
         }
-        let ready = self.prepare(engine, handle, proposal)?;
+        let ready = self.prepare(far_end, proposal)?;
         if engine.configurations().is_empty() {
             let first = By { who: "start".into(), reason: "the first".into(), forced: false };
             self.write(engine, &first, Vec::new(), self.shown()).await?;
         }
         let view = self.write(engine, &by, ready.changes, shown(&ready.config)).await?;
-        handle.set_freezes(ready.config.freezes.clone());
-        for (sink, partner) in ready.sinks {
-            handle.reconfigure(sink, partner);
-        }
-        *self.current.lock() = ready.config;
+        let Ready { config, sinks, reconcilers: made, .. } = ready;
+        *self.current.lock() = config.clone();
+        handle.set_freezes(config.freezes.clone());
+        handle.apply(sinks, Duration::from_millis(config.server.shutdown_grace_ms)).await;
+        let stays = |sink: &str| config.sinks.iter().any(|one| one.name == sink);
+        reconcilers.replace(made, stays);
         tracing::info!(version = view.version, by = view.by, reason = view.reason, "configured");
         Ok(view)
     }
 
     /// Checks a change and makes what it needs; changes nothing.
-    fn prepare(
-        &self,
-        engine: &Engine,
-        handle: &Handle,
-        proposal: Proposal,
-    ) -> Result<Ready, NotApplied> {
+    fn prepare(&self, far_end: &FarEnd<'_>, proposal: Proposal) -> Result<Ready, NotApplied> {
         let invalid = |error: holdfast::config::Error| NotApplied::Invalid(error.to_string());
         let before = self.current.lock().clone();
-        let config = self.read(engine, proposal, &before)?;
+        let config = self.read(far_end.engine, proposal, &before)?;
         let changes = change::changes(&before, &config).map_err(invalid)?;
         if changes.is_empty() {
             return Err(NotApplied::Same);
@@ -131,16 +156,17 @@ impl Control {
         if !fixed.is_empty() {
             return Err(NotApplied::NeedsRestart(fixed));
         }
-        // No sink has come or gone: that needs a restart.
-        let old_of = |new: &SinkConfig| before.sinks.iter().find(|old| old.name == new.name);
-        let pairs = config.sinks.iter().filter_map(|new| Some((old_of(new)?, new)));
-        let pairs = pairs.filter(|(old, new)| old != new);
-        let prepared = pairs.map(|(old, new)| {
-            let wrong = |reason| NotApplied::Invalid(format!("sinks.{}.{reason}", new.name));
-            sinks::prepare(handle, old, new).map_err(wrong)
+        let FarEnd { engine, handle, .. } = far_end;
+        let sinks = sinks::prepare(engine, handle, &before.sinks, &config.sinks);
+        let sinks = sinks.map_err(unprepared)?;
+        let changed = config.sinks.iter().filter(|new| !before.sinks.contains(new));
+        let reconcilers = changed.map(|sink| {
+            let progress = handle.progress(&sink.name).or_else(|| sinks.progress(&sink.name));
+            reconcile::make(engine, sink, progress)
+                .map_err(|reason| NotApplied::Invalid(format!("sinks.{}.{reason}", sink.name)))
         });
-        let sinks = prepared.collect::<Result<_, _>>()?;
-        Ok(Ready { config, changes, sinks })
+        let reconcilers = reconcilers.collect::<Result<_, _>>()?;
+        Ok(Ready { config, changes, sinks, reconcilers })
     }
 
     fn read(
@@ -189,6 +215,20 @@ impl Control {
         let text = serde_json::to_string(&written).map_err(|e| unwritable(e.to_string()))?;
         engine.configure(by, text).await.map_err(|e| unwritable(e.to_string()))?;
         Ok(view)
+    }
+}
+
+/// Why sinks can't be changed while the server runs.
+fn unprepared(error: delivery::Error) -> NotApplied {
+    match error {
+        delivery::Error::Config { sink, reason } => {
+            NotApplied::Invalid(format!("sinks.{sink}.{reason}"))
+        }
+        delivery::Error::Broken(sink) => NotApplied::NeedsRestart(vec![format!("sinks.{sink}")]),
+        delivery::Error::OtherDomain(sink) => {
+            NotApplied::NeedsRestart(vec![format!("sinks.{sink}.domain")])
+        }
+        error => NotApplied::Unstartable(error.to_string()),
     }
 }
 

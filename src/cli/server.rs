@@ -14,7 +14,7 @@ use holdfast::{
     delivery,
     engine::Engine,
     model::{
-        configuration::{ConfigurationView, HistoryView, NotApplied, Proposal},
+        configuration::{ConfigurationView, HistoryView, NotApplied, Proposal, VersionView},
         letter::Letter,
         sink::{
             LetterView, ParkedView, Release, SinkView,
@@ -37,7 +37,7 @@ use tokio::{
 
 use super::{
     Error, Outcome, Source,
-    control::{Control, Origin},
+    control::{self, Control, Origin},
     gateway, observer, options, partners, runtime,
 };
 
@@ -83,7 +83,7 @@ async fn serve(config: &Config, origin: Origin) -> Result<(), Error> {
         tokio::select! {
             name = signals.next() => break name,
             // SIGHUP: the file is read again.
-            _ = hangup.recv() => running.reload().await,
+            _ = hangup.recv() => running.reload(),
             poisoned = running.poisoned() => return Err(Error::Poisoned(poisoned)),
         }
     };
@@ -132,72 +132,92 @@ impl Signals {
     }
 }
 
-/// The far end as the API shows it; empty once it is stopped.
-pub struct FarEnd {
+/// The far end as the API shows it; empty once it is stopped. Clones are the same one.
+#[derive(Clone)]
+pub struct FarEnd(Arc<Parts>);
+
+struct Parts {
     handle: Mutex<Option<Arc<delivery::Handle>>>,
     reconcilers: Mutex<Option<Arc<sinks::reconcile::Reconcilers>>>,
     engine: Engine,
     control: Control,
 }
 
+impl FarEnd {
+    fn handle(&self) -> Option<Arc<delivery::Handle>> {
+        self.0.handle.lock().clone()
+    }
+
+    fn reconcilers(&self) -> Option<Arc<sinks::reconcile::Reconcilers>> {
+        self.0.reconcilers.lock().clone()
+    }
+
+    async fn apply(self, proposal: Proposal, by: By) -> Result<VersionView, NotApplied> {
+        let Parts { engine, control, .. } = &*self.0;
+        // Before the handle, so that who waits for the end of this change has the last one.
+        let _turn = control.turn().await.ok_or(NotApplied::Stopping)?;
+        let handle = self.handle().ok_or(NotApplied::Stopping)?;
+        let reconcilers = self.reconcilers().ok_or(NotApplied::Stopping)?;
+        let far_end = control::FarEnd { engine, handle: &handle, reconcilers: &reconcilers };
+        control.apply(&far_end, proposal, by).await
+    }
+}
+
 impl api::Sinks for FarEnd {
     fn snapshot(&self) -> Vec<SinkView> {
-        let handle = self.handle.lock().clone();
-        let mut views = handle.map(|handle| handle.snapshot()).unwrap_or_default();
-        if let Some(reconcilers) = self.reconcilers.lock().as_ref() {
-            reconcilers.fill(&mut views, self.engine.now().millis());
+        let mut views = self.handle().map(|handle| handle.snapshot()).unwrap_or_default();
+        if let Some(reconcilers) = self.reconcilers() {
+            reconcilers.fill(&mut views, self.0.engine.now().millis());
         }
         views
     }
 
     fn delivered(&self) -> Vec<Delivered> {
-        self.handle.lock().as_ref().map(|handle| handle.delivered()).unwrap_or_default()
+        self.handle().map(|handle| handle.delivered()).unwrap_or_default()
     }
 
     fn parked(&self, sink: &str) -> Option<Vec<ParkedView>> {
-        self.handle.lock().as_ref()?.parked(sink)
+        self.handle()?.parked(sink)
     }
 
     fn release_parked(&self, sink: &str, order_id: &str) -> Option<Release> {
-        self.handle.lock().as_ref()?.release_parked(sink, order_id)
+        self.handle()?.release_parked(sink, order_id)
     }
 
     fn letters(&self, sink: Option<&str>) -> Vec<LetterView> {
-        self.handle.lock().as_ref().map(|handle| handle.letter_views(sink)).unwrap_or_default()
+        self.handle().map(|handle| handle.letter_views(sink)).unwrap_or_default()
     }
 
     fn letter(&self, id: &str) -> Option<(LetterView, Arc<Letter>)> {
-        self.handle.lock().as_ref()?.letter(id)
+        self.handle()?.letter(id)
     }
 
     fn wish<'a>(&'a self, sink: &'a str, wish: Wish, by: By) -> api::Wishing<'a> {
-        let handle = self.handle.lock().clone();
+        let handle = self.handle();
         Box::pin(async move { handle?.wish(sink, wish, by).await })
     }
 
     fn configuration(&self) -> Option<ConfigurationView> {
-        Some(ConfigurationView { toml: self.control.shown() })
+        Some(ConfigurationView { toml: self.0.control.shown() })
     }
 
     fn configurations(&self) -> HistoryView {
-        Control::history(&self.engine)
+        Control::history(&self.0.engine)
     }
 
     fn configure<'a>(&'a self, proposal: Proposal, by: By) -> api::Configuring<'a> {
-        let handle = self.handle.lock().clone();
-        Box::pin(async move {
-            let handle = handle.ok_or(NotApplied::Stopping)?;
-            self.control.apply(&self.engine, &handle, proposal, by).await
-        })
+        // A task of its own: what is written down is applied, also if the caller goes away.
+        let applied = tokio::spawn(self.clone().apply(proposal, by));
+        Box::pin(async move { applied.await.unwrap_or(Err(NotApplied::Stopping)) })
     }
 
     fn reconcile<'a>(&'a self, sink: &'a str) -> api::Reconciling<'a> {
-        let reconcilers = self.reconcilers.lock().clone();
+        let reconcilers = self.reconcilers();
         Box::pin(async move { reconcilers.ok_or(Unreconciled::Stopping)?.run(sink).await })
     }
 
     fn reconciliation(&self, sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
-        self.reconcilers.lock().as_ref().ok_or(Unreconciled::Stopping)?.last(sink)
+        self.reconcilers().ok_or(Unreconciled::Stopping)?.last(sink)
     }
 }
 
@@ -218,7 +238,7 @@ pub struct Running {
     data: PathBuf,
     grace: Duration,
     engine: Engine,
-    far_end: Arc<FarEnd>,
+    far_end: FarEnd,
     gateway: Option<holdfast::gateway::Handle>,
     observer: observe::Observer,
     stop: oneshot::Sender<()>,
@@ -258,18 +278,18 @@ impl Running {
         let engine = open(config).await?;
         partners::check_live(config, &engine)?;
         let control = Control::new(origin, config.clone());
-        let far_end = Arc::new(start_sinks(config, &engine, control, observed.spans().cloned())?);
-        let begun = far_end.control.started(&engine).await;
+        let far_end = start_sinks(config, &engine, control, observed.spans().cloned())?;
+        let begun = far_end.0.control.started(&engine).await;
         begun.map_err(|e| Error::Part { what: "the configuration", reason: e.to_string() })?;
         let subject = observe::Subject {
             engine: engine.clone(),
             doors: vec![state.requests().clone(), state.gateway().requests().clone()],
-            far_end: far_end.clone(),
+            far_end: Arc::new(far_end.clone()),
             quotas: Arc::new(Counted(state.clone())),
         };
         let observer = observe::start(&observing, subject, &observed)
             .map_err(|e| Error::Part { what: "the observer", reason: e.to_string() })?;
-        state.ready(engine.clone(), far_end.clone());
+        state.ready(engine.clone(), Arc::new(far_end.clone()));
         let gateway = gateway::serve(doors, gateway_options, &engine, &state)?;
         let grace = Duration::from_millis(server.shutdown_grace_ms);
         let data = server.data.clone();
@@ -288,12 +308,14 @@ impl Running {
     }
 
     /// Reads the configuration's file again and applies it.
-    async fn reload(&self) {
-        use api::Sinks as _;
+    fn reload(&self) {
         let by = By { who: "SIGHUP".into(), ..By::default() };
-        if let Err(error) = self.far_end.configure(Proposal::File, by).await {
-            tracing::error!(%error, "the configuration was not read again");
-        }
+        let applied = self.far_end.clone().apply(Proposal::File, by);
+        tokio::spawn(async move {
+            if let Err(error) = applied.await {
+                tracing::error!(%error, "the configuration was not read again");
+            }
+        });
     }
 
     /// Where it can be reached.
@@ -309,7 +331,7 @@ impl Running {
 
     /// Waits until every sink has everything that is durable now.
     pub async fn drain(&self, timeout: Duration) -> Result<(), Error> {
-        let Some(handle) = self.far_end.handle.lock().clone() else { return Ok(()) };
+        let Some(handle) = self.far_end.handle() else { return Ok(()) };
         let drained = handle.drain(timeout).await;
         drained.map_err(|e| Error::Part { what: "the sinks", reason: e.to_string() })
     }
@@ -324,9 +346,11 @@ impl Running {
         // A defect of it has been told where it happened.
         let _ = gateway.await;
         self.observer.stop().await;
-        drop(self.far_end.reconcilers.lock().take());
+        // A change under way holds both.
+        self.far_end.0.control.close().await;
+        drop(self.far_end.0.reconcilers.lock().take());
         // Nobody drains any more, so that this is the only one.
-        let handle = self.far_end.handle.lock().take().and_then(Arc::into_inner);
+        let handle = self.far_end.0.handle.lock().take().and_then(Arc::into_inner);
         if let Some(handle) = handle
             && let Err(error) = handle.shutdown(self.grace).await
         {
@@ -399,10 +423,10 @@ fn start_sinks(
     handle.set_freezes(config.freezes.clone());
     let reconcilers = sinks::reconcile::start(engine, &config.sinks, &handle, &runtime)
         .map_err(|(sink, reason)| failed(format!("{sink}: {reason}")))?;
-    Ok(FarEnd {
+    Ok(FarEnd(Arc::new(Parts {
         handle: Mutex::new(Some(Arc::new(handle))),
         reconcilers: Mutex::new(Some(Arc::new(reconcilers))),
         engine: engine.clone(),
         control,
-    })
+    })))
 }

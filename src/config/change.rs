@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 
 use toml::{Table, Value};
 
-use super::{Config, Error};
+use super::{Config, Error, SinkConfig};
 use crate::model::configuration::ChangeView;
 
 /// Stands for a secret.
 const HIDDEN: &str = "(hidden)";
 /// Stands for the password of a URL.
 const HIDDEN_PASSWORD: &str = ":hidden@";
-/// What of a sink that speaks HTTP a running server takes, by the beginning of the key.
-const LIVE_OF_SINK: [&str; 9] = [
+/// What of a sink that speaks HTTP is exchanged while it goes on, by the beginning of the key; for
+/// anything else it is started anew.
+const IN_PLACE: [&str; 10] = [
     "url",
     "preset",
     "connector",
@@ -25,9 +26,10 @@ const LIVE_OF_SINK: [&str; 9] = [
     "rate_per_s",
     "retry_",
     "policy",
+    "reconcile",
 ];
-/// What of these it does not: the room for what is under way is made once.
-const FIXED_OF_SINK: [&str; 2] = ["policy.ordering", "policy.concurrency_max"];
+/// What of these is not: the room for what is under way is made once.
+const NOT_IN_PLACE: [&str; 2] = ["policy.ordering", "policy.concurrency_max"];
 
 type Leaves = BTreeMap<String, Value>;
 
@@ -39,18 +41,25 @@ pub fn changes(before: &Config, after: &Config) -> Result<Vec<ChangeView>, Error
     let shown = (leaves(&shown(before)?), leaves(&shown(after)?));
     let bare = (leaves(&table(before)?), leaves(&table(after)?));
     let differs = |key: &String| bare.0.get(key) != bare.1.get(key);
-    let mut changes = between(&shown.0, &shown.1, differs);
-    let brokered: Vec<String> = (before.sinks.iter().chain(&after.sinks))
-        .filter(|sink| sink.speaks_nats() || sink.speaks_kafka())
-        .map(|sink| format!("sinks.{}.", sink.name))
-        .collect();
-    for change in &mut changes {
-        // A broker knows who sends to it, which must be one at a time.
-        if brokered.iter().any(|sink| change.key.starts_with(sink)) {
-            "restart".clone_into(&mut change.applies);
-        }
+    Ok(between(&shown.0, &shown.1, differs))
+}
+
+/// Whether a sink that runs goes on while it turns to other settings; else it is started anew.
+pub(crate) fn is_in_place(before: &SinkConfig, after: &SinkConfig) -> bool {
+    let is_brokered = |sink: &SinkConfig| sink.speaks_nats() || sink.speaks_kafka();
+    // A broker knows who sends to it, which must be one at a time.
+    if is_brokered(before) || is_brokered(after) {
+        return false;
     }
-    Ok(changes)
+    let (Ok(before), Ok(after)) = (Table::try_from(before), Table::try_from(after)) else {
+        return false;
+    };
+    let (before, after) = (leaves(&before), leaves(&after));
+    let differ =
+        before.keys().chain(after.keys()).filter(|key| before.get(*key) != after.get(*key));
+    differ.into_iter().all(|key| {
+        IN_PLACE.iter().any(|live| key.starts_with(live)) && !NOT_IN_PLACE.contains(&key.as_str())
+    })
 }
 
 /// What is another in `after` than in a text without secrets, as far as that tells.
@@ -141,21 +150,21 @@ fn between(before: &Leaves, after: &Leaves, differs: impl Fn(&String) -> bool) -
         if old == new {
             new = format!("{HIDDEN}, another").into();
         }
-        ChangeView { key: key.clone(), before: old, after: new, applies: applies(key).into() }
+        let comes_or_goes = old.is_null() || new.is_null();
+        let applies = if is_live(key, comes_or_goes) { "live" } else { "restart" };
+        ChangeView { key: key.clone(), before: old, after: new, applies: applies.into() }
     };
     keys.into_iter().filter(|key| differs(key)).map(change).collect()
 }
 
 /// Whether a running server takes another value of a key.
-fn applies(key: &str) -> &'static str {
-    let of_sink = key.strip_prefix("sinks.").and_then(|rest| rest.split_once('.'));
-    let live = match of_sink {
-        Some((_, key)) => {
-            LIVE_OF_SINK.iter().any(|live| key.starts_with(live)) && !FIXED_OF_SINK.contains(&key)
-        }
+fn is_live(key: &str, comes_or_goes: bool) -> bool {
+    match key.strip_prefix("sinks.").and_then(|rest| rest.split_once('.')) {
+        // What is sealed is of the old domain, and how far it is says nothing of the new one.
+        Some((_, "domain")) => comes_or_goes,
+        Some(_) => true,
         None => key == "freezes",
-    };
-    if live { "live" } else { "restart" }
+    }
 }
 
 /// Every value by its key; a list whose items have names is told by these, any other is one value.
@@ -213,7 +222,7 @@ mod tests {
                 ("freezes", "live"),
                 ("server.batch_max", "restart"),
                 ("sinks.erp.policy.breaker_failures", "live"),
-                ("sinks.erp.policy.concurrency_max", "restart"),
+                ("sinks.erp.policy.concurrency_max", "live"),
                 ("sinks.erp.timeout_ms", "live"),
             ]
         );

@@ -29,6 +29,7 @@
 mod bisect;
 mod breaker;
 mod budget;
+mod change;
 mod concurrency;
 mod handle;
 mod items;
@@ -40,11 +41,14 @@ mod parts;
 mod rate;
 mod recovery;
 mod retry;
+mod running;
 mod task;
 #[cfg(test)]
 mod testing;
 mod trace;
 
+pub use change::Change;
+pub(crate) use change::Turn;
 pub use handle::{Handle, start, start_traced};
 pub use partner::{Effect, Outcome, Part, Partner, Sending};
 pub use retry::RETRY_AFTER_MAX;
@@ -82,6 +86,17 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A sink can't be started anew while the process lives.
+    #[error("sink `{0}` is broken; it begins again when the server is started again")]
+    Broken(String),
+    /// A sink that went is to come back as something else.
+    #[error(
+        "sink `{0}` had another domain; start the server again to change it, or give it another name"
+    )]
+    OtherDomain(String),
+    /// A sink that is to be started anew does not run.
+    #[error("sink `{0}` does not run")]
+    Gone(String),
     /// Sinks that were not done in time.
     #[error("not done in time: {}", .0.join(", "))]
     Timeout(Vec<String>),

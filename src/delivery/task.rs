@@ -122,7 +122,7 @@ impl Task {
             held: false,
             paused,
             stopping: false,
-            attempts: Attempts::default(),
+            attempts: with.progress.attempts(),
             waiting: None,
             with,
         }
@@ -147,6 +147,8 @@ impl Task {
             }
         }
         self.stopping = true;
+        // Nothing more is sealed for it.
+        self.with.inbox.close();
         while let Some(event) = self.under_way.join_next().await {
             self.hear(event);
         }
@@ -509,6 +511,8 @@ pub(super) async fn join(tasks: Vec<JoinHandle<()>>, timeout: Duration) -> bool 
     for mut task in tasks {
         if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
             task.abort();
+            // It tells nobody anything from here on.
+            drop(task.await);
             all = false;
         }
     }

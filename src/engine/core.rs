@@ -284,7 +284,10 @@ impl<S: Storage> Core<S> {
     /// Lets the log recycle what neither the checkpoint before the last nor any reader needs.
     pub(super) fn release_log(&self) {
         let checkpoint = self.checkpoint_before.load(Ordering::Acquire);
-        self.log.release_before(self.log_held().min(Lsn(checkpoint)));
+        // Not without the lock: whoever holds the log from here on must see what was let go before.
+        let holds = self.holds.lock();
+        let held = holds.values().copied().min().unwrap_or(Lsn(u64::MAX));
+        self.log.release_before(held.min(Lsn(checkpoint)));
     }
 }
 

@@ -273,6 +273,13 @@ impl<S: Storage> Engine<S> {
         self.core().release_log();
     }
 
+    /// Says that a reader may need the log from a position on: what it holds already it goes on holding.
+    pub(crate) fn keep_log(&self, reader: &str, from: Lsn) {
+        let mut holds = self.core().holds.lock();
+        let held = holds.entry(reader.to_owned()).or_insert(from);
+        *held = from.min(*held);
+    }
+
     /// Says that a reader needs the log no longer.
     pub fn release_hold(&self, reader: &str) {
         self.core().holds.lock().remove(reader);

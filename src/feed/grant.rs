@@ -93,11 +93,10 @@ impl<S: Storage> Worker<S> {
         } else {
             self.log_deed(&operate);
         }
-        if !self.wait_durable(lsn)? {
-            return Ok(Verdict::Stopping);
-        }
+        let durable = self.wait_durable(lsn)?;
+        // Also when it stops meanwhile: whoever goes on from here must have what the log has.
         self.progress.operated(&operate.deed, &by.reason, lsn);
-        Ok(Verdict::Granted(Granted { count }))
+        Ok(if durable { Verdict::Granted(Granted { count }) } else { Verdict::Stopping })
     }
 
     fn log_deed(&self, operate: &Operate) {
@@ -218,10 +217,11 @@ impl<S: Storage> Worker<S> {
             }
             Err(error) => return Err(error),
         };
-        if !self.wait_durable(lsn)? {
+        let durable = self.wait_durable(lsn)?;
+        self.progress.sealed(sealed);
+        if !durable {
             return Ok(Verdict::Stopping);
         }
-        self.progress.sealed(sealed);
         if !letter.uncertain || self.config.dedupe == Dedupe::None {
             self.insisted.insert(number);
         }

@@ -112,6 +112,8 @@ pub(super) struct Inner {
     pub lanes: [LaneProgress; 3],
     /// Batches of a lane that may be under way at once.
     room: usize,
+    /// With so many letters nothing more is sealed.
+    letters_max: usize,
     fates: VecDeque<Fate>,
     splits: VecDeque<Halved>,
     pub condition: Condition,
@@ -137,7 +139,6 @@ pub(super) struct Inner {
 pub struct Progress {
     pub(super) name: String,
     pub(super) domain: Domain,
-    letters_max: usize,
     pub(super) inner: Mutex<Inner>,
     changed: Condvar,
     /// The ages in fine buckets.
@@ -148,15 +149,12 @@ pub struct Progress {
 impl Progress {
     /// A sink as the log left it; it seals nothing while more than `letters_max` letters lie dead.
     pub fn new(name: &str, domain: Domain, letters_max: u64, state: SinkState) -> Self {
-        let mut lanes: [LaneProgress; 3] = Default::default();
-        for (lane, state) in lanes.iter_mut().zip(&state.lanes) {
-            lane.position = Lsn(state.covers_lsn);
-        }
         let asks = Asks { paused: state.paused.is_some(), skip: state.skip.clone() };
         let inner = Inner {
             folded: Lsn(0),
-            lanes,
+            lanes: lanes_of(&state),
             room: 1,
+            letters_max: usize::try_from(letters_max).unwrap_or(usize::MAX),
             fates: VecDeque::new(),
             splits: VecDeque::new(),
             condition: Condition::Running,
@@ -177,7 +175,6 @@ impl Progress {
         Self {
             name: name.to_owned(),
             domain,
-            letters_max: usize::try_from(letters_max).unwrap_or(usize::MAX),
             inner: Mutex::new(inner),
             changed: Condvar::new(),
             fine: Durations::default(),
@@ -188,6 +185,41 @@ impl Progress {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What it gets.
+    pub fn domain(&self) -> Domain {
+        self.domain
+    }
+
+    /// What its deliveries did since the start; nothing is under way.
+    pub fn attempts(&self) -> Attempts {
+        Attempts { under_way: 0, ..self.inner.lock().pace.attempts }
+    }
+
+    /// Where the last record stands that is folded in; what it left may be gone on from once that is durable.
+    pub(crate) fn folded(&self) -> Lsn {
+        self.inner.lock().folded
+    }
+
+    /// Makes a sink that has ended ready for a feed and a delivery that go on where the log says that it
+    /// was: what it read and did not seal is forgotten, what was counted is not. A broken one stays so.
+    pub(crate) fn begin_anew(&self, letters_max: u64) {
+        let mut inner = self.inner.lock();
+        if matches!(inner.condition, Condition::Broken(_)) {
+            return;
+        }
+        inner.lanes = lanes_of(&inner.state);
+        inner.room = 1;
+        inner.letters_max = usize::try_from(letters_max).unwrap_or(usize::MAX);
+        inner.fates.clear();
+        inner.splits.clear();
+        inner.condition = Condition::Running;
+        inner.parked = ParkedSummary::default();
+        inner.parked_views = Arc::default();
+        inner.releases.clear();
+        inner.config = None;
+        inner.stopping = false;
     }
 
     /// Ends it: nothing more is read, sealed or waited for.
@@ -251,7 +283,7 @@ impl Progress {
     /// operator sends again among it: that is how there come to be fewer of them.
     pub(super) fn may_seal(&self) -> bool {
         let inner = self.inner.lock();
-        inner.state.letters.len() < self.letters_max
+        inner.state.letters.len() < inner.letters_max
     }
 
     /// Whether no batch is under way.
@@ -605,6 +637,11 @@ impl Progress {
         self.inner.lock().room = room;
         self.changed.notify_all();
     }
+}
+
+/// Lanes that have read what is sealed, and nothing else.
+fn lanes_of(state: &SinkState) -> [LaneProgress; 3] {
+    state.lanes.map(|lane| LaneProgress { position: Lsn(lane.covers_lsn), ..Default::default() })
 }
 
 /// Made by [`Progress::broken_by_panic`].

@@ -23,7 +23,7 @@ use crate::{
     model::{
         Lsn, Timestamp,
         event::{Acknowledge, Seal},
-        sink::{Lane, Sealed},
+        sink::{Lane, Sealed, SinkState},
     },
     wal::{Storage, archive::LookBack},
 };
@@ -62,6 +62,8 @@ pub struct Worker<S: Storage> {
     /// a repeat is on his head, or none had an effect.
     pub(super) insisted: BTreeSet<u64>,
     skip_bytes: u64,
+    /// It is new, and the log begins later than the first record: then where it begins is written down.
+    begins_late: bool,
     /// The version of what renders.
     pub(super) config_version: u64,
 }
@@ -80,6 +82,9 @@ impl<S: Storage> Worker<S> {
         out: mpsc::Sender<Batch>,
         traces: bool,
     ) -> Result<Self, Error> {
+        // From here on what is there stays there.
+        let reader = Engine::<S>::sink_reader(&config.name);
+        engine.keep_log(&reader, Lsn(progress.with_state(SinkState::needs_from)));
         config.batch_bytes_max =
             config.batch_bytes_max.min(seal::body_bytes_max(engine.log(), &config.name));
         let mut lanes = Vec::new();
@@ -90,6 +95,8 @@ impl<S: Storage> Worker<S> {
             progress.parking(&window, config.recognition);
             lanes.push((lane, window, start));
         }
+        let is_new = progress.with_state(|state| state.last_number == 0);
+        let begins_late = is_new && lanes.iter().any(|(_, _, start)| *start > Lsn(0));
         for (lane, _, start) in &lanes {
             progress.begin(covered_by(&config, *lane), *start);
         }
@@ -118,11 +125,12 @@ impl<S: Storage> Worker<S> {
             looking_back: None,
             insisted: BTreeSet::new(),
             skip_bytes,
+            begins_late,
             config_version,
         };
         worker.go_on_replaying();
         let from = worker.replay_from.map_or(needs_from, |replay| replay.min(needs_from));
-        worker.engine.hold_log(&Engine::<S>::sink_reader(&worker.config.name), from);
+        worker.engine.hold_log(&reader, from);
         Ok(worker)
     }
 
@@ -147,18 +155,27 @@ impl<S: Storage> Worker<S> {
 
     fn drive(&mut self) -> Result<(), Error> {
         self.configure()?;
+        self.say_where_it_begins()?;
         loop {
             self.write_splits()?;
             self.write_fates()?;
             self.follow_settings()?;
             self.grant_wishes()?;
             if self.progress.is_stopping() {
-                return Ok(());
+                // What the delivery told at its end.
+                return self.write_fates();
             }
             self.hold_log();
             self.send_replayed()?;
             self.look()?;
         }
+    }
+
+    /// Without it a lane that seals nothing for a while would be looked for at the first record by the next
+    /// start, and not be found there.
+    fn say_where_it_begins(&mut self) -> Result<(), Error> {
+        let lanes = if self.begins_late { self.lanes.len() } else { 0 };
+        (0..lanes).try_for_each(|at| self.close(at))
     }
 
     /// Looks at the lanes, the most urgent first, until one has something to be done; waits if none
@@ -191,7 +208,8 @@ impl<S: Storage> Worker<S> {
         };
         self.tell(at);
         let first = self.lanes[at].has_handed_over() && self.replaying.is_empty();
-        let may_seal = room && first && self.progress.may_seal();
+        // What is sealed for a delivery that has ended would count as tried when it goes out.
+        let may_seal = room && first && self.progress.may_seal() && !self.out.is_closed();
         if may_seal && self.must_close(at, read) {
             self.close(at)?;
             return Ok(Step::Done);
@@ -467,11 +485,15 @@ pub(super) fn batch_of(seal: &Seal, id: BatchId, seal_lsn: Lsn) -> Batch {
 
 /// Where a lane goes on: where its last seal says, or, for a sink that has none, where the log begins.
 fn start_of<S: Storage>(engine: &Engine<S>, progress: &Progress, lane: Lane) -> Result<Lsn, Error> {
-    let (covers, sealed) =
-        progress.with_state(|state| (state.lanes[lane.index()].covers_lsn, state.last_number > 0));
-    let (needed, oldest) = (Lsn(covers), engine.log().oldest());
+    let (covers, needed, sealed) = progress.with_state(|state| {
+        let covers = Lsn(state.lanes[lane.index()].covers_lsn);
+        (covers, Lsn(state.needs_from()), state.last_number > 0)
+    });
+    let log = engine.log();
+    // What is let go may be there for a moment still, and its batches are read back later.
+    let oldest = if sealed { log.released() } else { log.oldest() };
     if needed >= oldest {
-        return Ok(needed);
+        return Ok(covers);
     }
     if sealed {
         return Err(Error::Gone { oldest, needed });

@@ -75,6 +75,9 @@ pub enum NotApplied {
     /// Some of it needs a restart.
     #[error("these keys can't be changed without a restart: {}; nothing was changed", .0.join(", "))]
     NeedsRestart(Vec<String>),
+    /// A sink of it can't begin.
+    #[error("{0}; nothing was changed")]
+    Unstartable(String),
     /// Not now.
     #[error(
         "a freeze window is open until {until} ({reason}); say `force` with a reason to do it all the same"

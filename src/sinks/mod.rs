@@ -41,8 +41,8 @@ use std::sync::Arc;
 use tokio::runtime;
 
 use crate::{
-    config::SinkConfig,
-    delivery::{self, Error, Handle, Partner},
+    config::{self, SinkConfig},
+    delivery::{self, Change, Error, Handle, Partner, Turn},
     engine::Engine,
     telemetry::Spans,
     wal::Storage,
@@ -88,21 +88,50 @@ pub fn start_traced<S: Storage>(
     delivery::start_traced(engine, partners, runtime, spans)
 }
 
-/// Makes what speaks to the partner of a running sink under other settings than those of `before`, by which
-/// what is under way was sealed; nothing is changed by it. See [`Handle::reconfigure`].
+/// Makes what another set of sinks needs that `handle` is to run in place of `before`; nothing is changed by
+/// it. See [`Handle::apply`].
 ///
 /// # Errors
-/// What is wrong, beginning with the field.
-pub fn prepare(
+/// The first sink that is wrong or can't begin.
+pub fn prepare<S: Storage>(
+    engine: &Engine<S>,
     handle: &Handle,
-    before: &SinkConfig,
+    before: &[SinkConfig],
+    after: &[SinkConfig],
+) -> Result<Change<S>, Error> {
+    let mut change = Change::new(engine, after.iter().map(|sink| sink.name.clone()).collect());
+    for config in after {
+        let wrong = |reason| Error::Config { sink: config.name.clone(), reason };
+        let old = before.iter().find(|old| old.name == config.name);
+        let turn = match old {
+            Some(old) if old == config => continue,
+            Some(old) if config::change::is_in_place(old, config) => Turn::Exchanged,
+            Some(_) => Turn::Anew,
+            None => Turn::Added,
+        };
+        config.validate().map_err(wrong)?;
+        let earlier = renderings(engine, handle, config, old).map_err(wrong)?;
+        let partner = partner(config, &earlier).map_err(wrong)?;
+        let config = config.clone().bounded().map_err(wrong)?;
+        handle.make(&mut change, (config, partner), &turn)?;
+    }
+    Ok(change)
+}
+
+/// What rendered the batches of a sink that may go out again; `before` has what is under way now.
+fn renderings<S: Storage>(
+    engine: &Engine<S>,
+    handle: &Handle,
     config: &SinkConfig,
-) -> Result<(SinkConfig, Box<dyn Partner>), String> {
-    config.validate()?;
-    let mut earlier = handle.renderings(&config.name);
-    earlier.extend(before.connector()?.shapes().map(|text| (before.render_version(), text)));
-    let partner = partner(config, &earlier)?;
-    Ok((config.clone().bounded()?, partner))
+    before: Option<&SinkConfig>,
+) -> Result<Vec<(u64, String)>, String> {
+    let of_log = || Some(engine.sink_states().remove(&config.name)?.configurations);
+    let known = handle.renderings(&config.name).or_else(of_log);
+    let mut known = known.unwrap_or_default();
+    if let Some(before) = before {
+        known.extend(before.connector()?.shapes().map(|text| (before.render_version(), text)));
+    }
+    Ok(known)
 }
 
 /// What speaks to a sink's partner, as its URL says.

@@ -268,6 +268,13 @@ impl<S: Storage> Log<S> {
         }
     }
 
+    /// What is below may be recycled at any time; what is not stays until it is
+    /// [released](Log::release_before).
+    pub fn released(&self) -> Lsn {
+        let inner = self.inner();
+        Lsn(inner.lives.before_gap(inner.released_floor()))
+    }
+
     /// The first position that can still be read.
     pub fn oldest(&self) -> Lsn {
         Lsn(self.inner().oldest())

@@ -3,6 +3,9 @@
 
 #[path = "../cli/mod.rs"]
 mod cli;
+#[allow(dead_code, reason = "here it does not lie")]
+#[path = "../far_reconcile/erp.rs"]
+mod erp;
 #[path = "../far_common/mod.rs"]
 mod far_common;
 
@@ -13,6 +16,7 @@ mod gateway;
 mod kill;
 mod kill_steps;
 mod latency;
+mod live;
 mod operate;
 mod parked;
 mod partners;

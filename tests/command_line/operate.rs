@@ -3,10 +3,6 @@
 //! ERP's stock compared; and a freeze window, in which what matters is refused unless it is forced with a
 //! reason. Every deed stands in the log, with who wanted it and why.
 
-#[allow(dead_code, reason = "here it does not lie")]
-#[path = "../far_reconcile/erp.rs"]
-mod erp;
-
 use std::{
     fs,
     io::Write,
@@ -16,7 +12,7 @@ use std::{
 };
 
 use crate::cli::{Ended, Server, get, holdfast, post, run, runtime};
-use erp::Erp;
+use crate::erp::Erp;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -480,3 +480,35 @@ async fn every_partition_is_brought_to_its_leader_and_read_by_others() {
     assert_eq!(places.len(), 300);
     assert!(homes.iter().all(|(key, at)| places[key] == at[0]));
 }
+
+/// Its settings change again and again while a sale is on and requests get lost: the sender is another one
+/// each time, and shuts the one before out.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs tansu: the test command fetches it"]
+async fn a_topic_whose_settings_change_has_every_event_once() {
+    let broker = Broker::start().await;
+    let mut shop = Shop::open(Engine::open_on(SimStorage::new(), options()).unwrap(), 8);
+    let handle = deliver(&shop.engine, &broker.url());
+    let mut before = vec![sink(&broker.url())];
+    let mut orders = 0..;
+    for round in 0..6_u64 {
+        let lose_answer_to = [None, Some(END_TRANSACTION), Some(PRODUCE)][round as usize % 3];
+        broker.set(Faults { lose_answer_to, ..Faults::default() });
+        for n in orders.by_ref().take(60) {
+            shop.sell(n).unwrap();
+        }
+        let mut after = sink(&broker.url());
+        (after.timeout_ms, after.lines_max) = (2_000 + round, 5 + round);
+        let after = vec![after];
+        let change = sinks::prepare(&shop.engine, &handle, &before, &after).unwrap();
+        handle.apply(change, Duration::from_millis(300)).await;
+        before = after;
+    }
+    broker.set(Faults::default());
+    handle.drain(PATIENCE).await.unwrap();
+    let stored = broker.committed().await;
+    assert_once_and_in_order(&stored);
+    assert_eq!(placed(&stored), shop.orders);
+    handle.shutdown(PATIENCE).await.unwrap();
+    shop.engine.close().unwrap();
+}

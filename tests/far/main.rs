@@ -9,6 +9,7 @@ mod far_common;
 mod bad_partners;
 mod books;
 mod burst;
+mod change;
 mod crash;
 mod delivery;
 mod domains;

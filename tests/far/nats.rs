@@ -309,3 +309,40 @@ async fn an_engine_that_dies_between_seal_and_acknowledgement_repeats_what_is_kn
     handle.shutdown(PATIENCE).await.unwrap();
     shop.engine.close().unwrap();
 }
+
+/// Its settings change again and again while a sale is on and answers get lost: it is started anew each time,
+/// so that one connection at a time publishes, and what was under way is sent again and known.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs nats-server: the test command installs it"]
+async fn a_stream_whose_settings_change_has_every_event_once() {
+    let nats = Nats::start("").await;
+    nats.create(StreamSettings::default()).await;
+    let proxy = Proxy::start(nats.port).await;
+    let mut shop = Shop::open(Engine::open_on(SimStorage::new(), options()).unwrap(), 8);
+    let handle = deliver(&shop.engine, &proxy.url());
+    let mut before = vec![sink(&proxy.url())];
+    let mut orders = 0..;
+    for round in 0..8_u64 {
+        proxy.lose_answers(round % 3 == 1);
+        for n in orders.by_ref().take(60) {
+            shop.sell(n).unwrap();
+            if n % 16 == 0 {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        }
+        let url = if round % 2 == 0 { nats.url() } else { proxy.url() };
+        let mut after = sink(&url);
+        (after.timeout_ms, after.lines_max) = (1_000 + round, 5 + round);
+        let after = vec![after];
+        let change = sinks::prepare(&shop.engine, &handle, &before, &after).unwrap();
+        handle.apply(change, Duration::from_millis(300)).await;
+        before = after;
+    }
+    proxy.lose_answers(false);
+    handle.drain(PATIENCE).await.unwrap();
+    let stored = nats.stored().await;
+    assert_once_and_in_order(&stored);
+    assert_eq!(placed(&stored), shop.orders);
+    handle.shutdown(PATIENCE).await.unwrap();
+    shop.engine.close().unwrap();
+}

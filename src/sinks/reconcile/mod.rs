@@ -50,12 +50,14 @@ mod run;
 
 use std::{sync::Arc, time::Duration};
 
+use parking_lot::RwLock;
 use tokio::{runtime, task::JoinHandle};
 
 use crate::{
     config::SinkConfig,
     delivery::Handle,
     engine::Engine,
+    feed::Progress,
     model::sink::{
         SinkView,
         reconciliation::{Reconciliation, ReconciliationSummary, Unreconciled},
@@ -67,9 +69,30 @@ use self::run::Reconciler;
 
 /// All sinks' reconcilers. Dropping it ends them without waiting; nothing of them is written down.
 pub struct Reconcilers<S: Storage = FileStorage> {
-    sinks: Vec<(String, Option<Arc<Reconciler<S>>>)>,
-    tasks: Vec<JoinHandle<()>>,
+    sinks: RwLock<Vec<Scheduled<S>>>,
     runtime: runtime::Handle,
+}
+
+/// A sink's reconciler, if it has one, made and not at work.
+pub struct Made<S: Storage> {
+    sink: String,
+    reconciler: Option<Arc<Reconciler<S>>>,
+    every: Option<Duration>,
+}
+
+/// One at work, until dropped.
+struct Scheduled<S: Storage> {
+    sink: String,
+    reconciler: Option<Arc<Reconciler<S>>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl<S: Storage> Drop for Scheduled<S> {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 /// Makes reconcilers of the sinks that a far end runs, and a schedule for those that have one.
@@ -82,23 +105,34 @@ pub fn start<S: Storage>(
     far_end: &Handle,
     runtime: &runtime::Handle,
 ) -> Result<Reconcilers<S>, (String, String)> {
-    let mut all = Reconcilers { sinks: Vec::new(), tasks: Vec::new(), runtime: runtime.clone() };
-    for config in sinks {
-        let reconciler = match (&config.reconcile, far_end.progress(&config.name)) {
-            (Some(_), Some(progress)) => {
-                let made = Reconciler::new(engine.clone(), config, progress);
-                Some(Arc::new(made.map_err(|reason| (config.name.clone(), reason))?))
-            }
-            _ => None,
-        };
-        let every_ms = config.reconcile.as_ref().and_then(|reconcile| reconcile.every_ms);
-        if let (Some(reconciler), Some(every_ms)) = (&reconciler, every_ms) {
-            let every = Duration::from_millis(every_ms);
-            all.tasks.push(runtime.spawn(keep_reconciling(reconciler.clone(), every)));
-        }
-        all.sinks.push((config.name.clone(), reconciler));
-    }
+    let made = sinks.iter().map(|config| {
+        let made = make(engine, config, far_end.progress(&config.name));
+        made.map_err(|reason| (config.name.clone(), reason))
+    });
+    let made = made.collect::<Result<_, _>>()?;
+    let all = Reconcilers { sinks: RwLock::default(), runtime: runtime.clone() };
+    all.replace(made, |_| false);
     Ok(all)
+}
+
+/// Makes the reconciler of a sink, which compares what `progress` says was sealed.
+///
+/// # Errors
+/// What is wrong, beginning with the field.
+pub fn make<S: Storage>(
+    engine: &Engine<S>,
+    config: &SinkConfig,
+    progress: Option<Arc<Progress>>,
+) -> Result<Made<S>, String> {
+    let reconciler = match (&config.reconcile, progress) {
+        (Some(_), Some(progress)) => {
+            Some(Arc::new(Reconciler::new(engine.clone(), config, progress)?))
+        }
+        _ => None,
+    };
+    let every_ms = config.reconcile.as_ref().and_then(|reconcile| reconcile.every_ms);
+    let every = every_ms.map(Duration::from_millis);
+    Ok(Made { sink: config.name.clone(), reconciler, every })
 }
 
 async fn keep_reconciling<S: Storage>(reconciler: Arc<Reconciler<S>>, every: Duration) {
@@ -110,10 +144,22 @@ async fn keep_reconciling<S: Storage>(reconciler: Arc<Reconciler<S>>, every: Dur
 }
 
 impl<S: Storage> Reconcilers<S> {
-    fn of(&self, sink: &str) -> Result<&Arc<Reconciler<S>>, Unreconciled> {
-        let found = self.sinks.iter().find(|(name, _)| name == sink);
-        let (_, reconciler) = found.ok_or(Unreconciled::NoSink)?;
-        reconciler.as_ref().ok_or(Unreconciled::NotConfigured)
+    /// Puts what was made to work; of the others those go on that stay.
+    pub fn replace(&self, made: Vec<Made<S>>, stays: impl Fn(&str) -> bool) {
+        let mut sinks = self.sinks.write();
+        sinks.retain(|one| stays(&one.sink) && made.iter().all(|new| new.sink != one.sink));
+        for Made { sink, reconciler, every } in made {
+            let keeps = reconciler.clone().zip(every);
+            let task = keeps
+                .map(|(reconciler, every)| self.runtime.spawn(keep_reconciling(reconciler, every)));
+            sinks.push(Scheduled { sink, reconciler, task });
+        }
+    }
+
+    fn of(&self, sink: &str) -> Result<Arc<Reconciler<S>>, Unreconciled> {
+        let sinks = self.sinks.read();
+        let found = sinks.iter().find(|one| one.sink == sink).ok_or(Unreconciled::NoSink)?;
+        found.reconciler.clone().ok_or(Unreconciled::NotConfigured)
     }
 
     /// Compares a sink's stock now. Dropping the future doesn't end it.
@@ -121,7 +167,7 @@ impl<S: Storage> Reconcilers<S> {
     /// # Errors
     /// If there is nothing to compare, or a comparison is under way. One that fails is a report.
     pub async fn run(&self, sink: &str) -> Result<Arc<Reconciliation>, Unreconciled> {
-        let reconciler = self.of(sink)?.clone();
+        let reconciler = self.of(sink)?;
         let task = self.runtime.spawn(async move { reconciler.run().await });
         task.await.unwrap_or(Err(Unreconciled::Stopping))
     }
@@ -147,12 +193,6 @@ impl<S: Storage> Reconcilers<S> {
                 })
             });
         }
-    }
-}
-
-impl<S: Storage> Drop for Reconcilers<S> {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

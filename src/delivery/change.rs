@@ -1,0 +1,172 @@
+//! Another set of sinks for a far end that runs: some go on under other settings, some are started anew, some
+//! come, some go.
+//!
+//! # What it promises
+//!
+//! - A [`Change`] that was made can be applied without failing; one that is dropped has changed nothing.
+//! - A sink that comes begins where it would at a start: where its records in the log say, or where the log
+//!   begins. The log is kept for it from the moment the change is made.
+//! - A sink that goes or is started anew ends as it would with the process: attempts under way may end for
+//!   a time, what is sealed goes out later with the same identity and bytes, and what was read and not sealed
+//!   is read again by whoever goes on. So two never serve one partner under one name.
+//! - A sink that went is forgotten by nobody: coming back it goes on where it was, if the log still has that.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    Error, Partner,
+    handle::Handle,
+    running::{self, Made, Running},
+};
+use crate::{
+    config::SinkConfig,
+    engine::Engine,
+    feed::{Condition, Progress},
+    wal::Storage,
+};
+
+/// A sink's settings, and what speaks to its partner.
+pub(crate) type Settings = (SinkConfig, Box<dyn Partner>);
+
+/// What becomes of a sink.
+pub(crate) enum Turn {
+    /// It goes on under other settings.
+    Exchanged,
+    /// It is started anew.
+    Anew,
+    /// It comes.
+    Added,
+}
+
+/// See the module.
+pub struct Change<S: Storage> {
+    engine: Engine<S>,
+    /// The names of all, in the order that they then have.
+    order: Vec<String>,
+    exchanged: Vec<Settings>,
+    anew: Vec<Made<S>>,
+    added: Vec<Made<S>>,
+    /// Sinks for which the log is kept since they are to come.
+    held: Vec<String>,
+}
+
+impl<S: Storage> Change<S> {
+    /// A change that leaves the sinks of these names, and none else.
+    pub(crate) fn new(engine: &Engine<S>, order: Vec<String>) -> Self {
+        let (exchanged, anew, added, held) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { engine: engine.clone(), order, exchanged, anew, added, held }
+    }
+
+    /// What the feed and the delivery of a sink that comes will tell each other.
+    pub fn progress(&self, sink: &str) -> Option<Arc<Progress>> {
+        let is_it = |made: &&Made<S>| made.progress.name() == sink;
+        self.added.iter().find(is_it).map(|made| made.progress.clone())
+    }
+}
+
+impl<S: Storage> Drop for Change<S> {
+    fn drop(&mut self) {
+        for sink in &self.held {
+            self.engine.release_hold(&Engine::<S>::sink_reader(sink));
+        }
+    }
+}
+
+impl Handle {
+    /// Adds to a change what becomes of a sink; nothing is changed by it.
+    ///
+    /// # Errors
+    /// If the sink can't begin: the log no longer has what it needs, it is broken, it had another domain when
+    /// it went, or there is no thread to be had.
+    pub(crate) fn make<S: Storage>(
+        &self,
+        change: &mut Change<S>,
+        settings: Settings,
+        turn: &Turn,
+    ) -> Result<(), Error> {
+        match turn {
+            Turn::Exchanged => change.exchanged.push(settings),
+            Turn::Anew => {
+                let sink = settings.0.name.clone();
+                let progress = self.progress(&sink).ok_or(Error::Gone(sink))?;
+                begins_anew(&progress, &settings.0)?;
+                change.anew.push(Made::successor(settings, progress)?);
+            }
+            Turn::Added => {
+                let progress = self.progress_of_new(&change.engine, &settings.0)?;
+                change.held.push(settings.0.name.clone());
+                let made = Made::new(&change.engine, settings, progress, self.around());
+                change.added.push(made?);
+            }
+        }
+        Ok(())
+    }
+
+    /// A sink that went in this life of the process is as its feed left it; any other is as the log has it.
+    fn progress_of_new<S: Storage>(
+        &self,
+        engine: &Engine<S>,
+        config: &SinkConfig,
+    ) -> Result<Arc<Progress>, Error> {
+        if let Some(progress) = self.parted(&config.name) {
+            begins_anew(&progress, config)?;
+            progress.begin_anew(config.letters_max);
+            return Ok(progress);
+        }
+        let state = engine.sink_states().remove(&config.name).unwrap_or_default();
+        Ok(Arc::new(Progress::new(&config.name, config.domain, config.letters_max, state)))
+    }
+
+    /// Puts a change in force: it is when this returns, which takes as long as attempts that are under way
+    /// at sinks that end, up to `grace`. Must not be dropped before.
+    pub async fn apply<S: Storage>(&self, mut change: Change<S>, grace: Duration) {
+        let engine = change.engine.clone();
+        change.held.clear();
+        for (config, partner) in std::mem::take(&mut change.exchanged) {
+            if let Some(sink) = self.sink(&config.name) {
+                sink.exchange(config, partner);
+            }
+        }
+        let (anew, added) = (std::mem::take(&mut change.anew), std::mem::take(&mut change.added));
+        let stays = |sink: &Arc<Running>| {
+            change.order.iter().any(|name| name == sink.name())
+                && anew.iter().all(|made| made.config.name != sink.name())
+        };
+        let (mut sinks, ending): (Vec<_>, Vec<_>) = self.sinks().into_iter().partition(stays);
+        if !running::end(&ending, grace).await {
+            tracing::warn!("attempts under way were given up; what they brought is sent again");
+        }
+        running::settle(&engine, &ending).await;
+        for made in added {
+            self.forget_parted(&made.config.name);
+            sinks.push(Arc::new(made.begin(&engine, self.around())));
+        }
+        for made in anew {
+            made.progress.begin_anew(made.config.letters_max);
+            sinks.push(Arc::new(made.begin(&engine, self.around())));
+        }
+        for gone in ending.iter().filter(|sink| !change.order.iter().any(|n| n == sink.name())) {
+            tracing::warn!(
+                sink = gone.name(),
+                "this sink is configured no longer; the log isn't kept for it"
+            );
+            self.part_from(gone.progress.clone());
+            engine.release_hold(&Engine::<S>::sink_reader(gone.name()));
+        }
+        sinks.sort_by_key(|sink| change.order.iter().position(|name| name == sink.name()));
+        self.set_sinks(sinks);
+    }
+}
+
+/// Whether a sink may go on under these settings from what it left in memory.
+fn begins_anew(progress: &Progress, config: &SinkConfig) -> Result<(), Error> {
+    let sink = config.name.clone();
+    if progress.domain() != config.domain {
+        return Err(Error::OtherDomain(sink));
+    }
+    match progress.condition() {
+        // What it had not folded in when it broke, only the log knows.
+        Condition::Broken(_) => Err(Error::Broken(sink)),
+        Condition::Running | Condition::Paused(_) => Ok(()),
+    }
+}
