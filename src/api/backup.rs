@@ -21,6 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use hyper::body::Frame;
+use parking_lot::Mutex;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -48,7 +49,7 @@ const BYTES_A_SECOND_MIN: u64 = 1 << 20;
 /// asked for.
 pub(super) struct Backups {
     one: Arc<Semaphore>,
-    configuration: std::sync::OnceLock<String>,
+    configuration: Mutex<String>,
     done: AtomicU64,
     failed: AtomicU64,
     refused: AtomicU64,
@@ -61,7 +62,7 @@ impl Default for Backups {
         let zero = || AtomicU64::new(0);
         Self {
             one: Arc::new(Semaphore::new(1)),
-            configuration: std::sync::OnceLock::new(),
+            configuration: Mutex::default(),
             done: zero(),
             failed: zero(),
             refused: zero(),
@@ -72,9 +73,9 @@ impl Default for Backups {
 }
 
 impl Backups {
-    /// What goes into every backup as the configuration. A second call changes nothing.
+    /// What goes into every backup from here on as the configuration.
     pub(super) fn set_configuration(&self, text: String) {
-        let _ = self.configuration.set(text);
+        *self.configuration.lock() = text;
     }
 
     fn begin(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -160,7 +161,7 @@ impl Giving {
     }
 
     fn all(&self, backup: Backup<FileStorage>) -> Result<(), String> {
-        let configuration = self.state.backups().configuration.get().cloned().unwrap_or_default();
+        let configuration = self.state.backups().configuration.lock().clone();
         let heading = frames::Heading { facts: backup.facts().clone(), configuration };
         self.send(frames::heading(&heading)).map_err(|e| e.to_string())?;
         let mut take = |piece: Piece<'_>| self.send(frames::piece(piece));

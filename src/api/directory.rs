@@ -1,9 +1,9 @@
 //! Everybody who may call: the configuration's partners and those that the log keeps, by the hashes of
 //! their keys.
 //!
-//! What is looked up is made of both when one of them has changed, which the log's partners say by a
-//! number that rises: so the request after a change sees it. A request costs one hash, one shared lock
-//! and one pass over all keys, whether its key is known or not.
+//! What is looked up is made of both when one of them has changed, which a number says that rises with
+//! either: so the request after a change sees it. A request costs one hash, one shared lock and one pass over
+//! all keys, whether its key is known or not.
 //!
 //! Keys are needed as soon as there is one, and stay needed where all were revoked; on an address that
 //! others reach they are needed whatever there is.
@@ -96,8 +96,8 @@ pub(super) struct Known {
 /// What is looked up.
 #[derive(Debug, Default)]
 struct Index {
-    /// The version of the log's partners; `None` while the log is not open.
-    version: Option<u64>,
+    /// The version of what it was made of; 0 while the log is not open.
+    version: u64,
     hashes: Vec<KeyHash>,
     /// Who has the hash at the same place.
     known: Vec<Known>,
@@ -110,19 +110,40 @@ struct Index {
 
 /// See the module.
 pub(super) struct Directory {
-    configured: Partners,
+    configured: RwLock<Arc<Partners>>,
+    /// How often those have changed.
+    changes: AtomicU64,
     index: RwLock<Index>,
     exposed: AtomicBool,
 }
 
 impl Directory {
     pub(super) fn new(configured: Partners) -> Self {
-        let index = Index::of(&configured, None, &Index::default());
-        Self { configured, index: RwLock::new(index), exposed: AtomicBool::new(false) }
+        let index = Index::of(&configured, None, &Index::default(), 0);
+        Self {
+            configured: RwLock::new(Arc::new(configured)),
+            changes: AtomicU64::new(0),
+            index: RwLock::new(index),
+            exposed: AtomicBool::new(false),
+        }
     }
 
-    pub(super) fn configured(&self) -> &Partners {
-        &self.configured
+    pub(super) fn configured(&self) -> Arc<Partners> {
+        self.configured.read().clone()
+    }
+
+    /// From here on the configuration has these.
+    pub(super) fn configure(&self, partners: Partners) {
+        let mut configured = self.configured.write();
+        *configured = Arc::new(partners.with_counts_of(&configured));
+        drop(configured);
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Rises with every change of either; 0 before the log is open.
+    pub(super) fn version(&self, engine: Option<&Engine>) -> u64 {
+        let changes = || self.changes.load(Ordering::SeqCst);
+        engine.map_or(0, |engine| 1 + engine.partners_version() + changes())
     }
 
     /// From here on every request needs a key, whether there is one or not.
@@ -167,17 +188,19 @@ impl Directory {
         index.counted.extend(later);
     }
 
-    /// Looks into an index that is not older than the log's partners at the call.
+    /// Looks into an index that is not older than what it is made of at the call.
     fn look<T>(&self, engine: Option<&Engine>, look: impl FnOnce(&Index) -> T) -> T {
-        let version = engine.map(Engine::partners_version);
+        let version = self.version(engine);
         let index = self.index.read();
-        if version.is_none() || index.version >= version {
+        if index.version >= version {
             return look(&index);
         }
         drop(index);
         let mut index = self.index.write();
         if index.version < version {
-            *index = Index::of(&self.configured, engine, &index);
+            // Read before what it is made of: what changes meanwhile is seen by the next look.
+            let version = self.version(engine);
+            *index = Index::of(&self.configured(), engine, &index, version);
         }
         look(&index)
     }
@@ -185,9 +208,9 @@ impl Directory {
 
 impl Index {
     /// Partners whose terms are as they were keep what was counted of them; of others their quota goes on.
-    fn of(configured: &Partners, engine: Option<&Engine>, before: &Self) -> Self {
+    fn of(configured: &Partners, engine: Option<&Engine>, before: &Self, version: u64) -> Self {
         let account = |name: &str, terms: &Terms| before.account(name, terms);
-        let mut index = Self { version: engine.map(Engine::partners_version), ..Self::default() };
+        let mut index = Self { version, ..Self::default() };
         for (name, key, terms) in configured.keys() {
             index.add(account(name, terms), [(*key, u64::MAX)]);
         }

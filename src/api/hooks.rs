@@ -76,7 +76,8 @@ pub(super) async fn receive(
     headers: HeaderMap,
     RawJson(body): RawJson,
 ) -> Result<Response, Problem> {
-    let Some(hooked) = state.partners().hook(path.text("partner")) else {
+    let partners = state.partners();
+    let Some(hooked) = partners.hook(path.text("partner")) else {
         let detail = "no partner of this name has a hook";
         return Err(Problem::detailed(&codes::NOT_FOUND, detail));
     };

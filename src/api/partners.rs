@@ -116,6 +116,17 @@ struct Known {
     terms: Terms,
 }
 
+impl Known {
+    /// Goes on with what its hook still takes, unless that is to be another.
+    fn keep_door(&mut self, before: &Self) {
+        if let (Some((hook, door)), Some((hook_before, before))) = (&mut self.hook, &before.hook)
+            && hook.limits == hook_before.limits
+        {
+            *door = before.clone();
+        }
+    }
+}
+
 impl Partners {
     /// These.
     ///
@@ -141,6 +152,17 @@ impl Partners {
             Known { name, outcomes, key, hook, terms }
         };
         Ok(Self(partners.into_iter().map(known).collect()))
+    }
+
+    /// The same, going on with what was counted of those that were there before.
+    pub(super) fn with_counts_of(mut self, before: &Self) -> Self {
+        for partner in &mut self.0 {
+            if let Some(known) = before.0.iter().find(|known| known.name == partner.name) {
+                partner.outcomes = known.outcomes.clone();
+                partner.keep_door(known);
+            }
+        }
+        self
     }
 
     /// Whether anybody has a key, so that everybody needs one.
@@ -196,5 +218,30 @@ impl Partners {
             changed_by: String::new(),
             old_keys_until: Vec::new(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::partner::{Limits, Scopes};
+
+    #[test]
+    fn what_was_counted_of_a_partner_goes_on_when_others_change() {
+        let partners = |names: &[&str]| {
+            let partner = |name: &&str| Partner {
+                name: (*name).to_owned(),
+                key: None,
+                hook: None,
+                terms: Terms { scopes: Scopes::ALL, limits: Limits::default() },
+            };
+            Partners::new(names.iter().map(partner).collect()).unwrap()
+        };
+        let before = partners(&["shop", "wms"]);
+        before.count_message("wms", 201);
+        let after = partners(&["wms", "late"]).with_counts_of(&before);
+        after.count_message("wms", 404);
+        let counted: Vec<_> = after.messages().collect();
+        assert_eq!(counted, [("wms", [1, 1, 0]), ("late", [0, 0, 0])]);
     }
 }

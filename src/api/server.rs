@@ -98,7 +98,6 @@ struct Server {
     listener: TcpListener,
     state: State,
     router: Router,
-    http: Http,
     connections: JoinSet<()>,
     closing: watch::Sender<bool>,
 }
@@ -108,7 +107,6 @@ impl Server {
         Self {
             listener,
             router: router(state.clone()),
-            http: Http::new(state.options()),
             state,
             connections: JoinSet::new(),
             closing: watch::Sender::new(false),
@@ -140,7 +138,7 @@ impl Server {
     fn spawn(&mut self, stream: TcpStream) {
         // Small answers must not wait for the acknowledgement of the ones before.
         let _ = stream.set_nodelay(true);
-        let (http, router) = (self.http.clone(), self.router.clone());
+        let (http, router) = (Http::new(&self.state.options()), self.router.clone());
         let tls = self.state.tls().cloned();
         let closing = self.closing.subscribe();
         self.connections.spawn(async move {

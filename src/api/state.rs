@@ -10,6 +10,7 @@ use std::{
 };
 
 use axum::http::HeaderValue;
+use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -128,7 +129,7 @@ impl Sinks for NoSinks {
 pub struct State(Arc<Shared>);
 
 struct Shared {
-    options: Options,
+    options: RwLock<Arc<Options>>,
     directory: Directory,
     unauthenticated: AtomicU64,
     tls: OnceLock<Arc<Tls>>,
@@ -161,7 +162,7 @@ impl State {
     /// The same with partners.
     pub fn with_partners(options: Options, partners: Partners) -> Self {
         Self(Arc::new(Shared {
-            options,
+            options: RwLock::new(Arc::new(options)),
             directory: Directory::new(partners),
             unauthenticated: AtomicU64::new(0),
             tls: OnceLock::new(),
@@ -185,7 +186,7 @@ impl State {
         let _ = self.0.ready.set(Ready { engine, sinks });
     }
 
-    /// What goes into backups as the configuration: TOML, without secrets. A second call changes nothing.
+    /// What goes into backups from here on as the configuration: TOML, without secrets.
     pub fn set_configuration(&self, text: String) {
         self.0.backups.set_configuration(text);
     }
@@ -205,14 +206,26 @@ impl State {
         self.0.draining.load(Ordering::SeqCst)
     }
 
-    /// The limits.
-    pub fn options(&self) -> &Options {
-        &self.0.options
+    /// The limits in force.
+    pub fn options(&self) -> Arc<Options> {
+        self.0.options.read().clone()
+    }
+
+    /// From here on requests are held to other limits, and those of connections count for new ones. Where
+    /// it listens stays.
+    pub fn set_options(&self, options: Options) {
+        *self.0.options.write() = Arc::new(options);
     }
 
     /// The configuration's partners.
-    pub(super) fn partners(&self) -> &Partners {
+    pub(super) fn partners(&self) -> Arc<Partners> {
         self.0.directory.configured()
+    }
+
+    /// From here on the configuration has these partners; whose terms are as they were keeps what was
+    /// counted.
+    pub fn set_partners(&self, partners: Partners) {
+        self.0.directory.configure(partners);
     }
 
     /// Who has the key of a hash now.
@@ -239,9 +252,9 @@ impl State {
         self.0.directory.go_on(counted);
     }
 
-    /// Rises with every change of the log's partners.
+    /// Rises with every change of partners.
     pub(super) fn partners_version(&self) -> u64 {
-        self.engine_if_ready().map_or(0, Engine::partners_version)
+        self.0.directory.version(self.engine_if_ready())
     }
 
     /// Requests that came without a key that is good.
@@ -438,7 +451,7 @@ impl State {
         if self.is_draining() {
             return Err(Problem::new(&codes::SHUTTING_DOWN));
         }
-        if before >= self.0.options.in_flight_max {
+        if before >= self.0.options.read().in_flight_max {
             self.0.shed.fetch_add(1, Ordering::Relaxed);
             let detail = "too many requests are under way; nothing was changed";
             return Err(Problem::detailed(&codes::OVERLOADED, detail));

@@ -8,6 +8,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use holdfast::{
+    api,
     config::{Config, Overrides, change},
     delivery::{self, Change, Handle},
     engine::Engine,
@@ -15,15 +16,19 @@ use holdfast::{
         configuration::{ChangeView, HistoryView, NotApplied, Proposal, VersionView},
         sink::wish::By,
     },
+    observe,
     sinks::{
         self,
         reconcile::{self, Reconcilers},
     },
+    telemetry::Observed,
     wal::FileStorage,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex as Turns, MutexGuard};
+
+use super::{options, partners};
 
 /// Where a server's configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +55,10 @@ pub struct FarEnd<'a> {
     pub handle: &'a Handle,
     /// What compares their partners' stock.
     pub reconcilers: &'a Reconcilers,
+    /// The server in front.
+    pub front: &'a api::State,
+    /// What is promised.
+    pub observed: &'a Observed,
 }
 
 /// A version as it is written down.
@@ -63,6 +72,7 @@ struct Written {
 struct Ready {
     config: Config,
     changes: Vec<ChangeView>,
+    partners: api::Partners,
     sinks: Change<FileStorage>,
     reconcilers: Vec<reconcile::Made<FileStorage>>,
 }
@@ -71,6 +81,11 @@ impl Control {
     /// Of a server that was started with this configuration.
     pub fn new(origin: Origin, config: Config) -> Self {
         Self { origin, current: Mutex::new(config), changing: Turns::new(false) }
+    }
+
+    /// How long accepted requests may take at the end, and sinks to come to rest.
+    pub fn grace(&self) -> Duration {
+        Duration::from_millis(self.current.lock().server.shutdown_grace_ms)
     }
 
     /// What is in force, without secrets.
@@ -122,7 +137,7 @@ impl Control {
         proposal: Proposal,
         by: By,
     ) -> Result<VersionView, NotApplied> {
-        let FarEnd { engine, handle, reconcilers } = far_end;
+        let FarEnd { engine, handle, reconcilers, front, observed } = far_end;
         if let Some(freeze) = handle.freeze().filter(|_| !by.forced) {
             return Err(NotApplied::Frozen { until: freeze.until, reason: freeze.reason });
         }
@@ -132,10 +147,14 @@ impl Control {
             self.write(engine, &first, Vec::new(), self.shown()).await?;
         }
         let view = self.write(engine, &by, ready.changes, shown(&ready.config)).await?;
-        let Ready { config, sinks, reconcilers: made, .. } = ready;
+        let Ready { config, partners, sinks, reconcilers: made, .. } = ready;
         *self.current.lock() = config.clone();
+        front.set_configuration(shown(&config));
+        front.set_options(options::api(&config.server));
+        front.set_partners(partners);
+        observed.promise(observe::promises(&config.service_levels));
         handle.set_freezes(config.freezes.clone());
-        handle.apply(sinks, Duration::from_millis(config.server.shutdown_grace_ms)).await;
+        handle.apply(sinks, self.grace()).await;
         let stays = |sink: &str| config.sinks.iter().any(|one| one.name == sink);
         reconcilers.replace(made, stays);
         tracing::info!(version = view.version, by = view.by, reason = view.reason, "configured");
@@ -157,6 +176,10 @@ impl Control {
             return Err(NotApplied::NeedsRestart(fixed));
         }
         let FarEnd { engine, handle, .. } = far_end;
+        let wrong = |error: super::Error| NotApplied::Invalid(error.to_string());
+        let partners = partners::partners(&config, |name| std::env::var(name).ok());
+        let partners = partners.map_err(wrong)?;
+        partners::check_live(&config, engine).map_err(wrong)?;
         let sinks = sinks::prepare(engine, handle, &before.sinks, &config.sinks);
         let sinks = sinks.map_err(unprepared)?;
         let changed = config.sinks.iter().filter(|new| !before.sinks.contains(new));
@@ -166,7 +189,7 @@ impl Control {
                 .map_err(|reason| NotApplied::Invalid(format!("sinks.{}.{reason}", sink.name)))
         });
         let reconcilers = reconcilers.collect::<Result<_, _>>()?;
-        Ok(Ready { config, changes, sinks, reconcilers })
+        Ok(Ready { config, changes, partners, sinks, reconcilers })
     }
 
     fn read(

@@ -24,7 +24,7 @@ use holdfast::{
         tally::Quota,
     },
     observe, sinks,
-    telemetry::{Delivered, Spans},
+    telemetry::{Delivered, Observed},
     wal,
 };
 use parking_lot::Mutex;
@@ -141,6 +141,8 @@ struct Parts {
     reconcilers: Mutex<Option<Arc<sinks::reconcile::Reconcilers>>>,
     engine: Engine,
     control: Control,
+    front: api::State,
+    observed: Arc<Observed>,
 }
 
 impl FarEnd {
@@ -153,12 +155,13 @@ impl FarEnd {
     }
 
     async fn apply(self, proposal: Proposal, by: By) -> Result<VersionView, NotApplied> {
-        let Parts { engine, control, .. } = &*self.0;
+        let Parts { engine, control, front, observed, .. } = &*self.0;
         // Before the handle, so that who waits for the end of this change has the last one.
         let _turn = control.turn().await.ok_or(NotApplied::Stopping)?;
         let handle = self.handle().ok_or(NotApplied::Stopping)?;
         let reconcilers = self.reconcilers().ok_or(NotApplied::Stopping)?;
-        let far_end = control::FarEnd { engine, handle: &handle, reconcilers: &reconcilers };
+        let (handle, reconcilers) = (&*handle, &*reconcilers);
+        let far_end = control::FarEnd { engine, handle, reconcilers, front, observed };
         control.apply(&far_end, proposal, by).await
     }
 }
@@ -236,7 +239,6 @@ pub struct Running {
     address: SocketAddr,
     speaks_tls: bool,
     data: PathBuf,
-    grace: Duration,
     engine: Engine,
     far_end: FarEnd,
     gateway: Option<holdfast::gateway::Handle>,
@@ -278,7 +280,7 @@ impl Running {
         let engine = open(config).await?;
         partners::check_live(config, &engine)?;
         let control = Control::new(origin, config.clone());
-        let far_end = start_sinks(config, &engine, control, observed.spans().cloned())?;
+        let far_end = start_sinks(config, &engine, control, (state.clone(), observed.clone()))?;
         let begun = far_end.0.control.started(&engine).await;
         begun.map_err(|e| Error::Part { what: "the configuration", reason: e.to_string() })?;
         let subject = observe::Subject {
@@ -291,20 +293,8 @@ impl Running {
             .map_err(|e| Error::Part { what: "the observer", reason: e.to_string() })?;
         state.ready(engine.clone(), Arc::new(far_end.clone()));
         let gateway = gateway::serve(doors, gateway_options, &engine, &state)?;
-        let grace = Duration::from_millis(server.shutdown_grace_ms);
         let data = server.data.clone();
-        Ok(Self {
-            address,
-            speaks_tls,
-            data,
-            grace,
-            engine,
-            far_end,
-            gateway,
-            observer,
-            stop,
-            http,
-        })
+        Ok(Self { address, speaks_tls, data, engine, far_end, gateway, observer, stop, http })
     }
 
     /// Reads the configuration's file again and applies it.
@@ -340,7 +330,7 @@ impl Running {
     pub async fn stop(self) -> Result<(), Error> {
         // An error means that the server has ended already; its result says why.
         let _ = self.stop.send(());
-        let (grace, gateway) = (self.grace, self.gateway);
+        let (grace, gateway) = (self.far_end.0.control.grace(), self.gateway);
         let gateway = spawn_blocking(move || gateway.map(|gateway| gateway.stop(grace)));
         let served = self.http.await;
         // A defect of it has been told where it happened.
@@ -352,7 +342,7 @@ impl Running {
         // Nobody drains any more, so that this is the only one.
         let handle = self.far_end.0.handle.lock().take().and_then(Arc::into_inner);
         if let Some(handle) = handle
-            && let Err(error) = handle.shutdown(self.grace).await
+            && let Err(error) = handle.shutdown(grace).await
         {
             tracing::warn!(%error, "deliveries were cut; they are repeated after the next start");
         }
@@ -414,10 +404,11 @@ fn start_sinks(
     config: &Config,
     engine: &Engine,
     control: Control,
-    spans: Option<Arc<Spans>>,
+    (front, observed): (api::State, Arc<Observed>),
 ) -> Result<FarEnd, Error> {
     let failed = |reason: String| Error::Part { what: "the sinks", reason };
     let runtime = tokio::runtime::Handle::current();
+    let spans = observed.spans().cloned();
     let handle = sinks::start_traced(engine, config.sinks.clone(), &runtime, spans)
         .map_err(|e| failed(e.to_string()))?;
     handle.set_freezes(config.freezes.clone());
@@ -428,5 +419,7 @@ fn start_sinks(
         reconcilers: Mutex::new(Some(Arc::new(reconcilers))),
         engine: engine.clone(),
         control,
+        front,
+        observed,
     })))
 }

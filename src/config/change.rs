@@ -30,6 +30,8 @@ const IN_PLACE: [&str; 10] = [
 ];
 /// What of these is not: the room for what is under way is made once.
 const NOT_IN_PLACE: [&str; 2] = ["policy.ordering", "policy.concurrency_max"];
+/// What of the server is made once: where it listens, its threads, and what keeps others out there.
+const FIXED_OF_SERVER: [&str; 5] = ["listen", "keys_in_log", "data", "threads", "tls"];
 
 type Leaves = BTreeMap<String, Value>;
 
@@ -159,11 +161,13 @@ fn between(before: &Leaves, after: &Leaves, differs: impl Fn(&String) -> bool) -
 
 /// Whether a running server takes another value of a key.
 fn is_live(key: &str, comes_or_goes: bool) -> bool {
-    match key.strip_prefix("sinks.").and_then(|rest| rest.split_once('.')) {
+    let (section, key) = key.split_once('.').unwrap_or((key, ""));
+    match section {
         // What is sealed is of the old domain, and how far it is says nothing of the new one.
-        Some((_, "domain")) => comes_or_goes,
-        Some(_) => true,
-        None => key == "freezes",
+        "sinks" => comes_or_goes || key.split_once('.').is_none_or(|(_, of)| of != "domain"),
+        "server" => !FIXED_OF_SERVER.contains(&key.split_once('.').map_or(key, |(first, _)| first)),
+        "freezes" | "partners" | "service_levels" => true,
+        _ => false,
     }
 }
 
@@ -211,7 +215,7 @@ mod tests {
     fn each_change_says_whether_it_needs_a_restart() {
         let after = format!(
             "{SINK}timeout_ms = 5\n[sinks.policy]\nconcurrency_max = 2\nbreaker_failures = 7\n\
-             [server]\nbatch_max = 9\n[[freezes]]\nfrom = \"2026-01-01T00:00:00Z\"\n\
+             [server]\nbatch_max = 9\nthreads = 2\n[[freezes]]\nfrom = \"2026-01-01T00:00:00Z\"\n\
              until = \"2026-01-02T00:00:00Z\"\nreason = \"sale\"\n"
         );
         let changes = changes(&config(SINK), &config(&after)).unwrap();
@@ -220,7 +224,8 @@ mod tests {
             told,
             [
                 ("freezes", "live"),
-                ("server.batch_max", "restart"),
+                ("server.batch_max", "live"),
+                ("server.threads", "restart"),
                 ("sinks.erp.policy.breaker_failures", "live"),
                 ("sinks.erp.policy.concurrency_max", "live"),
                 ("sinks.erp.timeout_ms", "live"),

@@ -37,6 +37,17 @@ impl Objective {
         }
     }
 
+    /// The one of a word.
+    pub fn of_word(word: &str) -> Option<Self> {
+        const ALL: [Objective; 4] = [
+            Objective::OrderToWarehouse,
+            Objective::SinkLag,
+            Objective::ReserveLatency,
+            Objective::Availability,
+        ];
+        ALL.into_iter().find(|objective| objective.as_str() == word)
+    }
+
     fn is_of_a_sink(self) -> bool {
         matches!(self, Self::OrderToWarehouse | Self::SinkLag)
     }

@@ -62,7 +62,7 @@ impl Keeper {
     /// Goes on with what the log has.
     pub fn new<S: Storage>(
         engine: &Engine<S>,
-        levels: &[ServiceLevel],
+        levels: &[Arc<ServiceLevel>],
         quotas: Arc<dyn Quotas>,
         now_s: u64,
     ) -> Self {
@@ -86,7 +86,7 @@ impl Keeper {
     }
 
     /// Writes down what has changed since the last time, as far as the log has room.
-    pub fn keep<S: Storage>(&mut self, engine: &Engine<S>, levels: &[ServiceLevel]) {
+    pub fn keep<S: Storage>(&mut self, engine: &Engine<S>, levels: &[Arc<ServiceLevel>]) {
         for level in levels {
             self.forget(level);
         }

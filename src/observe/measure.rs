@@ -4,9 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    config::{Objective, ServiceLevelConfig},
+    config::Objective,
     model::sink::SinkView,
-    telemetry::{Answered, Delivered, Requests},
+    telemetry::{Answered, Delivered, Promise, Requests},
 };
 
 /// The routes that decide on stock for a customer who waits.
@@ -20,16 +20,29 @@ pub(super) struct Meter {
     within: Duration,
     /// What rising figures stood at.
     seen: (u64, u64),
+    has_looked: bool,
 }
 
 impl Meter {
-    pub fn new(level: &ServiceLevelConfig) -> Self {
-        Self {
-            objective: level.objective,
-            sink: level.sink.clone().unwrap_or_default(),
-            within: Duration::from_millis(level.within_ms.unwrap_or(0)),
+    /// `None`: there is no such objective.
+    pub fn new(promise: &Promise) -> Option<Self> {
+        Some(Self {
+            objective: Objective::of_word(promise.objective)?,
+            sink: promise.sink.clone().unwrap_or_default(),
+            within: Duration::from_millis(promise.within_ms.unwrap_or(0)),
             seen: (0, 0),
-        }
+            has_looked: false,
+        })
+    }
+
+    /// Whether it has looked before, so that what it reads has come since.
+    pub fn has_looked(&self) -> bool {
+        self.has_looked
+    }
+
+    /// It has.
+    pub fn looked(&mut self) {
+        self.has_looked = true;
     }
 
     /// Good and all events since the last look.
@@ -95,14 +108,15 @@ mod tests {
     use super::*;
 
     fn meter(objective: Objective, within_ms: u64) -> Meter {
-        Meter::new(&ServiceLevelConfig {
+        let promise = Promise {
             name: "x".into(),
-            objective,
+            objective: objective.as_str(),
             sink: Some("wms".into()),
             within_ms: Some(within_ms),
             target_percent: 95.0,
             window_hours: 1,
-        })
+        };
+        Meter::new(&promise).expect("an objective")
     }
 
     #[test]

@@ -94,21 +94,24 @@ pub struct Options {
 impl Options {
     /// Where what is observed is kept; nothing is yet.
     pub fn observed(&self) -> Observed {
-        let levels = self.service_levels.iter().map(|level| {
-            ServiceLevel::new(Promise {
-                name: level.name.clone(),
-                objective: level.objective.as_str(),
-                sink: level.sink.clone(),
-                within_ms: level.within_ms,
-                target_percent: level.target_percent,
-                window_hours: level.window_hours,
-            })
-        });
         let of = &self.telemetry;
         let traces = !of.otlp_endpoint.is_empty();
         let spans = || Arc::new(Spans::new(of.otlp_queue_max as usize, of.otlp_sample_ratio));
-        Observed::new(levels.collect(), traces.then(spans))
+        Observed::new(promises(&self.service_levels), traces.then(spans))
     }
+}
+
+/// What service levels promise.
+pub fn promises(levels: &[ServiceLevelConfig]) -> Vec<Promise> {
+    let promise = |level: &ServiceLevelConfig| Promise {
+        name: level.name.clone(),
+        objective: level.objective.as_str(),
+        sink: level.sink.clone(),
+        within_ms: level.within_ms,
+        target_percent: level.target_percent,
+        window_hours: level.window_hours,
+    };
+    levels.iter().map(promise).collect()
 }
 
 /// What is looked at.
@@ -153,10 +156,10 @@ pub fn start<S: Storage>(
         tasks.push(tokio::spawn(exporter.run(stop.subscribe())));
     }
     let levels = observed.levels();
-    let keeper = Keeper::new(&subject.engine, levels, subject.quotas.clone(), now_s());
+    let keeper = Keeper::new(&subject.engine, &levels, subject.quotas.clone(), now_s());
     let watcher = Watcher {
         keeper,
-        meters: options.service_levels.iter().map(Meter::new).collect(),
+        meters: Vec::new(),
         skus_max: options.telemetry.skus_max as usize,
         began: Instant::now(),
         looks: 0,
@@ -198,7 +201,7 @@ impl Drop for Observer {
 struct Watcher<S: Storage> {
     subject: Subject<S>,
     observed: Arc<Observed>,
-    meters: Vec<Meter>,
+    meters: Vec<(Arc<ServiceLevel>, Meter)>,
     conditions: Conditions,
     keeper: Keeper,
     sales: Arc<Sales>,
@@ -224,9 +227,14 @@ impl<S: Storage> Watcher<S> {
     /// Counts the events of service levels.
     fn measure(&mut self) -> Vec<SinkView> {
         let (views, delivered) = (self.subject.far_end.views(), self.subject.far_end.delivered());
-        for (meter, level) in self.meters.iter_mut().zip(self.observed.levels()) {
+        self.meters = metered(self.observed.levels(), std::mem::take(&mut self.meters));
+        for (level, meter) in &mut self.meters {
             let (good, total) = meter.read(&self.subject.doors, &views, &delivered);
-            level.add(now_s(), good, total);
+            // What was there before anything was promised concerns no promise.
+            if meter.has_looked() || self.looks == 0 {
+                level.add(now_s(), good, total);
+            }
+            meter.looked();
         }
         views
     }
@@ -234,14 +242,14 @@ impl<S: Storage> Watcher<S> {
     /// The last look: what was counted is to be there after the next start.
     fn end(&mut self) {
         self.measure();
-        self.keeper.keep(&self.subject.engine, self.observed.levels());
+        self.keeper.keep(&self.subject.engine, &self.observed.levels());
     }
 
     fn look(&mut self) {
         let views = self.measure();
         let engine = &self.subject.engine;
         if self.looks.is_multiple_of(LOOKS_A_TALLY) {
-            self.keeper.keep(engine, self.observed.levels());
+            self.keeper.keep(engine, &self.observed.levels());
         }
         let durable = engine.log().durable();
         self.observed.look_at(&views, durable, self.began.elapsed().as_secs_f64());
@@ -260,6 +268,19 @@ impl<S: Storage> Watcher<S> {
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// A meter for each service level: the one that it had, or a new one.
+fn metered(
+    levels: Vec<Arc<ServiceLevel>>,
+    mut before: Vec<(Arc<ServiceLevel>, Meter)>,
+) -> Vec<(Arc<ServiceLevel>, Meter)> {
+    let with_meter = |level: Arc<ServiceLevel>| {
+        let at = before.iter().position(|(known, _)| Arc::ptr_eq(known, &level));
+        let known = at.map(|at| before.swap_remove(at));
+        Some(known.unwrap_or((level.clone(), Meter::new(level.promise())?)))
+    };
+    levels.into_iter().filter_map(with_meter).collect()
 }
 
 /// Also when nobody is left who could say it.

@@ -12,10 +12,11 @@ use std::{
     },
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::{
-    Ages, Exposition, Incidents, Kind, ServiceLevel, ServiceLevelView, Spans, service_level,
+    Ages, Exposition, Incidents, Kind, Promise, ServiceLevel, ServiceLevelView, Spans,
+    service_level,
 };
 use crate::model::{Lsn, fact::FactKind, sink::SinkView};
 
@@ -54,7 +55,7 @@ pub struct SkuSales {
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Observed {
-    levels: Vec<ServiceLevel>,
+    levels: RwLock<Vec<Arc<ServiceLevel>>>,
     spans: Option<Arc<Spans>>,
     incidents: Mutex<BTreeMap<String, Incidents>>,
     stages: Mutex<[Ages; STAGES.len()]>,
@@ -78,19 +79,32 @@ pub struct AlertCounts {
 }
 
 impl Observed {
-    /// Nothing seen yet of these service levels; spans are kept where there is a place for them.
-    pub fn new(levels: Vec<ServiceLevel>, spans: Option<Arc<Spans>>) -> Self {
-        Self { levels, spans, ..Self::default() }
+    /// Nothing seen yet of what is promised; spans are kept where there is a place for them.
+    pub fn new(promises: Vec<Promise>, spans: Option<Arc<Spans>>) -> Self {
+        let observed = Self { spans, ..Self::default() };
+        observed.promise(promises);
+        observed
+    }
+
+    /// From here on this is promised, and nothing else. A promise that is as it was keeps what was seen of
+    /// it.
+    pub fn promise(&self, promises: Vec<Promise>) {
+        let mut levels = self.levels.write();
+        let level = |promise: Promise| {
+            let same = levels.iter().find(|level| *level.promise() == promise).cloned();
+            same.unwrap_or_else(|| Arc::new(ServiceLevel::new(promise)))
+        };
+        *levels = promises.into_iter().map(level).collect();
     }
 
     /// The service levels, in the order of the configuration.
-    pub fn levels(&self) -> &[ServiceLevel] {
-        &self.levels
+    pub fn levels(&self) -> Vec<Arc<ServiceLevel>> {
+        self.levels.read().clone()
     }
 
     /// How each of them stands.
     pub fn level_views(&self) -> Vec<ServiceLevelView> {
-        self.levels.iter().map(ServiceLevel::view).collect()
+        self.levels.read().iter().map(|level| level.view()).collect()
     }
 
     /// Where finished spans go; nothing if traces are off.
@@ -101,6 +115,7 @@ impl Observed {
     /// Looks at the sinks for incidents; `durable` is the log's end.
     pub fn look_at(&self, sinks: &[SinkView], durable: Lsn, now_s: f64) {
         let mut incidents = self.incidents.lock();
+        incidents.retain(|name, _| sinks.iter().any(|sink| sink.name == *name));
         for sink in sinks {
             if let Some(known) = incidents.get_mut(&sink.name) {
                 known.look(sink, durable, now_s);
@@ -132,7 +147,7 @@ impl Observed {
 
     /// Writes all of it.
     pub fn expose(&self, text: &mut Exposition) {
-        service_level::expose(&self.levels, text);
+        service_level::expose(&self.levels(), text);
         self.expose_incidents(text);
         let name = "holdfast_order_stage_seconds";
         let help = "The age of orders when they reached a stage, each time that they did.";

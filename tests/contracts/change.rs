@@ -4,9 +4,11 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
+use axum::http::HeaderMap;
+use holdfast::model::signature::KeyHash;
 use serde_json::{Value, json};
 
 use super::{
@@ -130,10 +132,10 @@ fn the_history_outlives_the_process() {
 #[test]
 fn what_needs_a_restart_is_refused_with_all_the_rest() {
     let house = House::start();
-    let more = "timeout_ms = 500\n[server]\nbatch_max = 7\n[engine]\nlines_max = 9\n";
+    let more = "timeout_ms = 500\n[server]\nthreads = 3\n[engine]\nlines_max = 9\n";
     let told = house.reload(&config(&house.receiver, "new", more), &[]).with(3).err;
     assert!(
-        told.contains("needs_restart") && told.contains("engine.lines_max, server.batch_max"),
+        told.contains("needs_restart") && told.contains("engine.lines_max, server.threads"),
         "{told}"
     );
     let told = house.reload(&config(&house.receiver, "new", "timeout_ms = 0\n"), &[]).with(3).err;
@@ -202,7 +204,11 @@ fn holds(folder: &Path, text: &[u8]) -> bool {
 #[test]
 fn check_config_says_what_a_file_would_change() {
     let house = House::start();
-    let path = house.file(&config(&house.receiver, "new", "[server]\nbatch_max = 7\n"));
+    let path = house.file(&config(
+        &house.receiver,
+        "new",
+        "[server]\nbatch_max = 7\n[log]\ngroup_us = 7\n",
+    ));
     let against = |other: &str| {
         let words = ["check-config", "--config", path.to_str().unwrap(), "--against", other];
         run(holdfast().args(words)).with(0).out
@@ -210,9 +216,10 @@ fn check_config_says_what_a_file_would_change() {
     let own = house.folder.path().join("holdfast.toml");
     for told in [against(&house.server.url), against(own.to_str().unwrap())] {
         assert!(told.contains("  sinks.erp.url: \"") && told.contains("/new\" (live)"), "{told}");
-        assert!(told.contains("  server.batch_max: 1000 -> 7 (restart)"), "{told}");
+        assert!(told.contains("  server.batch_max: 1000 -> 7 (live)"), "{told}");
+        assert!(told.contains("  log.group_us: 1000 -> 7 (restart)"), "{told}");
         // A server's address and folder are those of its command line.
-        assert!(told.ends_with("need a restart\n") && told.contains("1 apply live, "), "{told}");
+        assert!(told.ends_with("need a restart\n") && told.contains("2 apply live, "), "{told}");
     }
 }
 
@@ -261,4 +268,151 @@ fn a_connector_is_tried_without_its_partner() {
     assert!(tried(&["--answer", "99"]).with(2).err.contains("--answer"));
     std::fs::write(&answer, "[1").unwrap();
     assert!(tried(&["--events", answer.to_str().unwrap()]).with(2).err.contains("events: "));
+}
+
+const KEYS: [(&str, &str); 2] = [("shop", "0123456789abcdefghij"), ("ops", "abcdefghij0123456789")];
+
+fn hash(key: &str) -> String {
+    KeyHash::of(key).to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A partner of the file, by its name.
+fn partner(name: &str, more: &str) -> String {
+    let (_, key) = KEYS.iter().find(|(known, _)| *known == name).unwrap();
+    let hash = hash(key);
+    format!("[[partners]]\nname = \"{name}\"\napi_key_sha256 = \"{hash}\"\n{more}")
+}
+
+/// What is asked with a partner's key: status, and the headers.
+fn asked(house: &House, name: &str, path: &str, body: &Value) -> (u16, HeaderMap) {
+    let (_, key) = KEYS.iter().find(|(known, _)| *known == name).unwrap();
+    let request = cli::client().post(format!("{}{path}", house.server.url)).bearer_auth(key);
+    let request = request.header("idempotency-key", format!("{body}")).json(body);
+    let answer = cli::runtime().block_on(async { request.send().await }).unwrap();
+    (answer.status().as_u16(), answer.headers().clone())
+}
+
+/// Partners of the file come, go and get other terms; whoever asked is held to what is in force.
+#[test]
+fn partners_of_the_file_change_while_it_runs() {
+    let house = House::start();
+    let with = |partners: &[String]| config(&house.receiver, "old", &partners.concat());
+    house.sell(1);
+    let both = [partner("shop", "scopes = [\"reserve\"]\n"), partner("ops", "")];
+    house.reload(&with(&both), &[]).with(0);
+    let cart =
+        |n: u32| json!({"lines": [{"sku": "TEE-1", "quantity": 1}], "customer": format!("c-{n}")});
+    let change = |text: String| {
+        let body = json!({"toml": text, "reason": "a test"});
+        asked(&house, "ops", "/v1/configuration", &body).0
+    };
+    assert_eq!(asked(&house, "shop", "/v1/reservations", &cart(1)).0, 201);
+    assert_eq!(asked(&house, "shop", "/v1/configuration", &json!({})).0, 403);
+    let unknown = house.reload(&with(&both), &[]).with(3).err;
+    assert!(unknown.contains("unauthenticated"), "{unknown}");
+    // Other terms count from the next request on.
+    let both = [partner("shop", "scopes = [\"observe\"]\n"), partner("ops", "")];
+    assert_eq!(change(with(&both)), 200);
+    assert_eq!(asked(&house, "shop", "/v1/reservations", &cart(2)).0, 403);
+    let both = [partner("shop", "rate_per_s = 1\n"), partner("ops", "")];
+    assert_eq!(change(with(&both)), 200);
+    let (_, headers) = asked(&house, "shop", "/v1/reservations", &cart(3));
+    assert!(headers.contains_key("ratelimit"), "{headers:?}");
+    assert_eq!(asked(&house, "shop", "/v1/reservations", &cart(4)).0, 429);
+    // What is not changed of it goes on being counted.
+    let more = [both[0].clone(), partner("ops", "body_bytes_max = \"1 MiB\"\n")];
+    assert_eq!(change(with(&more)), 200);
+    assert_eq!(asked(&house, "shop", "/v1/reservations", &cart(5)).0, 429);
+    // One whose name the log has is refused, with all the rest.
+    let added = json!({"name": "late", "scopes": ["observe"]});
+    assert_eq!(asked(&house, "ops", "/v1/partners", &added).0, 201);
+    let hash = hash("zzzzzzzzzzzzzzzzzzzzzz");
+    let late = format!("[[partners]]\nname = \"late\"\napi_key_sha256 = \"{hash}\"\n");
+    assert_eq!(change(with(&[more[0].clone(), more[1].clone(), late])), 400);
+    // Gone, its key is nobody's.
+    assert_eq!(change(with(&more[1..])), 200);
+    assert_eq!(asked(&house, "shop", "/v1/reservations", &cart(6)).0, 401);
+}
+
+#[test]
+fn limits_change_while_it_runs() {
+    let house = House::start();
+    let reload = |more: &str| house.reload(&config(&house.receiver, "old", more), &[]).with(0);
+    let put = |bytes: usize| {
+        let url = format!("{}/v1/stock/TEE-1/BER", house.server.url);
+        let body = json!({"on_hand": 1}).to_string() + &" ".repeat(bytes);
+        let request = cli::client().put(url).header("content-type", "application/json");
+        let request = request.body(body);
+        cli::runtime().block_on(async { request.send().await }).unwrap().status().as_u16()
+    };
+    assert_eq!(put(5_000), 200);
+    reload("[server]\nbody_bytes_max = \"4 KiB\"\nshutdown_grace_ms = 500\n");
+    assert_eq!(put(5_000), 413);
+    reload("");
+    assert_eq!(put(5_000), 200);
+}
+
+/// A level that is as it was keeps what was seen of it; a new one counts what comes after it.
+#[test]
+fn service_levels_change_while_it_runs() {
+    let house = House::start();
+    let level = |name: &str| {
+        format!(
+            "[[service_levels]]\nname = \"{name}\"\nobjective = \"reserve_latency\"\n\
+             within_ms = 10000\ntarget_percent = 99\n"
+        )
+    };
+    let reload = |more: &str| house.reload(&config(&house.receiver, "old", more), &[]).with(0);
+    let levels = || {
+        let said = get(&format!("{}/v1/service-levels", house.server.url));
+        let levels = said["service_levels"].as_array().unwrap().iter();
+        let told = |level: &Value| {
+            (level["name"].as_str().unwrap().to_owned(), level["total"].as_u64().unwrap())
+        };
+        levels.map(told).collect::<Vec<_>>()
+    };
+    let told = |names: &[(&str, u64)]| {
+        names.iter().map(|(name, total)| ((*name).to_owned(), *total)).collect::<Vec<_>>()
+    };
+    house.sell(7);
+    let reserve = || {
+        let cart = json!({"lines": [{"sku": "TEE-7", "quantity": 1000}]});
+        let url = format!("{}/v1/reservations", house.server.url);
+        assert_eq!(cli::post(&url, "k", &cart).0, 409);
+    };
+    // It looks once a second.
+    let looks = || std::thread::sleep(Duration::from_millis(2_500));
+    (0..20).for_each(|_| reserve());
+    reload(&(level("up") + &level("down")));
+    looks();
+    assert_eq!(levels(), told(&[("up", 0), ("down", 0)]));
+    (0..20).for_each(|_| reserve());
+    until("all is counted", || levels() == told(&[("up", 20), ("down", 20)]));
+    reload(&(level("new") + &level("up")));
+    assert_eq!(levels(), told(&[("new", 0), ("up", 20)]));
+    looks();
+    assert_eq!(levels(), told(&[("new", 0), ("up", 20)]));
+    reserve();
+    until("both count", || levels() == told(&[("new", 1), ("up", 21)]));
+    // A promise about a sink goes with the sink.
+    let of_sink = "[[service_levels]]\nname = \"erp\"\nobjective = \"sink_lag\"\nsink = \"erp\"\n\
+                   within_ms = 60000\ntarget_percent = 99\n";
+    reload(of_sink);
+    let path = house.file(of_sink);
+    let words = ["reload", "--reason", "gone", "--file", path.to_str().unwrap()];
+    let told = house.ask(&words).with(3).err;
+    assert!(told.contains("malformed") && told.contains("service_levels"), "{told}");
+}
+
+/// A backup made after a change brings what was in force, not what the server was started with.
+#[test]
+fn a_backup_has_the_configuration_in_force() {
+    let house = House::start();
+    house.reload(&config(&house.receiver, "new", ""), &[]).with(0);
+    let to = house.folder.path().join("backup");
+    let words = ["backup", "--url", &house.server.url, "--to"];
+    run(holdfast().args(words).arg(&to)).with(0);
+    // In the log it stands too, as a record.
+    let text = std::fs::read_to_string(to.join("configuration.toml")).unwrap();
+    assert!(text.contains(&format!("{}/new", house.receiver.url)), "{text}");
 }

@@ -15,7 +15,10 @@
 
 mod minutes;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -218,7 +221,7 @@ impl ServiceLevel {
 type Figure<Of, Value> = (&'static str, &'static str, fn(&Of) -> Value);
 
 /// Writes service levels.
-pub(super) fn expose(levels: &[ServiceLevel], text: &mut Exposition) {
+pub(super) fn expose(levels: &[Arc<ServiceLevel>], text: &mut Exposition) {
     let counters: [Figure<ServiceLevel, u64>; 2] = [
         ("holdfast_service_level_good_events", "Good events.", |l| l.good.load(Relaxed)),
         ("holdfast_service_level_events", "Events judged.", |l| l.total.load(Relaxed)),
@@ -229,7 +232,7 @@ pub(super) fn expose(levels: &[ServiceLevel], text: &mut Exposition) {
             text.sample(&format!("{name}_total"), &labels(level), read(level));
         }
     }
-    let views: Vec<_> = levels.iter().map(ServiceLevel::view).collect();
+    let views: Vec<_> = levels.iter().map(|level| level.view()).collect();
     let gauges: [Figure<ServiceLevelView, f64>; 2] = [
         ("holdfast_service_level_target_ratio", "The share that is to be good.", |view| {
             view.target_percent / 100.0
@@ -248,7 +251,7 @@ pub(super) fn expose(levels: &[ServiceLevel], text: &mut Exposition) {
     expose_states(levels, &views, text);
 }
 
-fn expose_burns(levels: &[ServiceLevel], text: &mut Exposition) {
+fn expose_burns(levels: &[Arc<ServiceLevel>], text: &mut Exposition) {
     let name = "holdfast_service_level_burn_rate";
     let help = "How fast the error budget is spent; 1 lasts for the window.";
     text.family(name, Kind::Gauge, None, help);
@@ -260,7 +263,7 @@ fn expose_burns(levels: &[ServiceLevel], text: &mut Exposition) {
     }
 }
 
-fn expose_states(levels: &[ServiceLevel], views: &[ServiceLevelView], text: &mut Exposition) {
+fn expose_states(levels: &[Arc<ServiceLevel>], views: &[ServiceLevelView], text: &mut Exposition) {
     let name = "holdfast_service_level_state";
     text.family(name, Kind::Gauge, None, "1 for the state in which it is.");
     for (level, view) in levels.iter().zip(views) {

@@ -16,8 +16,8 @@ use std::{io, path::Path};
 
 pub use file::FileStorage;
 
-use super::{append::Ack, error::Error};
 pub use super::ring::Memory;
+use super::{append::Ack, error::Error};
 
 /// The bytes of a segment file before its payload.
 pub const SEGMENT_HEADER_BYTES: u64 = 4096;
