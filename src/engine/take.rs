@@ -345,12 +345,6 @@ pub(super) struct Takes<'a> {
     last: Option<(u32, u32)>,
 }
 
-enum Attempt {
-    Taken,
-    Short,
-    Wait,
-}
-
 impl<'a> Takes<'a> {
     /// Takes a whole cart, or nothing.
     pub(super) fn take(
@@ -364,26 +358,19 @@ impl<'a> Takes<'a> {
         loop {
             let mut takes =
                 Self { tables, lines: FewLines::new(), limited: SmallVec::new(), last: None };
-            let attempt = match takes.limits(cart, taker)? {
-                Attempt::Taken => takes.cart(cart, taker.decided),
-                other => other,
-            };
-            match attempt {
-                // A location that was defined meanwhile may make more lines than there is room for.
-                Attempt::Taken if takes.lines.len() > cart.lines_max => {
-                    return Err(Refusal::Overloaded {
-                        what: "a location was just added; try again",
-                    });
+            if takes.limits(cart, taker)? {
+                if takes.cart(cart, taker.decided) {
+                    return takes.within(cart.lines_max);
                 }
-                Attempt::Taken => return Ok(takes),
-                Attempt::Short => {
-                    drop(takes);
-                    let lines = cart.short(&tables.positions);
-                    if !lines.is_empty() {
-                        return Err(Refusal::InsufficientStock { lines });
-                    }
+                // Whether it is short or has to wait is seen once what was taken is back: a line may
+                // have met the pending units of the lines before it.
+                drop(takes);
+                let lines = cart.short(&tables.positions);
+                if !lines.is_empty() {
+                    return Err(Refusal::InsufficientStock { lines });
                 }
-                Attempt::Wait => drop(takes),
+            } else {
+                drop(takes);
             }
             let began = began.get_or_insert_with(std::time::Instant::now);
             if began.elapsed().as_millis() as u64 > wait_ms_max {
@@ -395,7 +382,16 @@ impl<'a> Takes<'a> {
         }
     }
 
-    fn limits(&mut self, cart: &Cart<'_>, taker: Taker<'_>) -> Result<Attempt, Refusal> {
+    /// A location that was defined meanwhile may make more lines than there is room for.
+    fn within(self, lines_max: usize) -> Result<Self, Refusal> {
+        if self.lines.len() > lines_max {
+            return Err(Refusal::Overloaded { what: "a location was just added; try again" });
+        }
+        Ok(self)
+    }
+
+    /// Takes what limits allow; false if that can't be told yet.
+    fn limits(&mut self, cart: &Cart<'_>, taker: Taker<'_>) -> Result<bool, Refusal> {
         let mut beyond = Vec::new();
         for (sku, sku_number, limit, quantity) in cart.limited(&self.tables.positions) {
             if taker.customer == 0 {
@@ -409,7 +405,7 @@ impl<'a> Takes<'a> {
             let limits = &self.tables.limits;
             match limits.take_instead(who, quantity, limit, taker.now_ms, taker.tail, credit) {
                 Allowed::Yes(pending) => self.limited.push(pending),
-                Allowed::Wait => return Ok(Attempt::Wait),
+                Allowed::Wait => return Ok(false),
                 Allowed::Full => {
                     return Err(Refusal::Overloaded {
                         what: "the table of customers' limits is full",
@@ -423,67 +419,54 @@ impl<'a> Takes<'a> {
                 }),
             }
         }
-        if beyond.is_empty() {
-            Ok(Attempt::Taken)
-        } else {
-            Err(Refusal::PurchaseLimit { lines: beyond })
-        }
+        if beyond.is_empty() { Ok(true) } else { Err(Refusal::PurchaseLimit { lines: beyond }) }
     }
 
-    fn cart(&mut self, cart: &Cart<'_>, decided: bool) -> Attempt {
-        for (at, want) in cart.wants.iter().enumerate() {
-            let last = decided && at + 1 == cart.wants.len() && self.lines.len() < cart.lines_max;
-            match self.want(want, last) {
-                Attempt::Taken => {}
-                other => return other,
-            }
-        }
-        Attempt::Taken
+    /// Takes every line; false if one can't be taken now, or never.
+    fn cart(&mut self, cart: &Cart<'_>, decided: bool) -> bool {
+        let count = cart.wants.len();
+        cart.wants.iter().enumerate().all(|(at, want)| {
+            let last = decided && at + 1 == count && self.lines.len() < cart.lines_max;
+            self.want(want, last)
+        })
     }
 
-    fn want(&mut self, want: &Want<'_>, last: bool) -> Attempt {
-        if let Some(fixed) = want.fixed {
-            let Some(position) = self.tables.positions.get(fixed) else { return Attempt::Short };
-            return self.at(fixed, position, want.quantity, last);
-        }
+    fn want(&mut self, want: &Want<'_>, last: bool) -> bool {
         let tables = self.tables;
-        let mut wait = false;
-        for (number, position) in tables.positions.of_sku(want.sku_number) {
-            match self.at(number, position, want.quantity, last) {
-                Attempt::Taken => return Attempt::Taken,
-                Attempt::Wait => wait = true,
-                Attempt::Short => {}
-            }
+        if let Some(fixed) = want.fixed {
+            let position = tables.positions.get(fixed);
+            return position.is_some_and(|position| self.at(fixed, position, want.quantity, last));
+        }
+        let mut of_sku = tables.positions.of_sku(want.sku_number);
+        if of_sku.any(|(number, position)| self.at(number, position, want.quantity, last)) {
+            return true;
         }
         if !want.split {
-            return if wait { Attempt::Wait } else { Attempt::Short };
+            return false;
         }
         let mut left = want.quantity;
         for (number, position) in tables.positions.of_sku(want.sku_number) {
             let (available, _) = position.word().load();
             let part = left.min(available.max(0) as u32);
-            if part > 0 && matches!(self.at(number, position, part, false), Attempt::Taken) {
+            if part > 0 && self.at(number, position, part, false) {
                 left -= part;
             }
             if left == 0 {
-                return Attempt::Taken;
+                return true;
             }
         }
-        // Whether it is short or has to wait is seen after what was taken went back.
-        Attempt::Short
+        false
     }
 
-    fn at(&mut self, number: u32, position: &Position, quantity: u32, last: bool) -> Attempt {
+    fn at(&mut self, number: u32, position: &Position, quantity: u32, last: bool) -> bool {
         let word = position.word();
-        match if last { word.take(quantity) } else { word.take_pending(quantity) } {
-            Taken::Yes => {
-                self.took(number, position, quantity);
-                self.last = last.then_some((number, quantity));
-                Attempt::Taken
-            }
-            Taken::Short { .. } => Attempt::Short,
-            Taken::Wait => Attempt::Wait,
+        let taken = if last { word.take(quantity) } else { word.take_pending(quantity) };
+        if taken != Taken::Yes {
+            return false;
         }
+        self.took(number, position, quantity);
+        self.last = last.then_some((number, quantity));
+        true
     }
 
     /// Units of a line that are pending.

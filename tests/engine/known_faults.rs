@@ -509,6 +509,8 @@ fn lines_of_one_sku_that_only_together_are_too_much_are_refused_at_once() {
         vec![line_at("A", "BER", 3), line("A", 2)],
         vec![line("A", 3), whole(2)],
         vec![line_at("A", "MUC", 1), whole(3), line("A", 1)],
+        // Found by the model: it waited for the unit that its own first line had taken, in vain.
+        vec![line_at("A", "BER", 1), whole(3)],
     ] {
         let began = Instant::now();
         let said = shop.reserve("k", &cart(&lines));
