@@ -73,7 +73,7 @@ impl<S: Storage> Engine<S> {
     /// Gives a partner another key; the present one stays good for `grace_ms`, 0: not at all.
     ///
     /// # Errors
-    /// When settled: `malformed`, `not_found`, `overloaded` if too many old keys are still good,
+    /// When settled: `malformed`, also of a grace when too many old keys are still good, `not_found`,
     /// `log_full`.
     pub fn rotate_partner(
         &self,
@@ -90,9 +90,8 @@ impl<S: Storage> Engine<S> {
             let mut partner = active(before)?;
             partner.old_keys.retain(|old| grace_ms > 0 && old.until_ms > now_ms);
             if partner.old_keys.len() >= OLD_KEYS_MAX {
-                let what =
-                    "too many old keys are still good; rotate without a grace to end them all";
-                return Err(Refusal::Overloaded { what });
+                let what = "must be 0, which ends them all: too many old keys are still good";
+                return Err(Refusal::malformed("grace_ms", what));
             }
             let replaced = std::mem::replace(&mut partner.key, hash);
             if grace_ms > 0 {

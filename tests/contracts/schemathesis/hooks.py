@@ -53,11 +53,10 @@ def before_call(context, case, kwargs):
         (query or {}).pop("after", None)
     if path in ("/v1/reservations", "/v1/orders") and isinstance(case.body, dict) and case.body.get("customer") is None:
         case.body["customer"] = "C"
-
-
-    if path == "/v1/partners/{name}/rotate" and isinstance(case.body, dict) and "grace_ms" not in case.body:
+    bare = case.body is None or (isinstance(case.body, dict) and "grace_ms" not in case.body)
+    if path == "/v1/partners/{name}/rotate" and bare:
         # Four old keys are the most that are good at once.
-        case.body["grace_ms"] = 0
+        case.body = {**(case.body or {}), "grace_ms": 0}
     if path == "/v1/orders" and isinstance(case.body, dict) and case.body.get("reservations"):
         case.body["lines"] = one_of_each(case.body.get("lines"))
 
