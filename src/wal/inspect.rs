@@ -47,7 +47,7 @@ pub struct Inspection {
     pub durable: Lsn,
     /// Everything from here on is still needed.
     pub needed: Lsn,
-    /// Bytes of a torn end; the next start cuts them.
+    /// Bytes behind the end, torn or of an earlier use of the file; the next start cuts them.
     pub torn_bytes: u64,
     /// What was durable and is not readable.
     pub rot: Vec<Rot>,

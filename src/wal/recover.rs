@@ -347,11 +347,12 @@ impl<S: Storage> Recovery<'_, S> {
         }
         let name = segment::name(segment.index);
         if cut > 0 {
-            tracing::warn!(
+            tracing::info!(
                 segment = self.storage.place(&name),
                 offset = SEGMENT_HEADER_BYTES + (end - segment.base),
                 bytes = cut,
-                "the log's torn end was cut; nothing acknowledged was in it"
+                "what stood behind the log's end was cut, torn or of an earlier use of the file; nothing \
+                 acknowledged was in it"
             );
         }
         segment.memory.rewrite(end - segment.base, self.bytes);

@@ -74,7 +74,8 @@ fn tell(
     if inspection.torn_bytes > 0 {
         writeln!(
             out,
-            "torn end: {} bytes behind {}, which the next start cuts; nothing acknowledged is in them",
+            "{} bytes behind the end at {}: torn, or of an earlier use of the file; the next start cuts \
+             them, and nothing acknowledged is in them",
             inspection.torn_bytes, inspection.end
         )?;
     }

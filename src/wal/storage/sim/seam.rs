@@ -15,7 +15,7 @@ use super::{
         Mapping, PAGE_BYTES, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage,
     },
     Random, SimStorage,
-    inode::{Inode, SegmentData, SegmentDisk, SmallData},
+    inode::{Inode, PAGE_WORDS, SegmentData, SegmentDisk, SmallData},
     lock,
     names::{NameChange, not_found},
 };
@@ -176,7 +176,14 @@ impl SegmentMemory for SimSegment {
         let mut disk = lock(&self.data.disk);
         for page in (from / PAGE_BYTES) as usize..to.div_ceil(PAGE_BYTES) as usize {
             if failed.is_ok() || random.below(2) == 0 {
+                // What is behind may become durable too, or keep what the file had of an earlier use.
+                let behind = (to / 8) as usize..((page + 1) * PAGE_WORDS).min(disk.words.len());
+                let kept = disk.words.get(behind.clone()).filter(|_| random.below(2) == 0);
+                let kept = kept.map(<[u64]>::to_vec);
                 self.data.page_to_disk(&mut disk, page);
+                if let Some(kept) = kept {
+                    disk.words[behind].copy_from_slice(&kept);
+                }
             } else {
                 let content = self.data.live_page(page);
                 disk.clean.insert(page, content);
