@@ -217,12 +217,15 @@ impl House {
             return until("all of it is durable", || log.durable() == log.appended()).await;
         }
         if step == Step::Sealed {
+            // A seal is seen before it is durable, and then a loss of power may forget it.
             let sealed = || {
                 self.handle.snapshot().iter().all(|sink| {
                     sink.lag_records > 0 && sink.lanes.iter().any(|lane| lane.depth > 0)
                 })
             };
-            return until("all have sealed", sealed).await;
+            until("all have sealed", sealed).await;
+            let log = self.shop.engine.log();
+            return until("all seals are durable", || log.durable() == log.appended()).await;
         }
         until("all have a batch", || all(&|i, partner| partner.sent() > reached[i])).await;
         if step == Step::Answered {
