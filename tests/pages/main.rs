@@ -55,7 +55,7 @@ fn an_operator_sees_and_does_in_a_browser_what_a_sale_needs() {
     parts.part("orders", || views::orders(&browser, &house));
     parts.part("parked", || views::parked(&browser, &house));
     parts.part("reconciliation", || views::reconciliation(&browser, &house));
-    parts.part("latency", || views::latency(&browser));
+    parts.part("latency", || views::latency(&browser, &house));
     parts.part("service levels", || views::service_levels(&browser, &house));
     parts.part("configuration", || views::configuration(&browser, &house));
     parts.part("keyboard", || frame::is_used_by_keyboard(&browser));

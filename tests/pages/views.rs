@@ -266,7 +266,10 @@ pub fn reconciliation(browser: &Browser, house: &House) {
     house.erp.with(|erp| erp.lie = crate::erp::Lie::None);
 }
 
-pub fn latency(browser: &Browser) {
+pub fn latency(browser: &Browser, house: &House) {
+    // Not one alone: who is held up right after its record finds it durable, and waits for no sync.
+    house.stock("OFTEN", 20);
+    (0..20).for_each(|n| assert_eq!(house.reserve(&format!("often-{n}"), "OFTEN", 1).0, 201));
     browser.view("latency");
     browser.wait("document.querySelector('#route').value === 'POST /v1/reservations'");
     browser.sees("[aria-label=Stages] tbody", "Wait for the sync");
