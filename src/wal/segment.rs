@@ -47,7 +47,7 @@ pub fn is_spare_name(name: &str) -> bool {
 }
 
 /// The bytes of a segment file.
-pub fn file_bytes(segment_bytes: u64) -> u64 {
+pub const fn file_bytes(segment_bytes: u64) -> u64 {
     SEGMENT_HEADER_BYTES + segment_bytes
 }
 

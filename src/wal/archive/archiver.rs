@@ -17,7 +17,6 @@ use super::{
     Archive,
     catalog::{self, Entry, Key},
     format::{self, ASIDE, Head, Packer},
-    log_name,
 };
 use crate::wal::{
     error::Error,
@@ -25,7 +24,7 @@ use crate::wal::{
     log::Inner,
     now_ms,
     ring::Segment,
-    segment::Header,
+    segment::{self, Header},
     storage::{SegmentMemory, Storage},
     sync::Ordering,
 };
@@ -177,7 +176,7 @@ impl<S: Storage> Archiver<S> {
     fn head(&self, archive: &Archive<S>, segment: &Segment<S::Segment>) -> Result<Head, Error> {
         let bytes = archive.segment_bytes;
         let walked = image::check(&self.inner.storage, segment, bytes)?;
-        let place = self.inner.storage.place(&log_name(segment.index));
+        let place = self.inner.storage.place(&segment::name(segment.index));
         let header = Header::read(segment.memory.header());
         let header =
             header.map_err(|what| Error::Format { file: place.clone(), what: what.into() })?;

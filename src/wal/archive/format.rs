@@ -21,14 +21,13 @@ use std::{
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use rkyv::util::AlignedVec;
 
-use super::file_bytes;
 use crate::{
     model::Incarnation,
     wal::{
         error::Error,
         image::{SegmentImage, Walked},
         options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN},
-        segment::Header,
+        segment::{Header, file_bytes},
         storage::SEGMENT_HEADER_WORDS,
     },
 };

@@ -43,8 +43,7 @@ use super::{
     error::Error,
     image::SegmentImage,
     lives::Lives,
-    segment,
-    storage::{SEGMENT_HEADER_BYTES, Storage},
+    storage::Storage,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock},
 };
 use crate::model::{Incarnation, Lsn};
@@ -313,14 +312,4 @@ impl<S: Storage> Archive<S> {
 /// It can't be read, or is not what was archived.
 pub fn read_through(file: impl io::Read, path: &Path) -> Result<u64, Error> {
     format::read_through(file, path).map(|head| head.records)
-}
-
-/// The bytes of a segment's file.
-const fn file_bytes(segment_bytes: u64) -> u64 {
-    SEGMENT_HEADER_BYTES + segment_bytes
-}
-
-/// A segment's name in the log, for those who look for it there.
-fn log_name(index: u64) -> String {
-    segment::name(index)
 }
