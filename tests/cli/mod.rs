@@ -67,6 +67,23 @@ pub struct Server {
 }
 
 impl Server {
+    /// A command of `holdfast config`.
+    pub fn config(&self, words: &[&str]) -> Ended {
+        run(holdfast().arg("config").args(words).args(["--url", &self.url]))
+    }
+
+    /// Has it take the configuration of a file.
+    pub fn reload(&self, file: &Path, more: &[&str]) -> Ended {
+        let words = ["reload", "--reason", "a test", "--file", file.to_str().unwrap()];
+        self.config(&[&words[..], more].concat())
+    }
+
+    /// The configurations that it had.
+    pub fn versions(&self) -> Vec<serde_json::Value> {
+        let said = get(&format!("{}/v1/configuration/history", self.url));
+        said["versions"].as_array().unwrap().clone()
+    }
+
     /// Starts one on a free port and waits until it serves.
     pub fn start(data: &Path) -> Self {
         Self::start_with(data, &mut holdfast())

@@ -103,19 +103,8 @@ impl House {
         path
     }
 
-    fn ask(&self, words: &[&str]) -> Ended {
-        run(holdfast().arg("config").args(words).args(["--url", &self.server.url]))
-    }
-
     fn reload(&self, text: &str, more: &[&str]) -> Ended {
-        let path = self.file(text);
-        let words = ["reload", "--reason", "a test", "--file", path.to_str().unwrap()];
-        self.ask(&[&words[..], more].concat())
-    }
-
-    fn versions(&self) -> Vec<Value> {
-        let said = get(&format!("{}/v1/configuration/history", self.server.url));
-        said["versions"].as_array().unwrap().clone()
+        self.server.reload(&self.file(text), more)
     }
 
     fn names(&self) -> Vec<String> {
@@ -238,12 +227,12 @@ fn killed_in_between(start_with_new: bool) {
     let asked = json!({"toml": new, "reason": "a test"});
     let url = format!("{}/v1/configuration", house.server.url);
     let asking = house.runtime.spawn(async move { client().post(url).json(&asked).send().await });
-    until("it is written down", || house.versions().len() == 2);
+    until("it is written down", || house.server.versions().len() == 2);
     assert_eq!(house.names(), ["erp"], "what follows has not happened");
     house.port.does(Does::Answers);
     let mut house = house.again(if start_with_new { &new } else { &old });
     assert!(house.runtime.block_on(asking).unwrap().is_err(), "it was answered");
-    let state = house.versions().last().unwrap()["by"].clone();
+    let state = house.server.versions().last().unwrap()["by"].clone();
     assert_eq!(state, if start_with_new { "" } else { "start" });
     house.sell(6);
     house.assert_told(&house.port);
@@ -280,7 +269,7 @@ fn a_change_is_applied_though_whoever_asked_for_it_goes_away() {
     let url = format!("{}/v1/configuration", house.server.url);
     let asking = client().post(url).json(&asked).timeout(Duration::from_millis(500));
     assert!(house.runtime.block_on(async { asking.send().await }).unwrap_err().is_timeout());
-    assert_eq!((house.versions().len(), house.names().len()), (2, 1));
+    assert_eq!((house.server.versions().len(), house.names().len()), (2, 1));
     house.port.does(Does::Answers);
     until("it is applied", || house.names().len() == 2);
     house.assert_told(&late);
@@ -317,7 +306,7 @@ fn a_filter_counts_from_its_change_on_and_what_was_sealed_stays_as_it_was() {
     until("what the filter lets through", || house.port.link().erp().sold() == expected);
     assert_eq!(house.port.link().erp().taken.get(&sealed.0), Some(&sealed.1), "as it was sealed");
     // Taken back: from there on all again.
-    house.ask(&["rollback", "1", "--reason", "all of it"]).with(0);
+    house.server.config(&["rollback", "1", "--reason", "all of it"]).with(0);
     let before = house.sold.clone();
     house.sell(4);
     for (at, units) in &mut expected {
@@ -345,17 +334,17 @@ fn in_a_freeze_window_no_sink_comes_or_goes_unless_it_is_forced_and_both_can_be_
     house.sell(2);
     let told = house.reload(&with_late, &[]).with(3).err;
     assert!(told.contains("frozen"), "{told}");
-    assert_eq!((house.names().len(), house.versions().len()), (1, 2));
+    assert_eq!((house.names().len(), house.server.versions().len()), (1, 2));
     house.reload(&with_late, &["--force"]).with(0);
     house.assert_told(&late);
     let told = house.reload(&alone, &[]).with(3).err;
     assert!(told.contains("frozen"), "{told}");
     assert_eq!(house.names(), ["erp", "late"]);
     // The coming is taken back, and then the going.
-    house.ask(&["rollback", "2", "--reason", "too early", "--force"]).with(0);
+    house.server.config(&["rollback", "2", "--reason", "too early", "--force"]).with(0);
     assert_eq!(house.names(), ["erp"]);
     house.sell(3);
-    house.ask(&["rollback", "3", "--reason", "now", "--force"]).with(0);
+    house.server.config(&["rollback", "3", "--reason", "now", "--force"]).with(0);
     assert_eq!(house.names(), ["erp", "late"]);
     house.assert_told(&late);
     house.assert_told(&house.port);
@@ -386,5 +375,5 @@ fn check_config_says_what_of_a_sink_is_live_and_what_is_not_is_refused_by_name()
     assert!(told.contains("sinks.erp.domain: \"inventory\" -> \"stream\" (restart)"), "{told}");
     let told = house.reload(&other, &[]).with(3).err;
     assert!(told.contains("needs_restart") && told.contains("sinks.erp.domain"), "{told}");
-    assert!(house.versions().is_empty());
+    assert!(house.server.versions().is_empty());
 }

@@ -37,19 +37,8 @@ impl House {
         path
     }
 
-    fn ask(&self, words: &[&str]) -> Ended {
-        run(holdfast().args(["config"]).args(words).args(["--url", &self.server.url]))
-    }
-
     fn reload(&self, text: &str, more: &[&str]) -> Ended {
-        let path = self.file(text);
-        let words = ["reload", "--reason", "a test", "--file", path.to_str().unwrap()];
-        self.ask(&[&words[..], more].concat())
-    }
-
-    fn history(&self) -> Vec<Value> {
-        let said = get(&format!("{}/v1/configuration/history", self.server.url));
-        said["versions"].as_array().unwrap().clone()
+        self.server.reload(&self.file(text), more)
     }
 
     fn sell(&self, n: u32) {
@@ -87,11 +76,11 @@ fn an_address_and_a_template_are_changed_while_it_runs_and_taken_back() {
     house.sell(2);
     until("the first by the template", || house.bodies("new").len() == 1);
     assert_eq!(house.bodies("new"), [json!({"v": 1})]);
-    house.ask(&["rollback", "1", "--reason", "it was wrong"]).with(0);
+    house.server.config(&["rollback", "1", "--reason", "it was wrong"]).with(0);
     house.sell(3);
     until("one as at first", || house.bodies("old").len() == 2);
     assert_eq!(house.bodies("old")[1]["lines"][0]["sku"], "TEE-3");
-    let history = house.history();
+    let history = house.server.versions();
     let told: Vec<_> = history.iter().map(|v| (&v["version"], &v["state"], &v["reason"])).collect();
     let [current, past] = [json!("current"), json!("past")];
     let reasons = [json!("the first"), json!("a test"), json!("it was wrong")];
@@ -106,7 +95,7 @@ fn an_address_and_a_template_are_changed_while_it_runs_and_taken_back() {
     let keys: Vec<_> =
         history[1]["changes"].as_array().unwrap().iter().map(|c| &c["key"]).collect();
     assert_eq!(keys, ["sinks.erp.connector.body", "sinks.erp.url"]);
-    let told = house.ask(&["history"]).with(0).out;
+    let told = house.server.config(&["history"]).with(0).out;
     assert!(told.contains("3 current since ") && told.contains("it was wrong"), "{told}");
 }
 
@@ -120,11 +109,11 @@ fn the_history_outlives_the_process() {
     assert_eq!(server.terminate().code(), Some(0));
     let server = serve(folder.path(), &config(&receiver, "old", ""));
     let house = House { server, folder, receiver };
-    let history = house.history();
+    let history = house.server.versions();
     assert_eq!(history.len(), 3);
     assert_eq!((&history[2]["by"], &history[2]["state"]), (&json!("start"), &json!("current")));
     assert_eq!(history[2]["changes"][0]["key"], "sinks.erp.url");
-    house.ask(&["rollback", "2", "--reason", "again"]).with(0);
+    house.server.config(&["rollback", "2", "--reason", "again"]).with(0);
     house.sell(1);
     until("a batch", || house.bodies("new").len() == 1);
 }
@@ -142,11 +131,11 @@ fn what_needs_a_restart_is_refused_with_all_the_rest() {
     assert!(told.contains("malformed") && told.contains("timeout_ms"), "{told}");
     let told = house.reload(&config(&house.receiver, "old", ""), &[]).with(3).err;
     assert!(told.contains("is the one in force"), "{told}");
-    let told = house.ask(&["rollback", "9", "--reason", "?"]).with(3).err;
+    let told = house.server.config(&["rollback", "9", "--reason", "?"]).with(3).err;
     assert!(told.contains("version 9"), "{told}");
     house.sell(1);
     until("a batch where it always went", || house.bodies("old").len() == 1);
-    assert!(house.history().is_empty() && house.bodies("new").is_empty());
+    assert!(house.server.versions().is_empty() && house.bodies("new").is_empty());
 }
 
 fn freeze() -> String {
@@ -163,9 +152,9 @@ fn in_a_freeze_window_nothing_is_changed_unless_it_is_forced() {
     let other = config(&house.receiver, "new", &freeze());
     let told = house.reload(&other, &[]).with(3).err;
     assert!(told.contains("frozen") && told.contains("the sale"), "{told}");
-    assert_eq!(house.history().len(), 2);
+    assert_eq!(house.server.versions().len(), 2);
     house.reload(&other, &["--force"]).with(0);
-    assert_eq!(house.history()[2]["forced"], true);
+    assert_eq!(house.server.versions()[2]["forced"], true);
 }
 
 /// A secret is in force after a rollback and stands nowhere: in no answer, in no file of the log.
@@ -176,16 +165,16 @@ fn secrets_are_kept_out_of_the_history() {
     let signed = |path| config(&house.receiver, path, &format!("signing_secret = \"{secret}\"\n"));
     house.reload(&signed("old"), &[]).with(0);
     house.reload(&signed("new"), &[]).with(0);
-    house.ask(&["rollback", "2", "--reason", "back"]).with(0);
+    house.server.config(&["rollback", "2", "--reason", "back"]).with(0);
     house.sell(1);
     until("a batch", || house.bodies("old").len() == 1);
     let (_, headers, _) = house.receiver.got().remove(0);
     assert!(headers.contains_key("webhook-signature"));
-    let told = house.ask(&["history", "--json"]).with(0).out;
+    let told = house.server.config(&["history", "--json"]).with(0).out;
     assert!(told.contains("(hidden)") && !told.contains("c3dvcmRm"), "{told}");
     // It is in force no more, and was not kept.
     house.reload(&config(&house.receiver, "old", ""), &[]).with(0);
-    let told = house.ask(&["rollback", "2", "--reason", "back"]).with(3).err;
+    let told = house.server.config(&["rollback", "2", "--reason", "back"]).with(3).err;
     assert!(told.contains("sinks.erp.signing_secret"), "{told}");
     let shown = get(&format!("{}/v1/configuration", house.server.url));
     assert!(!shown.to_string().contains("c3dvcmRm"));
@@ -230,8 +219,8 @@ fn sighup_reads_the_file_again() {
     std::fs::write(own, config(&house.receiver, "new", "")).unwrap();
     let kill = format!("kill -HUP {}", house.server.id());
     assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    until("it is applied", || house.history().len() == 2);
-    assert_eq!(house.history()[1]["by"], "SIGHUP");
+    until("it is applied", || house.server.versions().len() == 2);
+    assert_eq!(house.server.versions()[1]["by"], "SIGHUP");
     house.sell(1);
     until("a batch", || house.bodies("new").len() == 1);
 }
@@ -400,7 +389,7 @@ fn service_levels_change_while_it_runs() {
     reload(of_sink);
     let path = house.file(of_sink);
     let words = ["reload", "--reason", "gone", "--file", path.to_str().unwrap()];
-    let told = house.ask(&words).with(3).err;
+    let told = house.server.config(&words).with(3).err;
     assert!(told.contains("malformed") && told.contains("service_levels"), "{told}");
 }
 

@@ -121,8 +121,7 @@ impl House {
 
     /// A command of `holdfast config`.
     pub fn config(&self, words: &[&str]) {
-        let mut command = holdfast();
-        cli::run(command.arg("config").args(words).args(["--url", &self.server.url])).with(0);
+        self.server.config(words).with(0);
     }
 
     pub fn level(&self) -> Value {
