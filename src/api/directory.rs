@@ -2,8 +2,8 @@
 //! their keys.
 //!
 //! What is looked up is made of both when one of them has changed, which a number says that rises with
-//! either: so the request after a change sees it. A request costs one hash, one shared lock and one pass over
-//! all keys, whether its key is known or not.
+//! either: so the request after a change sees it. A request costs one hash and one pass over all keys, whether
+//! its key is known or not, and takes no lock: it reads a copy that is replaced, never changed.
 //!
 //! Keys are needed as soon as there is one, and stay needed where all were revoked; on an address that
 //! others reach they are needed whatever there is.
@@ -13,7 +13,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use parking_lot::RwLock;
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
 
 use super::{
     Partners,
@@ -104,8 +105,6 @@ struct Index {
     accounts: Vec<Arc<Account>>,
     /// Whether there is a key, or was one that the log remembers.
     has_keys: bool,
-    /// What was counted before the start of partners that are not there yet.
-    counted: Vec<Quota>,
 }
 
 /// See the module.
@@ -113,17 +112,20 @@ pub(super) struct Directory {
     configured: RwLock<Arc<Partners>>,
     /// How often those have changed.
     changes: AtomicU64,
-    index: RwLock<Index>,
+    index: ArcSwap<Index>,
+    /// What was counted before the start of partners that are not there yet; locked while the index is made.
+    counted: Mutex<Vec<Quota>>,
     exposed: AtomicBool,
 }
 
 impl Directory {
     pub(super) fn new(configured: Partners) -> Self {
-        let index = Index::of(&configured, None, &Index::default(), 0);
+        let index = Index::of(&configured, None, &Index::default(), &[]);
         Self {
             configured: RwLock::new(Arc::new(configured)),
             changes: AtomicU64::new(0),
-            index: RwLock::new(index),
+            index: ArcSwap::from_pointee(index),
+            counted: Mutex::default(),
             exposed: AtomicBool::new(false),
         }
     }
@@ -176,41 +178,57 @@ impl Directory {
 
     /// Goes on with quotas that were counted before the start, of partners that are there or will be.
     pub(super) fn go_on(&self, counted: Vec<Quota>) {
-        let mut index = self.index.write();
-        let of = |quota: &Quota| index.accounts.iter().find(|one| *one.name == *quota.partner);
-        let (there, later): (Vec<_>, Vec<_>) =
-            counted.into_iter().partition(|quota| of(quota).is_some());
-        for quota in there {
-            if let Some(account) = of(&quota) {
-                account.meter.go_on((quota.day, quota.counted));
+        let mut later = self.counted.lock();
+        let index = self.index.load();
+        for quota in counted {
+            match index.accounts.iter().find(|one| *one.name == *quota.partner) {
+                Some(account) => account.meter.go_on((quota.day, quota.counted)),
+                None => later.push(quota),
             }
         }
-        index.counted.extend(later);
     }
 
     /// Looks into an index that is not older than what it is made of at the call.
     fn look<T>(&self, engine: Option<&Engine>, look: impl FnOnce(&Index) -> T) -> T {
         let version = self.version(engine);
-        let index = self.index.read();
+        let index = self.index.load();
         if index.version >= version {
             return look(&index);
         }
         drop(index);
-        let mut index = self.index.write();
-        if index.version < version {
-            // Read before what it is made of: what changes meanwhile is seen by the next look.
-            let version = self.version(engine);
-            *index = Index::of(&self.configured(), engine, &index, version);
+        look(&self.renewed(engine, version))
+    }
+
+    /// An index of this version at least.
+    #[cold]
+    fn renewed(&self, engine: Option<&Engine>, version: u64) -> Arc<Index> {
+        let mut counted = self.counted.lock();
+        let before = self.index.load_full();
+        if before.version >= version {
+            return before;
         }
-        look(&index)
+        // Read before what it is made of: what changes meanwhile is seen by the next look.
+        let version = self.version(engine);
+        let index = Index::of(&self.configured(), engine, &before, &counted);
+        // Who is there now goes on by his own account.
+        counted.retain(|quota| index.accounts.iter().all(|one| *one.name != *quota.partner));
+        let index = Arc::new(Index { version, ..index });
+        self.index.store(index.clone());
+        index
     }
 }
 
 impl Index {
-    /// Partners whose terms are as they were keep what was counted of them; of others their quota goes on.
-    fn of(configured: &Partners, engine: Option<&Engine>, before: &Self, version: u64) -> Self {
-        let account = |name: &str, terms: &Terms| before.account(name, terms);
-        let mut index = Self { version, ..Self::default() };
+    /// Partners whose terms are as they were keep what was counted of them; of others their quota goes on,
+    /// as it was counted of them before, or before the start.
+    fn of(
+        configured: &Partners,
+        engine: Option<&Engine>,
+        before: &Self,
+        counted: &[Quota],
+    ) -> Self {
+        let account = |name: &str, terms: &Terms| before.account(name, terms, counted);
+        let mut index = Self::default();
         for (name, key, terms) in configured.keys() {
             index.add(account(name, terms), [(*key, u64::MAX)]);
         }
@@ -222,19 +240,16 @@ impl Index {
                 index.add(account(&partner.name, &partner.terms), partner.keys());
             }
         }
-        // Who is there now goes on by his own account.
-        let is_there = |quota: &Quota| index.accounts.iter().any(|one| *one.name == *quota.partner);
-        index.counted = before.counted.iter().filter(|quota| !is_there(quota)).cloned().collect();
         index
     }
 
-    fn account(&self, name: &str, terms: &Terms) -> Arc<Account> {
+    fn account(&self, name: &str, terms: &Terms, counted: &[Quota]) -> Arc<Account> {
         let same = self.accounts.iter().find(|one| *one.name == *name);
         if let Some(same) = same.filter(|same| same.terms == *terms) {
             return same.clone();
         }
         let account = Account::new(name, terms.clone());
-        let counted = self.counted.iter().find(|quota| quota.partner == name);
+        let counted = counted.iter().find(|quota| quota.partner == name);
         let counted = counted.map(|quota| (quota.day, quota.counted));
         if let Some(counted) = same.and_then(|same| same.meter.counted()).or(counted) {
             account.meter.go_on(counted);

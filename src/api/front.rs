@@ -45,9 +45,12 @@ pub(super) enum Gate {
     Open,
 }
 
-/// Wraps the handler of one route and method.
+/// Wraps the handler of one route and method. A request takes one reference to it, and borrows the rest from
+/// there: what all processors count on costs more than it seems.
 #[derive(Clone)]
-pub(super) struct Front {
+pub(super) struct Front(Arc<Shared>);
+
+struct Shared {
     state: State,
     endpoint: Arc<Endpoint>,
     gate: Gate,
@@ -63,7 +66,7 @@ impl Front {
         gate: Gate,
         scopes: &'static [Scope],
     ) -> Self {
-        Self { state: state.clone(), endpoint, gate, scopes }
+        Self(Arc::new(Shared { state: state.clone(), endpoint, gate, scopes }))
     }
 }
 
@@ -98,57 +101,31 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let started = Instant::now();
-        let Front { state, endpoint, gate, scopes } = self.front.clone();
+        let Front(front) = self.front.clone();
         let given = request_id(request.headers());
         let is_new = given.is_none();
-        let id = given.unwrap_or_else(|| state.new_request_id());
+        let id = given.unwrap_or_else(|| front.state.new_request_id());
         let new_id = is_new.then(|| id.clone());
         let trace = traceparent(request.headers());
-        let traced = Traced::begin(&state, &endpoint, trace.as_ref(), (&mut request, started));
-        let effect = is_effect(request.method());
+        let traced =
+            Traced::begin(&front.state, &front.endpoint, trace.as_ref(), (&mut request, started));
         let span = tracing::debug_span!(
             "request",
             id = id.to_str().unwrap_or_default(),
             traceparent = trace.as_ref().and_then(|t| t.to_str().ok()),
         );
         let mut inner = self.inner.clone();
-        let answer = async move {
-            let admitted = match gate {
-                Gate::Open => None,
-                Gate::Counted => match state.admit() {
-                    Ok(admitted) => Some(admitted),
-                    Err(problem) => return (problem.into_response(), Caller::default()),
-                },
-            };
-            if let Err(problem) = check_headers(&request, &state) {
-                return (problem.into_response(), Caller::default());
-            }
-            let entered = match access::enter(&state, scopes, &mut request) {
-                Ok(entered) => entered,
-                Err(refusal) => return (*refusal, Caller::default()),
-            };
-            let caller = Caller::of(request.extensions());
-            if let Some(id) = new_id {
-                // For what the request causes: it is named there as in the answer.
-                request.headers_mut().insert(REQUEST_ID.clone(), id);
-            }
-            let answered = unpanicked(inner.call(request), effect);
-            let mut response = in_time(answered, &entered, effect).await;
-            entered.tell(response.headers_mut());
-            drop(admitted);
-            (response, caller)
-        };
-        let state = self.front.state.clone();
         let answered = async move {
-            let (mut response, caller) = answer.await;
+            let Shared { state, endpoint, .. } = &*front;
+            let (mut response, caller) = front.answer(&mut inner, request, new_id).await;
             let status = response.status().as_u16();
             caller.count(status);
-            let elapsed = record(&endpoint, status, started);
+            let elapsed = record(endpoint, status, started);
             if let Some(trace) = trace_id(trace.as_ref(), traced.as_ref()) {
                 endpoint.example(trace, elapsed);
             }
             if let Some(traced) = traced {
-                traced.end(&endpoint, status, &id, &caller);
+                traced.end(endpoint, status, &id, &caller);
             }
             // Whether it drains is asked when the answer is there, not before.
             finish(response.headers_mut(), id, trace, state.is_draining());
@@ -156,6 +133,46 @@ where
             Ok(response)
         };
         Box::pin(LAPS.scope(Laps::new(started), answered.instrument(span)))
+    }
+}
+
+impl Shared {
+    /// What the handler answers, or why it is not asked; and who the request is from.
+    async fn answer<S>(
+        &self,
+        handler: &mut S,
+        mut request: Request,
+        new_id: Option<HeaderValue>,
+    ) -> (Response, Caller)
+    where
+        S: Service<Request, Error = Infallible>,
+        S::Response: IntoResponse,
+    {
+        let effect = is_effect(request.method());
+        let admitted = match self.gate {
+            Gate::Open => None,
+            Gate::Counted => match self.state.admit() {
+                Ok(admitted) => Some(admitted),
+                Err(problem) => return (problem.into_response(), Caller::default()),
+            },
+        };
+        if let Err(problem) = check_headers(&request, &self.state) {
+            return (problem.into_response(), Caller::default());
+        }
+        let entered = match access::enter(&self.state, self.scopes, &mut request) {
+            Ok(entered) => entered,
+            Err(refusal) => return (*refusal, Caller::default()),
+        };
+        let caller = Caller::of(request.extensions());
+        if let Some(id) = new_id {
+            // For what the request causes: it is named there as in the answer.
+            request.headers_mut().insert(REQUEST_ID.clone(), id);
+        }
+        let answered = unpanicked(handler.call(request), effect);
+        let mut response = in_time(answered, &entered, effect).await;
+        entered.tell(response.headers_mut());
+        drop(admitted);
+        (response, caller)
     }
 }
 

@@ -107,12 +107,20 @@ impl Import {
         }
     }
 
+    /// How long more of the body may take to come, and all of it.
+    fn waits(&self) -> (Duration, Duration) {
+        let options = self.state.options();
+        (
+            Duration::from_millis(options.request_timeout_ms),
+            Duration::from_millis(options.import_timeout_ms),
+        )
+    }
+
     /// Reads and decides all lines. An unfinished last line counts only if the body ended as it
     /// said it would.
     async fn run(&mut self, body: &mut axum::body::Body, limit: u64) -> Result<(), Problem> {
-        let options = self.state.options();
-        let idle = Duration::from_millis(options.request_timeout_ms);
-        let end = Instant::now() + Duration::from_millis(options.import_timeout_ms);
+        let (idle, whole) = self.waits();
+        let end = Instant::now() + whole;
         let late = |_| Problem::new(&codes::REQUEST_TIMEOUT);
         let mut bytes = 0_u64;
         loop {

@@ -70,13 +70,12 @@ impl FromRequest<State> for RawJson {
 async fn read_json(request: Request, state: &State) -> Result<Bytes, Problem> {
     let (parts, body) = request.into_parts();
     let typed = check_type(&parts.headers, "application/json")?;
-    let (options, caller) = (state.options(), Caller::of(&parts.extensions));
-    let limit = caller.body_bytes_max(options.body_bytes_max as u64) as usize;
+    let caller = Caller::of(&parts.extensions);
+    let (limit, wait) = body_limits(state, &caller);
     if let Err(problem) = check_length(&parts.headers, limit as u64) {
         drain(body, limit).await;
         return Err(problem);
     }
-    let wait = caller.body_wait(options.request_timeout_ms);
     let bytes = tokio::time::timeout(wait, read(body, limit))
         .await
         .map_err(|_| Problem::new(&codes::REQUEST_TIMEOUT))??;
@@ -88,6 +87,13 @@ async fn read_json(request: Request, state: &State) -> Result<Bytes, Problem> {
         ));
     }
     Ok(bytes)
+}
+
+/// How large the body may be, and how long it may take to come.
+fn body_limits(state: &State, caller: &Caller) -> (usize, Duration) {
+    let options = state.options();
+    let bytes_max = caller.body_bytes_max(options.body_bytes_max as u64);
+    (bytes_max as usize, caller.body_wait(options.request_timeout_ms))
 }
 
 /// Whether a Content-Type is given; if so it is the wanted one, and the body is not encoded.

@@ -9,8 +9,8 @@ use std::{
     },
 };
 
+use arc_swap::{ArcSwap, Guard};
 use axum::http::HeaderValue;
-use parking_lot::RwLock;
 use tokio::sync::Semaphore;
 
 use super::{
@@ -129,7 +129,7 @@ impl Sinks for NoSinks {
 pub struct State(Arc<Shared>);
 
 struct Shared {
-    options: RwLock<Arc<Options>>,
+    options: ArcSwap<Options>,
     directory: Directory,
     unauthenticated: AtomicU64,
     tls: OnceLock<Arc<Tls>>,
@@ -162,7 +162,7 @@ impl State {
     /// The same with partners.
     pub fn with_partners(options: Options, partners: Partners) -> Self {
         Self(Arc::new(Shared {
-            options: RwLock::new(Arc::new(options)),
+            options: ArcSwap::from_pointee(options),
             directory: Directory::new(partners),
             unauthenticated: AtomicU64::new(0),
             tls: OnceLock::new(),
@@ -206,15 +206,16 @@ impl State {
         self.0.draining.load(Ordering::SeqCst)
     }
 
-    /// The limits in force.
-    pub fn options(&self) -> Arc<Options> {
-        self.0.options.read().clone()
+    /// The limits in force. Every request looks, so this takes no lock and shares no counter; what is
+    /// looked at is not to be kept.
+    pub fn options(&self) -> Guard<Arc<Options>> {
+        self.0.options.load()
     }
 
     /// From here on requests are held to other limits, and those of connections count for new ones. Where
     /// it listens stays.
     pub fn set_options(&self, options: Options) {
-        *self.0.options.write() = Arc::new(options);
+        self.0.options.store(Arc::new(options));
     }
 
     /// The configuration's partners.
@@ -443,15 +444,15 @@ impl State {
     }
 
     /// Takes a request in, or says why not.
-    pub(super) fn admit(&self) -> Result<InFlight, Problem> {
+    pub(super) fn admit(&self) -> Result<InFlight<'_>, Problem> {
         // Counted before the look at the flag: who drains sets the flag and then looks at the count,
         // so that it sees this request or this request sees the flag.
         let before = self.0.in_flight.fetch_add(1, Ordering::SeqCst);
-        let admitted = InFlight(self.0.clone());
+        let admitted = InFlight(&self.0);
         if self.is_draining() {
             return Err(Problem::new(&codes::SHUTTING_DOWN));
         }
-        if before >= self.0.options.read().in_flight_max {
+        if before >= self.options().in_flight_max {
             self.0.shed.fetch_add(1, Ordering::Relaxed);
             let detail = "too many requests are under way; nothing was changed";
             return Err(Problem::detailed(&codes::OVERLOADED, detail));
@@ -461,9 +462,9 @@ impl State {
 }
 
 /// A request under way, until dropped.
-pub(super) struct InFlight(Arc<Shared>);
+pub(super) struct InFlight<'a>(&'a Shared);
 
-impl Drop for InFlight {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
