@@ -113,6 +113,7 @@ fn core(segments: u64, ring_segments: u64) -> (Arc<Core<Words>>, Vec<Arc<Segment
         segment_bytes: SEGMENT_BYTES,
         ring_segments,
         unsynced_bytes_max: 1 << 20,
+        order_reserve_bytes: 0,
         delivery_reserve_bytes: 0,
         record_bytes_max: RECORD_BYTES,
         blocks_low: 0,

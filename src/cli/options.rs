@@ -52,6 +52,7 @@ fn log(log: &config::Log) -> wal::Options {
         segment_bytes: log.segment_bytes.bytes(),
         budget_bytes: log.budget_bytes.bytes(),
         soft_mark_percent: log.soft_mark_percent,
+        order_reserve_bytes: log.order_reserve_bytes.bytes(),
         delivery_reserve_bytes: log.delivery_reserve_bytes.bytes(),
         ready_segments: log.ready_segments,
         // The configuration's check keeps it within 32 bits.

@@ -203,6 +203,8 @@ pub struct Log {
     pub budget_bytes: ByteSize,
     /// The share of the budget, in percent, beyond which low-priority work is refused.
     pub soft_mark_percent: u32,
+    /// The part of the budget that is kept for what happens to orders.
+    pub order_reserve_bytes: ByteSize,
     /// The part of the budget that is kept for deliveries.
     pub delivery_reserve_bytes: ByteSize,
     /// Segments kept ready ahead of the tail.
@@ -245,7 +247,8 @@ impl Default for Log {
             segment_bytes: ByteSize::mib(64),
             budget_bytes: ByteSize::mib(16 * 1024),
             soft_mark_percent: 80,
-            delivery_reserve_bytes: ByteSize::mib(64),
+            order_reserve_bytes: ByteSize::mib(64),
+            delivery_reserve_bytes: ByteSize::mib(512),
             ready_segments: 3,
             record_bytes_max: ByteSize(256 << 10),
             unsynced_bytes_max: ByteSize::mib(64),

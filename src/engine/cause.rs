@@ -73,6 +73,13 @@ pub(super) struct Room<'a, S: Storage> {
     origin: Option<Origin<'a>>,
 }
 
+impl<'a, S: Storage> Room<'a, S> {
+    /// Room for a record alone.
+    pub(super) fn without_origin(ticket: Ticket<'a, S>) -> Self {
+        Self { ticket, origin: None }
+    }
+}
+
 impl<S: Storage> Core<S> {
     /// A request's key and fingerprint. The key's place is being fetched while the fingerprint is taken.
     pub(super) fn key_ref(

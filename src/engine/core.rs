@@ -123,6 +123,8 @@ pub(super) struct Core<S: Storage> {
     /// Reservations held when the log was opened.
     pub(super) held_at_open: u64,
     pub(super) stopping: AtomicBool,
+    /// Bytes of the log that are set aside for what orders are owed.
+    pub(super) owed_bytes: AtomicU64,
     /// Until then, overdue reservations are still held.
     pub(super) grace_until_ms: u64,
 }

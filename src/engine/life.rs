@@ -9,13 +9,14 @@
 //!   units. A count of the stock can't come in between: it takes the locks that are held here.
 //! - A fact is known by its own id as well as by the request's key: the same content again is the same
 //!   answer, other content is refused.
-//! - These records close what is open, so they may use delivery's reserve when the log's budget is spent.
+//! - When the log's budget is spent they still go through: from the room that was set aside for what the order
+//!   is owed ([`super::owed`]), else from the reserve of orders.
 
 use smallvec::SmallVec;
 
 use crate::{
     ledger::{
-        orders::{Sale, Standing},
+        orders::{Aside, Kept, Sale, Standing},
         reservations::Transition,
     },
     model::{
@@ -32,11 +33,12 @@ use crate::{
 
 use super::{
     Decision, Key, Refusal,
-    cause::Cause,
+    cause::{Cause, Room},
     core::{Core, KeyClaim},
     counters::Count,
     moves::Moves,
     order_view::fact_view,
+    owed::Owed,
     plan::{self, beyond},
     transition::{fixed_bytes, of},
 };
@@ -231,8 +233,7 @@ impl<S: Storage> Core<S> {
             KeyClaim::Reused(lsn) => return Ok(Decision::reused(lsn)),
         };
         let order = self.tables.orders.find(request.order).ok_or(Refusal::UnknownOrder)?;
-        let room =
-            self.room(&request.key, RoomClass::Delivery, record_bytes(request, &order), 0)?;
+        let (room, owed) = self.room_for(request, &order)?;
         let step = self.until(BUSY, || order.begin_step())?;
         // Nothing can happen to the order from here on: what it is now it is when the record stands.
         let Planned { fact, worth, state, turns, previous } =
@@ -260,6 +261,10 @@ impl<S: Storage> Core<S> {
             turn.finish(state, now_ms + self.options.retention_ms, lsn);
         }
         step.finish(&record.fact, known(request, lsn, now_ms));
+        if let Some(owed) = owed {
+            owed.spend();
+        }
+        self.free_unowed(&order);
         claim.finish(&self.outcome::<Happened>(lsn, 0, 0, now_ms));
         self.counters.add(Count::OrderEvents);
         let view = FactView {
@@ -271,6 +276,25 @@ impl<S: Storage> Core<S> {
             lsn,
         };
         Ok(Decision::made(view, true, lsn))
+    }
+
+    /// Room for the record: as for new work; if there is none left, what was set aside for it, and else the
+    /// reserve of orders. What is set aside has no room for its origin.
+    fn room_for<'a>(
+        &'a self,
+        request: &Request<'a>,
+        order: &'a Kept,
+    ) -> Result<(Room<'a, S>, Option<Owed<'a, S>>), Refusal> {
+        let bytes = record_bytes(request, order);
+        match self.room(&request.key, RoomClass::Upkeep, bytes, 0) {
+            Err(Refusal::LogFull) => {}
+            room => return room.map(|room| (room, None)),
+        }
+        if let Some(owed) = self.owed(order, request.kind, bytes) {
+            let ticket = self.ticket(RoomClass::Closing, bytes, 0)?;
+            return Ok((Room::without_origin(ticket), Some(owed)));
+        }
+        self.room(&request.key, RoomClass::Order, bytes, 0).map(|room| (room, None))
     }
 
     /// What the request comes to as the order stands, if it may be. The error: its fact is known
@@ -380,28 +404,51 @@ fn known(request: &Request<'_>, lsn: Lsn, now_ms: u64) -> Known {
     }
 }
 
-/// Shares that one tax code may have in a record: of a cancellation, of what is sold however it is
-/// recognised, and of what is given back.
-const SHARES_EACH: usize = Recognition::ALL.len() + 1;
-
-/// Bytes of a record's shares at most.
-fn share_bytes(order: &OrderData) -> usize {
-    let share = size_of::<<Share as rkyv::Archive>::Archived>();
-    let codes: usize = order.prices.iter().map(|priced| share + priced.tax_code.len()).sum();
-    SHARES_EACH * (codes + share)
-}
-
-/// Bytes that the record takes at most: a line of a request may become one for each allocation.
-fn record_bytes(request: &Request<'_>, order: &Sale) -> usize {
-    let lines = request.lines + order.data.allocations.len() + 1;
-    let of = size_of::<<Of as rkyv::Archive>::Archived>() * (order.reservations.len() + 1);
+/// Bytes that a record of a fact of this kind takes at most, with so many lines, and texts of so many bytes.
+fn bytes_max(order: &Sale, kind: FactKind, lines: usize, texts: usize) -> usize {
+    // A line of a request may become one for each allocation.
+    let lines = match kind {
+        FactKind::Shipment | FactKind::Cancellation | FactKind::Return | FactKind::Receipt => {
+            lines + order.data.allocations.len() + 1
+        }
+        FactKind::Invoice | FactKind::Settlement | FactKind::Refund | FactKind::Note => 0,
+    };
+    let turned = match kind {
+        FactKind::Shipment | FactKind::Cancellation => order.reservations.len() + 1,
+        _ => 0,
+    };
     let body = fixed_bytes::<Happened>()
         + lines * size_of::<<Cancelled as rkyv::Archive>::Archived>()
-        + of
-        + request.texts
-        + share_bytes(&order.data)
-        + request.order.as_str().len()
-        + request.id.as_str().len()
+        + turned * size_of::<<Of as rkyv::Archive>::Archived>()
+        + texts
+        + share_bytes(&order.data, kind)
+        + order.id.as_str().len()
         + 64;
     Draft::bytes_for(body)
+}
+
+/// Bytes of a record's shares at most: for each tax code and for the fee, of what is sold or called off as
+/// often as it can be recognised, and of what is given back.
+fn share_bytes(order: &OrderData, kind: FactKind) -> usize {
+    let each = match kind {
+        FactKind::Cancellation => Recognition::ALL.len() + 1,
+        FactKind::Shipment | FactKind::Invoice | FactKind::Settlement | FactKind::Refund => 1,
+        FactKind::Return | FactKind::Receipt | FactKind::Note => 0,
+    };
+    let share = size_of::<<Share as rkyv::Archive>::Archived>();
+    let codes: usize = order.prices.iter().map(|priced| share + priced.tax_code.len()).sum();
+    each * (codes + share)
+}
+
+fn record_bytes(request: &Request<'_>, order: &Sale) -> usize {
+    bytes_max(order, request.kind, request.lines, request.texts + request.id.as_str().len())
+}
+
+/// Room for the goods of an order to leave and for its payment, with ids and texts of a usual length.
+pub(super) fn owed_room(order: &Sale) -> Aside {
+    let bytes = |kind, lines, texts| {
+        u32::try_from(bytes_max(order, kind, lines, texts)).unwrap_or(u32::MAX)
+    };
+    let goods = bytes(FactKind::Shipment, order.data.prices.len(), 64);
+    Aside { goods, payment: bytes(FactKind::Settlement, 0, 32) }
 }

@@ -61,6 +61,7 @@ mod open;
 mod options;
 mod order;
 mod order_view;
+mod owed;
 mod parked;
 mod partners;
 mod plan;

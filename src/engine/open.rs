@@ -29,6 +29,7 @@ use super::{
     counters::Counting,
     effect::Effects,
     hash::Hasher,
+    life::owed_room,
     load,
     replay::Replay,
     replay_keys::KeyQueue,
@@ -105,6 +106,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         parking: Mutex::new(()),
         partnering: Mutex::new(()),
         stopping: AtomicBool::new(false),
+        owed_bytes: AtomicU64::new(0),
         held_at_open: 0,
     };
     core.held_at_open = resume(&core);
@@ -221,5 +223,6 @@ fn resume<S: Storage>(core: &Core<S>) -> u64 {
         }
     }
     core.log.set_aside(aside);
+    core.tables.orders.each(|order| core.set_owed_aside_again(order, owed_room(order)));
     held
 }

@@ -54,6 +54,7 @@ impl Options {
         let wal = wal::Options {
             segment_bytes: 64 << 10,
             budget_bytes: 8 << 20,
+            order_reserve_bytes: 64 << 10,
             delivery_reserve_bytes: 64 << 10,
             unsynced_bytes_max: 512 << 10,
             ready_segments: 1,

@@ -29,6 +29,7 @@ use super::{
     cause::{Cause, Shed},
     core::{Core, KeyClaim, closing_bytes},
     counters::Count,
+    life::owed_room,
     reserve::SlotClaim,
     take::{Cart, FewLines, Taker, Takes},
     transition::{fixed_bytes, of},
@@ -449,6 +450,7 @@ impl<S: Storage> Core<S> {
         };
         let id = slot.open(&opening);
         let order = order_claim.place(record.order, smallvec![id], lsn);
+        self.set_owed_aside(&order, owed_room(&order));
         claim.finish(&self.outcome::<event::Placed>(lsn, number, 0, now_ms));
         self.counters.add(Count::Granted);
         self.counters.add(Count::Committed);
@@ -524,6 +526,7 @@ impl<S: Storage> Core<S> {
         let reservations = transitions.iter().map(|t| t.snapshot().id).collect();
         let order_id = sale.money.order_id;
         let order = sale.order_claim.place(data, reservations, lsn);
+        self.set_owed_aside(&order, owed_room(&order));
         for transition in transitions {
             transition.set_order(sale.order_hash, order_id);
             transition.finish(state, 0, lsn);

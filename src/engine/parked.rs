@@ -308,8 +308,8 @@ impl<S: Storage> Core<S> {
         self.happen_to(Key { origin, ..Key::new(SCOPE, &name) }, &order, &said)
     }
 
-    /// Writes down what became of a parked event; it closes what is open, so it may use delivery's
-    /// reserve.
+    /// Writes down what became of a parked event; it closes what is open, so it may use the reserve of
+    /// orders.
     fn write_outcome(
         &self,
         deciding: Deciding<'_>,
@@ -319,7 +319,7 @@ impl<S: Storage> Core<S> {
         let (parked, order_id) = (event.lsn, event.order_id.clone());
         let record = Unpark { parked, order_id, outcome };
         let bytes = fixed_bytes::<Unpark>() + record.order_id.len() + 2 * WORDS_BYTES_MAX + 64;
-        let ticket = self.ticket(RoomClass::Delivery, Draft::bytes_for(bytes), 0)?;
+        let ticket = self.ticket(RoomClass::Order, Draft::bytes_for(bytes), 0)?;
         let at_ms = self.now_ms();
         let lsn = self.append(ticket, &record, at_ms);
         deciding.finish(Unparked { lsn: lsn.0, at_ms, outcome: record.outcome });

@@ -17,7 +17,7 @@ use super::sync::{AtomicU32, Ordering};
 use crate::model::{
     Lsn, OrderId, ReservationId,
     event::OrderData,
-    fact::Fact,
+    fact::{Fact, FactKind},
     life::{Known, Life},
     view::ReservationState,
 };
@@ -39,6 +39,40 @@ struct Now {
     last: Lsn,
     /// Something is happening to it.
     busy: bool,
+    aside: Aside,
+}
+
+/// Bytes of the log that are set aside for what an order is still owed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Aside {
+    /// For goods that leave or are called off.
+    pub goods: u32,
+    /// For its payment.
+    pub payment: u32,
+}
+
+impl Aside {
+    /// Both.
+    pub fn bytes(self) -> u64 {
+        u64::from(self.goods) + u64::from(self.payment)
+    }
+
+    fn of(&mut self, kind: FactKind) -> Option<&mut u32> {
+        match kind {
+            FactKind::Shipment | FactKind::Cancellation => Some(&mut self.goods),
+            FactKind::Settlement => Some(&mut self.payment),
+            _ => None,
+        }
+    }
+}
+
+impl Now {
+    /// Whether goods are still to leave, and whether it is still to be paid.
+    fn owed(&self, data: &OrderData) -> (bool, bool) {
+        let state = self.life.state(data);
+        let is_paid = self.life.settled > 0 || state == ReservationState::Cancelled;
+        (state == ReservationState::Committed, !is_paid)
+    }
 }
 
 /// An order in the table.
@@ -110,7 +144,8 @@ impl Deref for Order {
 
 impl Kept {
     fn new(sale: Sale, life: Life, last: Lsn) -> Arc<Self> {
-        Arc::new(Self { sale, now: Mutex::new(Now { life, last, busy: false }) })
+        let now = Now { life, last, busy: false, aside: Aside::default() };
+        Arc::new(Self { sale, now: Mutex::new(now) })
     }
 
     /// Calls with the order as it stands. Nothing happens to it meanwhile, so the call should be short.
@@ -122,6 +157,42 @@ impl Kept {
     /// The position of its last record.
     pub fn last(&self) -> Lsn {
         self.now.lock().last
+    }
+
+    /// Of room for either, what the order may still need.
+    pub fn owed(&self, room: Aside) -> Aside {
+        let (goods, payment) = self.now.lock().owed(&self.sale.data);
+        Aside {
+            goods: if goods { room.goods } else { 0 },
+            payment: if payment { room.payment } else { 0 },
+        }
+    }
+
+    /// So much is set aside for it, beside what was.
+    pub fn set_aside(&self, room: Aside) {
+        let aside = &mut self.now.lock().aside;
+        aside.goods += room.goods;
+        aside.payment += room.payment;
+    }
+
+    /// Takes what is set aside for a record of this kind, if that is so much; once.
+    pub fn take_aside(&self, kind: FactKind, bytes: u64) -> Option<Aside> {
+        let mut now = self.now.lock();
+        let of = now.aside.of(kind).filter(|of| **of > 0 && u64::from(**of) >= bytes)?;
+        let mut taken = Aside::default();
+        *taken.of(kind)? = std::mem::take(of);
+        Some(taken)
+    }
+
+    /// Takes what is set aside for what the order is not owed any more.
+    pub fn take_unowed(&self) -> Aside {
+        let mut now = self.now.lock();
+        let (goods, payment) = now.owed(&self.sale.data);
+        let Aside { goods: for_goods, payment: for_payment } = &mut now.aside;
+        Aside {
+            goods: if goods { 0 } else { std::mem::take(for_goods) },
+            payment: if payment { 0 } else { std::mem::take(for_payment) },
+        }
     }
 
     /// Begins to let something happen to it; `None` while something else is happening.

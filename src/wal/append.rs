@@ -57,6 +57,8 @@ pub struct Shape {
     pub ring_segments: u64,
     /// The largest unsynced window.
     pub unsynced_bytes_max: u64,
+    /// Room that only what happens to orders, and delivery, may use.
+    pub order_reserve_bytes: u64,
     /// Room that only delivery may use.
     pub delivery_reserve_bytes: u64,
     /// The largest padding, that is the largest record.
@@ -125,7 +127,11 @@ impl<M: Memory> Core<M> {
             published: at_tail(),
             progress: CachePadded::new(progress),
             walk: CachePadded::new(Mutex::new(Walk::default())),
-            room: Room::new(shape.delivery_reserve_bytes, shape.record_bytes_max),
+            room: Room::new(
+                shape.order_reserve_bytes,
+                shape.delivery_reserve_bytes,
+                shape.record_bytes_max,
+            ),
             ring: Ring::new(shape.ring_segments),
             committer: Signal::default(),
             provisioner: Signal::default(),

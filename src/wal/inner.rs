@@ -58,6 +58,7 @@ impl<S: Storage> Inner<S> {
             segment_bytes: options.segment_bytes,
             ring_segments: options.ring_segments(),
             unsynced_bytes_max: options.unsynced_bytes_max,
+            order_reserve_bytes: options.order_reserve_bytes,
             delivery_reserve_bytes: options.delivery_reserve_bytes,
             record_bytes_max: options.record_bytes_max.into(),
             blocks_low: options.blocks_low(),

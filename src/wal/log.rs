@@ -217,6 +217,11 @@ impl<S: Storage> Log<S> {
         self.core().room.set_aside(closing_bytes);
     }
 
+    /// Sets closing room aside for what was just opened, if new work leaves so much; whether it did.
+    pub fn try_set_aside(&self, closing_bytes: u64) -> bool {
+        self.core().room.try_set_aside(closing_bytes)
+    }
+
     /// Gives closing room back: what a ticket set aside for a record that has been appended since, or
     /// that will not be needed.
     pub fn give_back(&self, closing_bytes: u64) {

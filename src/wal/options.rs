@@ -25,8 +25,13 @@ pub struct Options {
     /// The share of the budget that is spent at the soft mark, in percent, 1 to 100: from there on work
     /// that can wait should ([`Log::is_past_soft_mark`](super::Log::is_past_soft_mark)). Default: 80.
     pub soft_mark_percent: u32,
-    /// The room that only seals and acknowledgements may use when the rest is spent. At most two
-    /// segments and an eighth of the budget of it take effect. Default: 64 MiB.
+    /// The room that is kept for what happens to orders for which none was set aside. At most two segments
+    /// and an eighth of the budget of it take effect. Default: 64 MiB.
+    pub order_reserve_bytes: u64,
+    /// The room that only seals and acknowledgements may use when the rest is spent. Before the oldest segment
+    /// can be recycled, the batches of every sink with what is in it must be sealed, and those of a stream are
+    /// three to four times as large as the records. At most eight segments and a quarter of the budget of it
+    /// take effect. Default: 512 MiB.
     pub delivery_reserve_bytes: u64,
     /// How many segments are kept ready ahead of the one in use. Default: 3.
     pub ready_segments: u32,
@@ -59,7 +64,8 @@ impl Default for Options {
             segment_bytes: 64 * MIB,
             budget_bytes: 16 * GIB,
             soft_mark_percent: 80,
-            delivery_reserve_bytes: 64 * MIB,
+            order_reserve_bytes: 64 * MIB,
+            delivery_reserve_bytes: 512 * MIB,
             ready_segments: 3,
             record_bytes_max: 256 * KIB as u32,
             unsynced_bytes_max: 64 * MIB,
@@ -103,8 +109,10 @@ impl Options {
         if self.unsynced_bytes_max < 4 * record_max || self.unsynced_bytes_max > 16 * GIB {
             return wrong("unsynced_bytes_max must be from four largest records to 16 GiB");
         }
+        self.order_reserve_bytes =
+            self.order_reserve_bytes.min(2 * self.segment_bytes).min(self.budget_bytes / 8);
         self.delivery_reserve_bytes =
-            self.delivery_reserve_bytes.min(2 * self.segment_bytes).min(self.budget_bytes / 8);
+            self.delivery_reserve_bytes.min(8 * self.segment_bytes).min(self.budget_bytes / 4);
         Ok(self)
     }
 
@@ -133,7 +141,8 @@ mod tests {
         assert_eq!(Options::default().checked().unwrap(), Options::default());
         let small = Options { segment_bytes: 64 * KIB, ..Options::default() }.checked().unwrap();
         assert_eq!(small.record_bytes_max as u64, 16 * KIB);
-        assert_eq!(small.delivery_reserve_bytes, 128 * KIB);
+        assert_eq!(small.delivery_reserve_bytes, 512 * KIB);
+        assert_eq!(small.order_reserve_bytes, 128 * KIB);
         for wrong in [
             Options { segment_bytes: 100_000, ..Options::default() },
             Options { budget_bytes: 64 * MIB, ..Options::default() },

@@ -5,9 +5,10 @@
 //! - `near`: what is left of the segments that are mapped and zeroed. Every ticket takes its record
 //!   from it, so a ticketed append can't land in a segment that is not ready.
 //! - `free`: the real blocks beyond the tail (segments ready, and spare files allocated behind them),
-//!   less the closing room set aside and less delivery's reserve. New work is refused when it would
-//!   fall below zero; delivery may take it down to minus its reserve; what closes an open reservation
-//!   is never refused for it, because its room was set aside when the reservation was opened.
+//!   less the closing room set aside and less two reserves. New work is refused when it would fall below
+//!   zero; what happens to orders for which nothing was set aside may take it down to minus their reserve;
+//!   delivery may take that and its own, so that nobody else can keep it from making room again; what closes
+//!   something open is never refused for it, because its room was set aside when that was opened.
 //!
 //! Beside the credits stands a soft mark: whether so much of the budget is spent that work which can wait
 //! should. It refuses nothing by itself, is set by the thread that makes segments, and costs who asks one
@@ -30,7 +31,9 @@ pub enum RoomClass {
     New,
     /// What closes something open: its room was set aside when that was opened.
     Closing,
-    /// Seals and acknowledgements: may use delivery's reserve.
+    /// What happens to an order for which no room was set aside: may use the reserve of orders.
+    Order,
+    /// Seals and acknowledgements: may use both reserves, and delivery's alone.
     Delivery,
     /// An operator's stock commands: like new work.
     Upkeep,
@@ -76,6 +79,7 @@ pub struct Room {
     granted: CachePadded<AtomicI64>,
     /// What a ticket that waits asks for.
     wanted: AtomicI64,
+    order_reserve: i64,
     delivery_reserve: i64,
     padding_max: i64,
     /// Set while no more blocks can be had: the budget is spent or the disk is full.
@@ -86,14 +90,16 @@ pub struct Room {
 
 impl Room {
     /// No room yet.
-    pub fn new(delivery_reserve: u64, padding_max: u64) -> Self {
-        let (delivery_reserve, last) = (delivery_reserve as i64, LAST_BYTES as i64);
-        let free = -delivery_reserve - last;
+    pub fn new(order_reserve: u64, delivery_reserve: u64, padding_max: u64) -> Self {
+        let (order_reserve, delivery_reserve) = (order_reserve as i64, delivery_reserve as i64);
+        let last = LAST_BYTES as i64;
+        let free = -order_reserve - delivery_reserve - last;
         let credits = Credits { near: AtomicI64::new(-last), free: AtomicI64::new(free) };
         Self {
             credits: CachePadded::new(credits),
             granted: CachePadded::new(AtomicI64::new(free)),
             wanted: AtomicI64::new(0),
+            order_reserve,
             delivery_reserve,
             padding_max: padding_max as i64,
             exhausted: AtomicBool::new(false),
@@ -104,12 +110,18 @@ impl Room {
     fn free_floor(&self, class: RoomClass) -> i64 {
         match class {
             RoomClass::New | RoomClass::Upkeep => 0,
-            RoomClass::Delivery => -self.delivery_reserve,
+            RoomClass::Order => -self.order_reserve,
+            RoomClass::Delivery => -self.reserves(),
             RoomClass::Closing => i64::MIN,
         }
     }
 
-    /// Takes room, or says what is lacking. Returns what new work may still use.
+    fn reserves(&self) -> i64 {
+        self.order_reserve + self.delivery_reserve
+    }
+
+    /// Takes room, or says what is lacking: where there are not even blocks, a segment that is on its way
+    /// would not help. Returns what new work may still use.
     ///
     /// By compare-and-swap rather than subtract-and-look: nothing is taken, not even for a moment,
     /// that is not granted, so one who is refused never makes another be refused wrongly.
@@ -118,7 +130,8 @@ impl Room {
         let Credits { near, free } = &*self.credits;
         let floor = self.free_floor(class);
         if take_down_to(near, record, 0).is_none() {
-            return Err(Lack::Near);
+            let has_blocks = free.load(Ordering::Acquire).saturating_sub(all) >= floor;
+            return Err(if has_blocks { Lack::Near } else { Lack::Free });
         }
         take_down_to(free, all, floor).ok_or_else(|| {
             near.fetch_add(record, Ordering::AcqRel);
@@ -133,7 +146,7 @@ impl Room {
         if take_down_to(near, record, -last).is_none() {
             return Err(Lack::Near);
         }
-        let taken = take_down_to(free, record, -self.delivery_reserve - last);
+        let taken = take_down_to(free, record, -self.reserves() - last);
         taken.map(drop).ok_or_else(|| {
             near.fetch_add(record, Ordering::AcqRel);
             Lack::Free
@@ -148,6 +161,11 @@ impl Room {
         if record + closing > 0 {
             self.credits.free.fetch_add((record + closing) as i64, Ordering::AcqRel);
         }
+    }
+
+    /// Sets room aside, if new work leaves so much; whether it did.
+    pub fn try_set_aside(&self, bytes: u64) -> bool {
+        take_down_to(&self.credits.free, bytes as i64, 0).is_some()
     }
 
     /// Sets room aside without asking: what was open when the log was opened.
@@ -211,7 +229,7 @@ impl Room {
     /// in all, `unmade` of them can still be had; past the mark while `percent` is spent.
     pub fn look_at_mark(&self, segments: u64, unmade: u64, segment_bytes: u64, percent: u32) {
         let each = i128::from(segment_bytes as i64 - self.padding_max);
-        let kept = i128::from(self.delivery_reserve + LAST_BYTES as i64);
+        let kept = i128::from(self.reserves() + LAST_BYTES as i64);
         let all = i128::from(segments) * each - kept;
         let left = i128::from(self.free()) + i128::from(unmade) * each;
         let past = (all - left) * 100 >= all * i128::from(percent);
@@ -235,25 +253,32 @@ mod tests {
 
     #[test]
     fn new_work_is_refused_before_closing_and_delivery() {
-        let room = Room::new(100, 0);
-        room.add_blocks(1000 + LAST_BYTES);
-        room.add_ready(1000 + LAST_BYTES);
+        let room = Room::new(40, 100, 0);
+        room.add_blocks(1040 + LAST_BYTES);
+        room.add_ready(1040 + LAST_BYTES);
         assert_eq!(room.take(RoomClass::New, 100, 700), Ok(100));
         assert_eq!(room.free(), 100);
         assert_eq!(room.take(RoomClass::New, 60, 60), Err(Lack::Free));
         assert_eq!(room.take(RoomClass::Upkeep, 101, 0), Err(Lack::Free));
+        assert!(!room.try_set_aside(101) && room.try_set_aside(60));
+        room.give(0, 60);
         assert_eq!(room.free(), 100);
-        assert_eq!(room.take(RoomClass::Delivery, 150, 0), Ok(-50));
+        assert_eq!(room.take(RoomClass::Order, 140, 0), Ok(-40));
+        assert_eq!(room.take(RoomClass::Order, 1, 0), Err(Lack::Free), "delivery's is not theirs");
+        assert_eq!(room.take(RoomClass::Delivery, 50, 0), Ok(-90));
         assert_eq!(room.take(RoomClass::Delivery, 51, 0), Err(Lack::Free));
-        assert_eq!(room.take(RoomClass::Closing, 700, 0), Ok(-750));
+        assert_eq!(room.take(RoomClass::Closing, 700, 0), Ok(-790));
         room.give(0, 700);
-        assert_eq!(room.free(), -50);
+        assert_eq!(room.free(), -90);
         assert_eq!(room.near(), 50);
+        // Whoever lacks both is told what will not come by waiting.
+        assert_eq!(room.take(RoomClass::Delivery, 60, 0), Err(Lack::Free));
+        assert_eq!(room.take(RoomClass::Closing, 60, 0), Err(Lack::Near));
     }
 
     #[test]
     fn the_soft_mark_counts_what_is_spent_of_all_that_new_work_may_use() {
-        let room = Room::new(100, 0);
+        let room = Room::new(30, 70, 0);
         room.add_blocks(1000);
         // Of five segments of 1000 and what is kept back, one is made.
         let all = 5 * 1000 - 100 - LAST_BYTES as i64;
@@ -279,7 +304,7 @@ mod tests {
 
     #[test]
     fn ready_room_bounds_everyone() {
-        let room = Room::new(0, 10);
+        let room = Room::new(0, 0, 10);
         room.add_blocks(1000 + LAST_BYTES);
         room.add_ready(110 + LAST_BYTES);
         assert_eq!(room.take(RoomClass::Closing, 101, 0), Err(Lack::Near));

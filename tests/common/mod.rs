@@ -33,6 +33,7 @@ pub fn small() -> Options {
         wal: wal::Options {
             segment_bytes: 64 * KIB,
             budget_bytes: 8192 * KIB,
+            order_reserve_bytes: 64 * KIB,
             delivery_reserve_bytes: 64 * KIB,
             unsynced_bytes_max: 512 * KIB,
             ready_segments: 1,

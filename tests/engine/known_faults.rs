@@ -258,6 +258,7 @@ fn tight(budget_segments: u64) -> Options {
     options.wal.segment_bytes = 16 * KIB;
     options.wal.budget_bytes = budget_segments * 20 * KIB;
     options.wal.unsynced_bytes_max = 64 * KIB;
+    options.wal.order_reserve_bytes = 16 * KIB;
     options.wal.delivery_reserve_bytes = 16 * KIB;
     options.wal.room_wait_ms_max = 2_000;
     options
@@ -356,6 +357,69 @@ fn a_log_that_is_full_lets_orders_be_shipped_paid_and_called_off() {
     let cancel = serde_json::from_str(r#"{"cancellation_id": "C"}"#).unwrap();
     let said = shop.settle(shop.0.cancel(Key::new("", &k3), &order, &cancel)).unwrap();
     assert_eq!(said.value.state, State::Fulfilled);
+}
+
+fn ship(shop: &Shop, n: usize, part: usize) -> Result<(), Refusal> {
+    let json = format!(r#"{{"shipment_id": "S{part}", "lines": [{{"sku": "A", "quantity": 1}}]}}"#);
+    let (key, ship) = (id(&format!("s{n}-{part}")), serde_json::from_str(&json).unwrap());
+    shop.settle(shop.0.ship(Key::new("", &key), &id(&format!("O{n}")), &ship)).map(drop)
+}
+
+fn pay(shop: &Shop, n: usize) -> Result<(), Refusal> {
+    let pay = r#"{"settlement_id": "P", "currency": "EUR", "amount": 1}"#;
+    let (key, pay) = (id(&format!("p{n}")), serde_json::from_str(pay).unwrap());
+    shop.settle(shop.0.settle_order(Key::new("", &key), &id(&format!("O{n}")), &pay)).map(drop)
+}
+
+/// Events of orders used to eat delivery's reserve, one order's as well as ten thousand's: most shipments
+/// were refused, and then no sink could seal a batch any more, so that the log stayed full for good.
+#[test]
+fn a_log_full_of_orders_lets_each_be_shipped_and_paid_and_leaves_delivery_its_own() {
+    let storage = SimStorage::new();
+    let options = tight(24);
+    let mut shop = shop(&storage, &options);
+    shop.0.hold_log("sink", Lsn(0));
+    shop.set("A", "BER", &stock_of(1_000_000)).unwrap();
+    let mut orders = 0;
+    let refusal = loop {
+        let order = order_now(&format!("O{orders}"), &[line("A", 2)]);
+        match shop.place(&format!("o{orders}"), &order) {
+            Ok(_) => orders += 1,
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal, Refusal::LogFull);
+    assert!(orders > 200, "{orders}");
+    for n in 0..orders {
+        if n == orders / 2 {
+            // What orders are owed is not written down: a start sets it aside anew.
+            shop = reopened(shop, &storage, &options);
+            shop.0.hold_log("sink", Lsn(0));
+        }
+        assert_eq!((n, ship(&shop, n, 0)), (n, Ok(())));
+        assert_eq!((n, pay(&shop, n)), (n, Ok(())));
+    }
+    // What comes after that shares what is left, then the orders' reserve, and is refused by name once it is
+    // spent.
+    let note = |n: usize, text: &str| {
+        let note = serde_json::json!({"note_id": format!("N{n}"), "text": text});
+        let (key, note) = (id(&format!("n{n}")), serde_json::from_value(note).unwrap());
+        shop.settle(shop.0.note(Key::new("", &key), &id(&format!("O{}", n % 100)), &note)).map(drop)
+    };
+    let said = (0..10_000).map(|n| note(n, &"a note".repeat(100))).find(Result::is_err);
+    assert_eq!(said, Some(Err(Refusal::LogFull)));
+    let said = (10_000..20_000).map(|n| note(n, "x")).find(Result::is_err);
+    assert_eq!(said, Some(Err(Refusal::LogFull)));
+    let mut seals = 0;
+    while let Ok(ticket) = shop.0.log().ticket(wal::RoomClass::Delivery, 1 << 10, 0) {
+        let mut draft = wal::Draft::new();
+        draft.begin(250, 0, 0).resize(900, 0);
+        draft.seal();
+        ticket.append(&draft);
+        seals += 1;
+    }
+    // And what the ends of segments gave back.
+    assert!((15..=28).contains(&seals), "{seals} KiB of delivery's 16");
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn options() -> Options {
         wal: wal::Options {
             segment_bytes: 64 << 10,
             budget_bytes: 4 << 20,
+            order_reserve_bytes: 64 << 10,
             delivery_reserve_bytes: 64 << 10,
             unsynced_bytes_max: 512 << 10,
             ready_segments: 1,
