@@ -145,7 +145,7 @@ fn seal_of(record: &Record<'_>) -> Option<Result<Seal, String>> {
     let mut aligned = AlignedVec::<8>::new();
     aligned.extend_from_slice(record.body);
     let seal = event::decode::<Seal>(record.lsn, record.kind, record.version, &aligned);
-    Some(seal.map(event::to_owned::<Seal>).map_err(|why| why.to_string()))
+    Some(seal.map(|seal| event::to_owned::<Seal>(seal).unpacked()).map_err(|why| why.to_string()))
 }
 
 fn tell(out: &mut impl Write, sink: &str, report: &Report) -> std::io::Result<()> {

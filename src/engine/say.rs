@@ -154,7 +154,7 @@ pub fn json(record: &Record<'_>, names: &dyn Names) -> Result<Value, String> {
         Happened::KIND => owned(record).map(|event| happened(event, names)),
         Park::KIND => owned(record).map(park),
         Unpark::KIND => owned(record).map(unpark),
-        Seal::KIND => owned(record).map(seal),
+        Seal::KIND => owned(record).map(Seal::unpacked).map(seal),
         Acknowledge::KIND => owned(record).map(acknowledge),
         Operate::KIND => owned(record).map(operate),
         PartnerChange::KIND => owned(record).map(partner),

@@ -427,12 +427,9 @@ impl Batch {
         life_at: impl Fn(Lsn) -> Incarnation,
     ) -> Option<Self> {
         let nth = usize::try_from(number.checked_sub(seal.number.to_native())?).ok()?;
-        let body = match nth.checked_sub(1) {
-            None => seal.body.as_slice(),
-            Some(more) => seal.more.get(more)?.as_slice(),
-        };
-        let names = Names::of(seal.lane, body, &life_at);
-        let mut head = Head::of(body);
+        let body = seal.body_of(nth)?;
+        let names = Names::of(seal.lane, &body, &life_at);
+        let mut head = Head::of(&body);
         if matches!(names, Names::Events(_)) {
             head.batch_id = Some(batch_name(seal.sink.as_str(), life_at(lsn), number));
         }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::{Batch, BatchId, Carried, Error, Progress};
 use crate::{
     model::{
@@ -78,10 +76,10 @@ pub(super) fn read_seal<S: Storage>(
     let Some(nth) = nth.filter(|_| seal.sink.as_str() == sink) else {
         return wrong("it names another batch");
     };
-    if seal.content_digest() != seal.digest {
+    if !seal.is_whole() {
         return wrong("its digest does not fit its content");
     }
-    let body = nth.checked_sub(1).map_or(seal.body.as_slice(), |more| seal.more[more].as_slice());
+    let body = seal.body_of(nth).unwrap_or_default();
     let id = match seal.part_id.as_str() {
         "" => BatchId::new(sink, log.incarnation_at(at), number),
         part => BatchId::named(part),
@@ -98,7 +96,7 @@ pub(super) fn read_seal<S: Storage>(
         oldest: sealed_at,
         newest: sealed_at,
         events: if nth == 0 { seal.events.to_native() } else { 0 },
-        body: Bytes::copy_from_slice(body),
+        body: body.into_owned().into(),
         split: None,
         held_back: Vec::new(),
         carried: Carried::default(),

@@ -332,7 +332,8 @@ impl<S: Storage> Worker<S> {
 
     /// Writes a seal down; `None` if the sink is stopping.
     pub(super) fn seal(&self, seal: &Seal) -> Result<Option<(Lsn, Sealed)>, Error> {
-        let appended = seal::append(self.engine.log(), seal, seal.sealed_at_ms, &self.progress)?;
+        let (log, kept) = (self.engine.log(), seal.packed());
+        let appended = seal::append(log, &kept, seal.sealed_at_ms, &self.progress)?;
         let Some(lsn) = appended else { return Ok(None) };
         self.engine.sealed(seal, lsn);
         Ok(Some((lsn, seal.sealed(lsn))))

@@ -14,6 +14,8 @@
 //! Positions (SKU at a location) and SKUs are numbered in the order in which they were defined; a
 //! text stands once in the log and costs four bytes afterwards.
 
+use std::borrow::Cow;
+
 use rkyv::{
     Archive, Deserialize, Portable, Serialize,
     api::high::{HighDeserializer, HighSerializer, HighValidator},
@@ -31,6 +33,7 @@ use super::{
     fact::Fact,
     inbound::ParkedOutcome,
     letter::{Letter, TakenPart},
+    packed::{pack, unpack},
     partner::{PartnerDeed, PartnerEntry},
     sink::{Deed, Parking, Sealed},
     tally::Tally,
@@ -477,13 +480,13 @@ pub struct Seal {
     pub events: u64,
     /// The version of the configuration that rendered it.
     pub config_version: u64,
-    /// BLAKE3 over `body`, and over `more` after it.
+    /// BLAKE3 over what is sent of `body`, and of `more` after it.
     pub digest: [u8; 32],
     /// The chain of a finance sink: the digest of its last entry. Zero elsewhere.
     pub chain: [u8; 32],
     /// The sink's name.
     pub sink: String,
-    /// The bytes that are sent.
+    /// The bytes that are sent; in a record perhaps [packed](super::packed).
     pub body: Vec<u8>,
     /// What of a finance sink's records waits for others from now on, and what no longer does.
     pub parking: Parking,
@@ -510,6 +513,29 @@ impl Seal {
         *digest.finalize().as_bytes()
     }
 
+    /// The same with its bodies packed.
+    pub fn packed(&self) -> Self {
+        Self {
+            body: pack(&self.body),
+            more: self.more.iter().map(|body| pack(body)).collect(),
+            sink: self.sink.clone(),
+            parking: self.parking.clone(),
+            letter: self.letter.clone(),
+            part_id: self.part_id.clone(),
+            ..*self
+        }
+    }
+
+    /// The same with its bodies as they are sent. What is damaged stays as it is, and its digest says so.
+    pub fn unpacked(mut self) -> Self {
+        for body in [&mut self.body].into_iter().chain(&mut self.more) {
+            if let Some(Cow::Owned(sent)) = unpack(body) {
+                *body = sent;
+            }
+        }
+        self
+    }
+
     /// What it says to its sink's state, once it is written.
     pub fn sealed(&self, lsn: Lsn) -> Sealed {
         Sealed {
@@ -527,9 +553,19 @@ impl Seal {
 }
 
 impl ArchivedSeal {
-    /// The digest of what it has, computed anew.
-    pub fn content_digest(&self) -> [u8; 32] {
-        Seal::digest_of(&self.body, self.more.iter().map(|body| body.as_slice()))
+    /// What is sent of its `nth` batch; nothing if it has none of that number, or it is damaged.
+    pub fn body_of(&self, nth: usize) -> Option<Cow<'_, [u8]>> {
+        match nth.checked_sub(1) {
+            None => unpack(&self.body),
+            Some(more) => unpack(self.more.get(more)?),
+        }
+    }
+
+    /// Whether its digest is that of what is sent.
+    pub fn is_whole(&self) -> bool {
+        let bodies: Option<Vec<_>> = (0..=self.more.len()).map(|nth| self.body_of(nth)).collect();
+        let [body, more @ ..] = bodies.as_deref().unwrap_or_default() else { return false };
+        Seal::digest_of(body, more.iter().map(|body| &**body)) == self.digest
     }
 
     /// What it says to its sink's state.

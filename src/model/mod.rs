@@ -14,6 +14,7 @@ pub mod lineage;
 pub mod mapping;
 mod money;
 mod origin;
+pub mod packed;
 pub mod partner;
 pub mod posting;
 mod quantity;

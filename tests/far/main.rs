@@ -13,6 +13,7 @@ mod change;
 mod crash;
 mod delivery;
 mod domains;
+mod full;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "nats")]

@@ -130,7 +130,7 @@ impl Entry {
 /// If it does not decode.
 pub fn seal_of(record: &holdfast::wal::Record<'_>) -> Result<Option<Seal>, Error> {
     // A dead letter that went out again posts nothing new.
-    Ok(owned::<Seal>(record)?.filter(|seal| seal.letter.is_empty()))
+    Ok(owned::<Seal>(record)?.map(Seal::unpacked).filter(|seal| seal.letter.is_empty()))
 }
 
 /// The event of a record, if it is of its kind.
