@@ -247,7 +247,6 @@ fn unprepared(error: delivery::Error) -> NotApplied {
         delivery::Error::Config { sink, reason } => {
             NotApplied::Invalid(format!("sinks.{sink}.{reason}"))
         }
-        delivery::Error::Broken(sink) => NotApplied::NeedsRestart(vec![format!("sinks.{sink}")]),
         delivery::Error::OtherDomain(sink) => {
             NotApplied::NeedsRestart(vec![format!("sinks.{sink}.domain")])
         }

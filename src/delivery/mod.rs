@@ -54,7 +54,7 @@ pub use partner::{Effect, Outcome, Part, Partner, Sending};
 pub use retry::RETRY_AFTER_MAX;
 pub use trace::traceparent;
 
-use crate::feed;
+use crate::{engine, feed};
 
 /// Why delivery could not start or end.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +86,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A sink can't be started anew while the process lives.
-    #[error("sink `{0}` is broken; it begins again when the server is started again")]
-    Broken(String),
+    /// A sink that broke and went is to come back, and the log does not say how it is.
+    #[error("sink `{sink}` broke, and what the log says of it can't be read: {source}")]
+    Unknown {
+        /// The sink's name.
+        sink: String,
+        /// Why.
+        source: engine::Error,
+    },
     /// A sink that went is to come back as something else.
     #[error(
         "sink `{0}` had another domain; start the server again to change it, or give it another name"

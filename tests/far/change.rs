@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::far_common::{PATIENCE, Partners, Shop, options, until};
+use crate::far_common::{PATIENCE, Partners, Shop, options, sold, until};
 use holdfast::{
     config::{Domain, SinkConfig},
     delivery::{Error, Handle},
@@ -236,6 +236,81 @@ async fn a_change_that_is_dropped_has_changed_nothing() {
     outgrow(&mut far.shop, &mut orders).await;
     assert!(far.handle.snapshot().is_empty());
     until("nothing of it runs", || partners.erp.totals().batches == 0).await;
+}
+
+/// What speaks to the ERP panics at the first batch. The sink has letters of an earlier life and sealed what it
+/// did not bring; the mended one goes on with all of it, whether its settings differ in what a running one
+/// takes, in what makes it begin anew, or it goes and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_sink_is_mended_by_a_change() {
+    struct Bad;
+    impl holdfast::delivery::Partner for Bad {
+        fn send<'a>(&'a self, _: &'a holdfast::delivery::Part) -> holdfast::delivery::Sending<'a> {
+            Box::pin(async { panic!("as the test wants it") })
+        }
+    }
+    for way in ["in place", "anew", "away and back"] {
+        let storage = SimStorage::new();
+        let partners = Partners::start().await;
+        let mut far = Far::open(&storage, options(), partners.configs());
+        partners.erp.behave(|b| b.refuse_with = Some(422));
+        far.sell(0..3);
+        let progress = far.handle.progress("erp").unwrap();
+        until("letters", || !progress.letters().is_empty()).await;
+        partners.erp.behave(|b| b.refuse_with = None);
+        far.sell(3..6);
+        far.handle.drain(PATIENCE).await.unwrap();
+        let Far { shop, handle, mut sinks } = far;
+        handle.shutdown(PATIENCE).await.unwrap();
+
+        let parts = sinks.iter().map(|config| {
+            let partner: Box<dyn holdfast::delivery::Partner> = match config.name.as_str() {
+                "erp" => Box::new(Bad),
+                _ => Box::new(sinks::HttpPartner::new(config, &[]).unwrap()),
+            };
+            (config.clone(), partner)
+        });
+        let Shop { engine, .. } = &shop;
+        engine.close().unwrap();
+        let engine = Engine::open_on(storage.clone(), options()).unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let handle = holdfast::delivery::start(&engine, parts.collect(), &runtime).unwrap();
+        let shop = Shop { engine, ..shop };
+        let mut far = Far { shop, handle, sinks: sinks.clone() };
+        let state = |far: &Far| far.handle.snapshot()[0].state.clone();
+        far.sell(6..9);
+        until("it is broken", || state(&far) == "broken").await;
+        far.sell(9..12);
+        far.shop.engine.checkpoint().unwrap();
+        far.sell(12..15);
+        match way {
+            "in place" => sinks[0].timeout_ms += 1,
+            "anew" => sinks[0].window_ms_max += 1,
+            _ => far.turn(vec![sinks[1].clone()]).await.unwrap(),
+        }
+        far.turn(sinks).await.unwrap();
+        assert_eq!(state(&far), "running", "{way}");
+        far.sell(15..20);
+        far.handle.drain(PATIENCE).await.unwrap();
+
+        let progress = far.handle.progress("erp").unwrap();
+        let letters: Vec<_> = progress.letters().iter().map(|letter| letter.id.clone()).collect();
+        assert!(!letters.is_empty(), "{way}");
+        for letter in letters {
+            let retry = holdfast::model::sink::wish::Wish::Retry { letter };
+            let by = holdfast::model::sink::wish::By::default();
+            far.handle.wish("erp", retry, by).await.unwrap().unwrap();
+        }
+        until("no letters", || progress.letters().is_empty()).await;
+        // Halves of what it refused are no batches that the receiver would count.
+        assert_eq!(sold(&partners.erp.totals()), far.shop.sold, "{way}");
+        assert_eq!(partners.books.totals().violations, Vec::<String>::new());
+        let Far { shop, handle, .. } = far;
+        handle.shutdown(PATIENCE).await.unwrap();
+        let left = progress.with_state(SinkState::clone);
+        shop.engine.close().unwrap();
+        assert_is_of_the_log(&storage, options(), &[("erp", left)]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
