@@ -170,6 +170,7 @@ impl Control {
         if changes.is_empty() {
             return Err(NotApplied::Same);
         }
+        far_end.handle.check_domains(&config.sinks).map_err(unprepared)?;
         let fixed = changes.iter().filter(|change| change.applies != "live");
         let fixed: Vec<_> = fixed.map(|change| change.key.clone()).collect();
         if !fixed.is_empty() {
@@ -247,9 +248,7 @@ fn unprepared(error: delivery::Error) -> NotApplied {
         delivery::Error::Config { sink, reason } => {
             NotApplied::Invalid(format!("sinks.{sink}.{reason}"))
         }
-        delivery::Error::OtherDomain(sink) => {
-            NotApplied::NeedsRestart(vec![format!("sinks.{sink}.domain")])
-        }
+        error @ delivery::Error::OtherDomain { .. } => NotApplied::Invalid(error.to_string()),
         error => NotApplied::Unstartable(error.to_string()),
     }
 }

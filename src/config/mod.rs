@@ -49,7 +49,7 @@ use crate::model::Location;
 pub use accounts::Accounts;
 pub use check::Source;
 pub use connector::*;
-pub(crate) use connector::{HEADER_BYTES_MAX, sample_batch};
+pub(crate) use connector::{HEADER_BYTES_MAX, sample_batch, written_domain, written_rendering};
 pub use error::Error;
 pub use filter::*;
 pub use freeze::Freeze;

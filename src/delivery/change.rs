@@ -20,7 +20,13 @@ use super::{
     handle::Handle,
     running::{self, Made, Running},
 };
-use crate::{config::SinkConfig, engine::Engine, feed::Progress, wal::Storage};
+use crate::{
+    config::{Domain, SinkConfig, written_domain},
+    engine::Engine,
+    feed::Progress,
+    model::sink::SinkState,
+    wal::Storage,
+};
 
 /// A sink's settings, and what speaks to its partner.
 pub(crate) type Settings = (SinkConfig, Box<dyn Partner>);
@@ -114,6 +120,7 @@ impl Handle {
             return Ok(progress);
         }
         let state = engine.sink_states().remove(&config.name).unwrap_or_default();
+        check_domain_of_log(&state, config)?;
         Ok(Arc::new(Progress::new(&config.name, config.domain, config.letters_max, state)))
     }
 
@@ -158,10 +165,24 @@ impl Handle {
 }
 
 /// What is sealed is of one domain, and how far a sink is says nothing of another.
-fn check_domain(progress: &Progress, config: &SinkConfig) -> Result<(), Error> {
-    match progress.domain() == config.domain {
-        true => Ok(()),
-        false => Err(Error::OtherDomain(config.name.clone())),
+pub(super) fn check_domain(progress: &Progress, config: &SinkConfig) -> Result<(), Error> {
+    is_of(config, Some(progress.domain()))
+}
+
+/// The same of a sink that nobody ran in this life of the process.
+pub(super) fn check_domain_of_log(state: &SinkState, config: &SinkConfig) -> Result<(), Error> {
+    let last = state.configurations.last();
+    // As long as it sealed nothing, it begins like a new one.
+    let last = last.filter(|_| state.last_number > 0);
+    is_of(config, last.and_then(|(_, text)| written_domain(text)))
+}
+
+fn is_of(config: &SinkConfig, had: Option<Domain>) -> Result<(), Error> {
+    match had {
+        Some(had) if had != config.domain => {
+            Err(Error::OtherDomain { sink: config.name.clone(), had })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -321,10 +321,63 @@ async fn a_sink_takes_no_other_domain_while_the_process_lives() {
     let mut other = partners.configs();
     other[0].domain = Domain::Fulfilment;
     let error = far.turn(other.clone()).await.unwrap_err();
-    assert!(matches!(&error, Error::OtherDomain(sink) if sink == "erp"), "{error}");
+    assert!(matches!(&error, Error::OtherDomain { sink, .. } if sink == "erp"), "{error}");
     far.turn(vec![partners.configs().remove(1)]).await.unwrap();
     let error = far.turn(other).await.unwrap_err();
-    assert!(matches!(&error, Error::OtherDomain(sink) if sink == "erp"), "{error}");
+    assert!(matches!(&error, Error::OtherDomain { sink, .. } if sink == "erp"), "{error}");
     far.turn(partners.configs()).await.unwrap();
     assert_eq!(far.state("erp").last_number, 0);
+}
+
+/// The next life knows by the log what a sink was, whether it is configured at the start or comes back while
+/// the server runs. One that sealed nothing yet begins like a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_takes_no_other_domain_after_a_restart() {
+    let storage = SimStorage::new();
+    let partners = Partners::start().await;
+    let [erp, books] = <[_; 2]>::try_from(partners.configs()).unwrap();
+    let late = SinkConfig { window_ms_max: 60_000, ..erp.clone() };
+    let late = SinkConfig { name: "late".into(), ..late };
+    let all = vec![erp.clone(), books.clone(), late.clone()];
+    let mut far = Far::open(&storage, options(), all);
+    far.sell(0..10);
+    until("two have it", || {
+        let views = far.handle.snapshot();
+        views[..2].iter().all(|sink| sink.batches_delivered > 0)
+    })
+    .await;
+    assert_eq!(far.state("late").last_number, 0);
+    far.handle.shutdown(PATIENCE).await.unwrap();
+    far.shop.engine.checkpoint().unwrap();
+    far.shop.engine.close().unwrap();
+
+    // A life without them: the log is kept for them no longer, and still there.
+    let shop = Shop { engine: Engine::open_on(storage.clone(), options()).unwrap(), ..far.shop };
+    let far = Far::over(shop, vec![late]);
+    far.handle.shutdown(PATIENCE).await.unwrap();
+    far.shop.engine.close().unwrap();
+
+    let engine = Engine::open_on(storage, options()).unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    let other = |sink: &SinkConfig, domain| SinkConfig { domain, ..sink.clone() };
+    let refused = |error: Error, name: &str, had| {
+        let told = error.to_string();
+        assert!(
+            matches!(error, Error::OtherDomain { sink, had: was } if sink == name && was == had),
+            "{told}"
+        );
+        assert!(told.contains("domain: ") && told.contains("another name"), "{told}");
+    };
+    let wrong = vec![erp.clone(), other(&books, Domain::Stream)];
+    let error = sinks::start(&engine, wrong, &runtime).err().unwrap();
+    refused(error, "books", Domain::Finance);
+    let late = other(&erp, Domain::Fulfilment);
+    let late = SinkConfig { name: "late".into(), ..late };
+    let shop = Shop { engine, ..far.shop };
+    let mut far = Far::over(shop, vec![books.clone(), late.clone()]);
+    let wrong = vec![books.clone(), other(&erp, Domain::Finance), late.clone()];
+    refused(far.turn(wrong).await.unwrap_err(), "erp", Domain::Inventory);
+    far.turn(vec![books, erp, late]).await.unwrap();
+    far.handle.shutdown(PATIENCE).await.unwrap();
+    far.shop.engine.close().unwrap();
 }
