@@ -8,7 +8,7 @@ use holdfast::{
     config::{Domain, SinkConfig},
     delivery::{Error, Handle},
     engine::{Engine, Options},
-    model::sink::SinkState,
+    model::{Lsn, sink::SinkState},
     sinks::{
         self,
         receiver::{Behaviour, Receiver},
@@ -220,6 +220,41 @@ async fn a_sink_that_was_away_for_too_long_does_not_come_back() {
     far.turn(vec![books, anew]).await.unwrap();
     far.handle.drain(PATIENCE).await.unwrap();
     assert_eq!(partners.erp.totals().violations, Vec::<String>::new());
+    assert_eq!(partners.books.totals().orders, far.shop.orders);
+}
+
+/// What it needs may go at any time and is still there, since somebody reads it: the sink does not come back, or
+/// its batches would be gone when they are to be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_needs_what_may_go_does_not_come_back() {
+    let storage = SimStorage::new();
+    let partners = Partners::start().await;
+    let [erp, books] = <[_; 2]>::try_from(partners.configs()).unwrap();
+    let mut far = Far::open(&storage, narrow(), vec![erp.clone(), books.clone()]);
+    far.sell(0..10);
+    far.handle.drain(PATIENCE).await.unwrap();
+    let needs = Lsn(far.state("erp").needs_from());
+    far.turn(vec![books.clone()]).await.unwrap();
+    let first = {
+        let log = far.shop.engine.log();
+        let first = log.reader(log.oldest()).unwrap().next().unwrap().unwrap().lsn;
+        log.read_at(first).unwrap()
+    };
+    let mut orders = 10;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while far.shop.engine.log().released() <= needs {
+        far.sell(orders..orders + 500);
+        orders += 500;
+        far.shop.engine.checkpoint().unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(tokio::time::Instant::now() < deadline, "the log may let go of nothing");
+    }
+    assert!(far.shop.engine.log().oldest() <= needs);
+    let error = far.turn(vec![books.clone(), erp]).await.unwrap_err();
+    assert!(error.to_string().contains("rename the sink"), "{error}");
+    drop(first);
+    far.turn(vec![SinkConfig { window_ms_max: 7, ..books }]).await.unwrap();
+    far.handle.drain(PATIENCE).await.unwrap();
     assert_eq!(partners.books.totals().orders, far.shop.orders);
 }
 
