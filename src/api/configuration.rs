@@ -22,7 +22,8 @@ use crate::model::{
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewConfiguration {
-    /// All of it, as a file has it; absent: the server's own file is read again.
+    /// All of it, as a file has it; absent: the server's own file is read again. What the configuration in
+    /// force is shown with hidden, and comes back like this, stays as it is.
     toml: Option<String>,
     /// Why, for the log.
     #[schema(max_length = 500)]

@@ -1,4 +1,4 @@
-//! `GET /v1/latency`: where the time of requests goes, by route and by stage.
+//! `GET /v1/latency`: where the time of requests goes, by route and by stage; the gateways' by route.
 
 use axum::{
     extract,
@@ -36,7 +36,8 @@ pub(super) async fn get(
     let format = format(query.text("format"))?;
     let timings = state.engine()?.log().timings();
     let log = LogLatency { append: (&timings.append).into(), sync: (&timings.sync).into() };
-    let report = state.requests().latencies(log);
+    let gateway = state.gateway().requests().routes();
+    let report = LatencyReport { gateway, ..state.requests().latencies(log) };
     if format == Format::Json {
         return Ok(answer::json(StatusCode::OK, &report));
     }

@@ -170,6 +170,7 @@ impl Control {
         if changes.is_empty() {
             return Err(NotApplied::Same);
         }
+        far_end.handle.check_domains(&config.sinks).map_err(unprepared)?;
         let fixed = changes.iter().filter(|change| change.applies != "live");
         let fixed: Vec<_> = fixed.map(|change| change.key.clone()).collect();
         if !fixed.is_empty() {
@@ -199,21 +200,35 @@ impl Control {
         current: &Config,
     ) -> Result<Config, NotApplied> {
         let Origin { file, overrides } = &self.origin;
-        let text = match proposal {
-            Proposal::File => {
-                let read = Config::load(file.as_deref(), overrides);
-                return read.map_err(|error| NotApplied::Invalid(error.to_string()));
-            }
-            Proposal::Toml(text) => text,
+        let invalid = |error: holdfast::config::Error| NotApplied::Invalid(error.to_string());
+        let (text, is_past) = match proposal {
+            Proposal::File => return Config::load(file.as_deref(), overrides).map_err(invalid),
+            Proposal::Toml(text) => (text, false),
             Proposal::Version(version) => {
                 let found = written(engine).into_iter().find(|(known, _)| *known == version);
-                let (_, past) = found.ok_or(NotApplied::NoVersion(version))?;
-                change::restored(&past.toml, current).map_err(NotApplied::Hidden)?
+                (found.ok_or(NotApplied::NoVersion(version))?.1.toml, true)
             }
         };
         let place = std::path::Path::new("(the proposal)");
-        Config::from_parts(place, &text, std::env::vars_os(), overrides)
-            .map_err(|error| NotApplied::Invalid(error.to_string()))
+        let proposed = Config::parse(place, &text).map_err(invalid)?;
+        let restored = change::restored(&proposed, current).map_err(|keys| match is_past {
+            true => NotApplied::Hidden(keys),
+            false => NotApplied::Invalid(format!(
+                "{}: a hidden value stands for the one in force, and none that is shown like this is; \
+                 give the value itself",
+                keys.join(", ")
+            )),
+        })?;
+        // What was in force before went there.
+        if !is_past && !restored.elsewhere.is_empty() {
+            return Err(NotApplied::Invalid(format!(
+                "{}: the sink's address is another (`url`, `token_url` or `ca_file`), and a value that \
+                 stays hidden goes where it went; give the value itself",
+                restored.elsewhere.join(", ")
+            )));
+        }
+        let variables = std::env::vars_os();
+        restored.config.complete(place, &text, variables, overrides).map_err(invalid)
     }
 
     async fn write(
@@ -247,10 +262,7 @@ fn unprepared(error: delivery::Error) -> NotApplied {
         delivery::Error::Config { sink, reason } => {
             NotApplied::Invalid(format!("sinks.{sink}.{reason}"))
         }
-        delivery::Error::Broken(sink) => NotApplied::NeedsRestart(vec![format!("sinks.{sink}")]),
-        delivery::Error::OtherDomain(sink) => {
-            NotApplied::NeedsRestart(vec![format!("sinks.{sink}.domain")])
-        }
+        error @ delivery::Error::OtherDomain { .. } => NotApplied::Invalid(error.to_string()),
         error => NotApplied::Unstartable(error.to_string()),
     }
 }

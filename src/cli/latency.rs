@@ -1,7 +1,8 @@
 //! `holdfast latency`: where the time of a running server's requests goes, drawn in the terminal.
 //!
 //! A bar for each route and each of its stages, on one logarithmic scale: full up to the median, then
-//! lighter up to the 90th, the 99th and the 99.9th percentile, dotted up to the longest. Eighty columns.
+//! lighter up to the 90th, the 99th and the 99.9th percentile, dotted up to the longest. Eighty columns. What
+//! came in by the gateway has bars of its own.
 
 use std::{
     fmt::Write as _,
@@ -38,7 +39,7 @@ pub struct Latency {
     /// End after so many looks.
     #[arg(long, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     looks: Option<u64>,
-    /// Only routes whose method and path have this in them, `POST /v1/reservations` say.
+    /// Only routes whose method and path have this in them, `POST /v1/reservations` say, or `gateway`.
     #[arg(long, value_name = "TEXT")]
     route: Option<String>,
     /// Print the server's answer as JSON, all routes.
@@ -92,10 +93,12 @@ impl Latency {
     }
 
     fn blocks(&self, report: &LatencyReport) -> Vec<Block> {
-        let routes = report.routes.iter().map(|route| {
+        let of_gateways = report.gateway.iter().map(|route| ("gateway ", route));
+        let routes = report.routes.iter().map(|route| ("", route)).chain(of_gateways);
+        let routes = routes.map(|(door, route)| {
             let stages = route.stages.iter().map(|s| (s.stage.clone(), s.durations.counts()));
             let total = ("total".to_owned(), route.total.counts());
-            let title = format!("{} {}", route.method, route.route);
+            let title = format!("{door}{} {}", route.method, route.route);
             Block { title, lines: std::iter::once(total).chain(stages).collect() }
         });
         let wanted = |block: &Block| self.route.as_ref().is_none_or(|r| block.title.contains(r));

@@ -76,37 +76,73 @@ pub fn changes_of_shown(before: &str, after: &Config) -> Result<Vec<ChangeView>,
     Ok(between(&before, &after, |key| before.get(key) != after.get(key)))
 }
 
-/// An earlier configuration's text, with the secrets that are in force at the same keys.
+/// A configuration in which what stands for secrets is what is in force.
+pub struct Restored {
+    /// It, not checked.
+    pub config: Config,
+    /// The secrets of sinks among these that would go to another address than they do now.
+    pub elsewhere: Vec<String>,
+}
+
+/// A configuration with the secrets that are in force at the same keys, wherever it has what stands for them: a
+/// hidden value is the one that is shown like this now.
 ///
 /// # Errors
-/// The keys whose secrets are not.
-pub fn restored(text: &str, current: &Config) -> Result<String, Vec<String>> {
-    let unreadable = |_| vec!["(the text)".to_owned()];
-    let mut past: Table = text.parse().map_err(|_| unreadable(()))?;
-    let masked = Value::Table(shown(current).map_err(|_| unreadable(()))?);
-    let bare = Value::Table(table(current).map_err(|_| unreadable(()))?);
-    let mut missing = Vec::new();
-    for (key, value) in &mut past {
-        restore(value, key, (masked.get(key), bare.get(key)), &mut missing);
+/// The keys where none is.
+pub fn restored(config: &Config, current: &Config) -> Result<Restored, Vec<String>> {
+    let unwritable = |_| vec!["(the text)".to_owned()];
+    let mut then = table(config).map_err(unwritable)?;
+    let masked = Value::Table(shown(current).map_err(unwritable)?);
+    let bare = Value::Table(table(current).map_err(unwritable)?);
+    let mut found = Found::default();
+    for (key, value) in &mut then {
+        restore(value, key, (masked.get(key), bare.get(key)), &mut found);
     }
-    match missing.is_empty() {
-        true => Ok(past.to_string()),
-        false => Err(missing),
+    if !found.missing.is_empty() {
+        return Err(found.missing);
     }
+    let config: Config = then.try_into().map_err(|_| vec!["(the text)".to_owned()])?;
+    let goes_elsewhere = |key: &String| {
+        let sink = |of: &Config| {
+            let rest = key.strip_prefix("sinks.")?;
+            of.sinks.iter().find(|sink| rest.starts_with(&format!("{}.", sink.name))).map(addresses)
+        };
+        sink(&config) != sink(current)
+    };
+    let elsewhere = found.filled.into_iter().filter(goes_elsewhere).collect();
+    Ok(Restored { config, elsewhere })
+}
+
+/// Where a sink's secrets go, and whom it believes to be there.
+fn addresses(sink: &SinkConfig) -> Leaves {
+    let mut addresses = Table::try_from(sink).map(|table| leaves(&table)).unwrap_or_default();
+    addresses.retain(|key, _| {
+        let last = key.rsplit('.').next().unwrap_or_default();
+        ["url", "token_url", "ca_file"].contains(&last)
+    });
+    addresses
+}
+
+/// What stood for secrets, by its key.
+#[derive(Default)]
+struct Found {
+    filled: Vec<String>,
+    /// Nothing in force is shown like this.
+    missing: Vec<String>,
 }
 
 fn restore(
     past: &mut Value,
     key: &str,
     (masked, bare): (Option<&Value>, Option<&Value>),
-    missing: &mut Vec<String>,
+    found: &mut Found,
 ) {
     match past {
         Value::Table(fields) => {
             for (name, value) in fields {
                 let at = |now: Option<&'_ Value>| now.and_then(|now| now.get(name)).cloned();
                 let (masked, bare) = (at(masked), at(bare));
-                restore(value, &format!("{key}.{name}"), (masked.as_ref(), bare.as_ref()), missing);
+                restore(value, &format!("{key}.{name}"), (masked.as_ref(), bare.as_ref()), found);
             }
         }
         Value::Array(items) => {
@@ -119,13 +155,16 @@ fn restore(
                         .next()
                 };
                 let (masked, bare) = (at(masked), at(bare));
-                restore(item, &format!("{key}.{name}"), (masked.as_ref(), bare.as_ref()), missing);
+                restore(item, &format!("{key}.{name}"), (masked.as_ref(), bare.as_ref()), found);
             }
         }
         Value::String(text) if text.contains(HIDDEN) || text.contains(HIDDEN_PASSWORD) => {
             match (masked, bare) {
-                (Some(Value::String(now)), Some(bare)) if now == text => *past = bare.clone(),
-                _ => missing.push(key.to_owned()),
+                (Some(Value::String(now)), Some(bare)) if now == text => {
+                    *past = bare.clone();
+                    found.filled.push(key.to_owned());
+                }
+                _ => found.missing.push(key.to_owned()),
             }
         }
         _ => {}
@@ -249,14 +288,42 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_text_gets_the_secrets_in_force_or_says_which_are_not() {
+    fn what_stands_for_a_secret_is_the_one_in_force_or_is_named() {
         let now = config(SINK);
-        let mut past = now.clone();
-        past.sinks[0].timeout_ms = 5;
-        let text = past.clone().without_secrets().to_toml().unwrap();
-        let restored_text = restored(&text, &now).unwrap();
-        assert_eq!(config(&restored_text), past);
+        let mut then = now.clone();
+        then.sinks[0].timeout_ms = 5;
+        let text = then.clone().without_secrets().to_toml().unwrap();
+        assert!(text.contains("(hidden)") && text.contains(":hidden@"), "{text}");
+        let all = restored(&config(&text), &now).unwrap();
+        assert_eq!((all.config, all.elsewhere), (then, Vec::<String>::new()));
         let gone = config(&SINK.replace("signing_secret", "# signing_secret"));
-        assert_eq!(restored(&text, &gone), Err(vec!["sinks.erp.signing_secret".to_owned()]));
+        let missing = restored(&config(&text), &gone).err();
+        assert_eq!(missing, Some(vec!["sinks.erp.signing_secret".to_owned()]));
+        let other = text.replace("name = \"erp\"", "name = \"erp2\"");
+        let missing = restored(&config(&other), &now).err().unwrap();
+        assert_eq!(missing, ["sinks.erp2.signing_secret", "sinks.erp2.url"]);
+        // A password belongs to its whole address.
+        let moved = text.replace("hidden@c", "hidden@d");
+        assert_eq!(restored(&config(&moved), &now).err().unwrap(), ["sinks.erp.url"]);
+    }
+
+    #[test]
+    fn a_secret_that_stays_hidden_goes_where_it_went() {
+        let sink = SINK.replace("a:b@", "");
+        let auth = "[sinks.connector]\nauth = { kind = \"oauth2\", token_url = \"https://t/\", \
+                    client_id = \"i\", client_secret = \"s\" }\n";
+        let now = config(&format!(
+            "{sink}{auth}[[sinks]]\nname = \"erp2\"\ndomain = \"finance\"\nurl = \"http://b/\"\n"
+        ));
+        let text = now.clone().without_secrets().to_toml().unwrap();
+        let elsewhere = |from: &str, to: &str| {
+            assert!(text.contains(from), "{text}");
+            restored(&config(&text.replace(from, to)), &now).unwrap().elsewhere
+        };
+        let both = ["sinks.erp.connector.auth.client_secret", "sinks.erp.signing_secret"];
+        assert_eq!(elsewhere("http://c/", "http://d/"), both);
+        assert_eq!(elsewhere("https://t/", "https://u/"), both);
+        assert_eq!(elsewhere("http://b/", "http://d/"), Vec::<String>::new());
+        assert_eq!(elsewhere("client_id = \"i\"", "client_id = \"j\""), Vec::<String>::new());
     }
 }

@@ -49,7 +49,7 @@ use crate::model::Location;
 pub use accounts::Accounts;
 pub use check::Source;
 pub use connector::*;
-pub(crate) use connector::{HEADER_BYTES_MAX, sample_batch};
+pub(crate) use connector::{HEADER_BYTES_MAX, sample_batch, written_domain, written_rendering};
 pub use error::Error;
 pub use filter::*;
 pub use freeze::Freeze;
@@ -353,8 +353,29 @@ impl Config {
         variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
         overrides: &Overrides,
     ) -> Result<Self, Error> {
-        let mut config: Self =
-            toml::from_str(text).map_err(|source| Error::in_file(path, text, source))?;
+        Self::parse(path, text)?.complete(path, text, variables, overrides)
+    }
+
+    /// What a text says, without anything else and not checked.
+    ///
+    /// # Errors
+    /// The line that can't be read, without the secrets that may be in it.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
+        toml::from_str(text).map_err(|source| Error::in_file(path, text, source))
+    }
+
+    /// This, as a text says it, with what variables and the command line say.
+    ///
+    /// # Errors
+    /// What is wrong, and where that stands.
+    pub fn complete(
+        self,
+        path: &Path,
+        text: &str,
+        variables: impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        overrides: &Overrides,
+    ) -> Result<Self, Error> {
+        let mut config = self;
         let mut source = Source::new(path, text);
         for (name, value) in environment::overrides(variables)? {
             config = environment::apply(config, &name, &value)?;

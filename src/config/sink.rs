@@ -47,6 +47,9 @@ pub enum Domain {
 }
 
 impl Domain {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Inventory, Self::Fulfilment, Self::Finance, Self::Stream];
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {

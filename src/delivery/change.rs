@@ -10,6 +10,8 @@
 //!   a time, what is sealed goes out later with the same identity and bytes, and what was read and not sealed
 //!   is read again by whoever goes on. So two never serve one partner under one name.
 //! - A sink that went is forgotten by nobody: coming back it goes on where it was, if the log still has that.
+//! - A sink that broke goes on like any other once its settings are changed: from what the log says of it, since
+//!   nobody vouches for what it left in memory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,9 +21,10 @@ use super::{
     running::{self, Made, Running},
 };
 use crate::{
-    config::SinkConfig,
+    config::{Domain, SinkConfig, written_domain},
     engine::Engine,
-    feed::{Condition, Progress},
+    feed::Progress,
+    model::sink::SinkState,
     wal::Storage,
 };
 
@@ -76,8 +79,8 @@ impl Handle {
     /// Adds to a change what becomes of a sink; nothing is changed by it.
     ///
     /// # Errors
-    /// If the sink can't begin: the log no longer has what it needs, it is broken, it had another domain when
-    /// it went, or there is no thread to be had.
+    /// If the sink can't begin: the log no longer has what it needs, it had another domain, or there is no
+    /// thread to be had.
     pub(crate) fn make<S: Storage>(
         &self,
         change: &mut Change<S>,
@@ -89,7 +92,7 @@ impl Handle {
             Turn::Anew => {
                 let sink = settings.0.name.clone();
                 let progress = self.progress(&sink).ok_or(Error::Gone(sink))?;
-                begins_anew(&progress, &settings.0)?;
+                check_domain(&progress, &settings.0)?;
                 change.anew.push(Made::successor(settings, progress)?);
             }
             Turn::Added => {
@@ -109,11 +112,15 @@ impl Handle {
         config: &SinkConfig,
     ) -> Result<Arc<Progress>, Error> {
         if let Some(progress) = self.parted(&config.name) {
-            begins_anew(&progress, config)?;
-            progress.begin_anew(config.letters_max);
+            check_domain(&progress, config)?;
+            let of_log = running::of_log_if_broken(engine, &progress);
+            let sink = config.name.clone();
+            let of_log = of_log.map_err(|source| Error::Unknown { sink, source })?;
+            progress.begin_anew(config.letters_max, of_log);
             return Ok(progress);
         }
         let state = engine.sink_states().remove(&config.name).unwrap_or_default();
+        check_domain_of_log(&state, config)?;
         Ok(Arc::new(Progress::new(&config.name, config.domain, config.letters_max, state)))
     }
 
@@ -142,8 +149,7 @@ impl Handle {
             sinks.push(Arc::new(made.begin(&engine, self.around())));
         }
         for made in anew {
-            made.progress.begin_anew(made.config.letters_max);
-            sinks.push(Arc::new(made.begin(&engine, self.around())));
+            sinks.push(Arc::new(made.begin_anew(&engine, self.around()).await));
         }
         for gone in ending.iter().filter(|sink| !change.order.iter().any(|n| n == sink.name())) {
             tracing::warn!(
@@ -158,15 +164,28 @@ impl Handle {
     }
 }
 
-/// Whether a sink may go on under these settings from what it left in memory.
-fn begins_anew(progress: &Progress, config: &SinkConfig) -> Result<(), Error> {
-    let sink = config.name.clone();
-    if progress.domain() != config.domain {
-        return Err(Error::OtherDomain(sink));
-    }
-    match progress.condition() {
-        // What it had not folded in when it broke, only the log knows.
-        Condition::Broken(_) => Err(Error::Broken(sink)),
-        Condition::Running | Condition::Paused(_) => Ok(()),
+/// What is sealed is of one domain, and how far a sink is says nothing of another.
+pub(super) fn check_domain(progress: &Progress, config: &SinkConfig) -> Result<(), Error> {
+    is_of(config, Some(progress.domain()))
+}
+
+/// The same of a sink that nobody ran in this life of the process.
+pub(super) fn check_domain_of_log(state: &SinkState, config: &SinkConfig) -> Result<(), Error> {
+    let last = state.configurations.last();
+    // As long as it sealed nothing, it begins like a new one.
+    let last = last.filter(|_| state.last_number > 0);
+    is_of(config, last.and_then(|(_, text)| written_domain(text)))
+}
+
+fn is_of(config: &SinkConfig, had: Option<Domain>) -> Result<(), Error> {
+    match had {
+        Some(had) if had != config.domain => {
+            Err(Error::OtherDomain { sink: config.name.clone(), had })
+        }
+        _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "change_tests.rs"]
+mod tests;

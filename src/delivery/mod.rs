@@ -54,7 +54,7 @@ pub use partner::{Effect, Outcome, Part, Partner, Sending};
 pub use retry::RETRY_AFTER_MAX;
 pub use trace::traceparent;
 
-use crate::feed;
+use crate::{config::Domain, engine, feed};
 
 /// Why delivery could not start or end.
 #[derive(Debug, thiserror::Error)]
@@ -86,14 +86,26 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A sink can't be started anew while the process lives.
-    #[error("sink `{0}` is broken; it begins again when the server is started again")]
-    Broken(String),
-    /// A sink that went is to come back as something else.
+    /// A sink that broke and went is to come back, and the log does not say how it is.
+    #[error("sink `{sink}` broke, and what the log says of it can't be read: {source}")]
+    Unknown {
+        /// The sink's name.
+        sink: String,
+        /// Why.
+        source: engine::Error,
+    },
+    /// A sink is to go on as something else.
     #[error(
-        "sink `{0}` had another domain; start the server again to change it, or give it another name"
+        "sink `{sink}`: domain: it was `{}`, and what it sealed and how far it is say nothing of another; \
+         give the sink of another domain another name",
+        .had.as_str()
     )]
-    OtherDomain(String),
+    OtherDomain {
+        /// The sink's name.
+        sink: String,
+        /// What it was.
+        had: Domain,
+    },
     /// A sink that is to be started anew does not run.
     #[error("sink `{0}` does not run")]
     Gone(String),

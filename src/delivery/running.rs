@@ -5,7 +5,8 @@
 //! - What can fail is done when a sink is [made](Made); that it begins can't fail. Only one that takes the
 //!   place of another finds its own in the log when that has ended, and is broken if the log is damaged there.
 //! - A sink that has ended leaves its [`Progress`] as the log has it: what its feed wrote is folded in, and
-//!   nobody tells it anything any more. So the next one goes on from there as it would after a start.
+//!   nobody tells it anything any more. So the next one goes on from there as it would after a start. If it
+//!   broke, the log is asked: what was not folded in then, only the log knows.
 
 use std::{
     sync::{Arc, mpsc as threads},
@@ -23,9 +24,9 @@ use tokio::{
 use super::{Error, Partner, lanes::Lanes, partner::Exchangeable, retry, task};
 use crate::{
     config::SinkConfig,
-    engine::Engine,
+    engine::{self, Engine},
     feed::{Batch, Condition, Progress, worker::Worker},
-    model::{Lsn, Timestamp},
+    model::{Lsn, Timestamp, sink::SinkState},
     telemetry::Spans,
     wal::Storage,
 };
@@ -93,12 +94,29 @@ impl<S: Storage> Made<S> {
         Ok(Self { config, progress, partner, seat: None, go, thread })
     }
 
+    /// Begins where another has ended.
+    pub async fn begin_anew(self, engine: &Engine<S>, around: &Surroundings) -> Running {
+        let (log, progress) = (engine.clone(), self.progress.clone());
+        let asked = tokio::task::spawn_blocking(move || of_log_if_broken(&log, &progress)).await;
+        let asked = asked.map_err(|error| error.to_string());
+        match asked.and_then(|of_log| of_log.map_err(|error| error.to_string())) {
+            Ok(of_log) => self.progress.begin_anew(self.config.letters_max, of_log),
+            Err(reason) => {
+                let sink = &self.config.name;
+                tracing::error!(sink, reason, "what the log says of the sink can't be read");
+                self.progress.begin_anew(self.config.letters_max, None);
+                self.progress.set_condition(Condition::Broken(reason));
+            }
+        }
+        self.begin(engine, around)
+    }
+
     /// Begins. Whose place it takes must have ended.
     pub fn begin(self, engine: &Engine<S>, around: &Surroundings) -> Running {
         let Self { config, progress, partner, seat, go, thread } = self;
         let seat = seat.map_or_else(|| Seat::take(engine, &config, &progress, around), Ok);
         let inbox = match seat {
-            // One that broke at its end stays so.
+            // The log does not say how it is.
             Ok(seat) if !matches!(progress.condition(), Condition::Broken(_)) => {
                 // The thread waits for it.
                 drop(go.send(seat.worker));
@@ -174,6 +192,17 @@ impl Running {
     pub fn stop(&self) {
         self.stop.send_replace(true);
         self.progress.stop();
+    }
+}
+
+/// What the log says of a sink that has ended, if that broke; blocks.
+pub(super) fn of_log_if_broken<S: Storage>(
+    engine: &Engine<S>,
+    progress: &Progress,
+) -> Result<Option<(SinkState, Lsn)>, engine::Error> {
+    match progress.condition() {
+        Condition::Broken(_) => engine.sink_of_log(progress.name()).map(Some),
+        Condition::Running | Condition::Paused(_) => Ok(None),
     }
 }
 

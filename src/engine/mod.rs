@@ -74,6 +74,7 @@ mod reserve;
 mod run;
 pub mod say;
 mod seals;
+mod sink_of_log;
 mod status;
 mod stock;
 mod take;

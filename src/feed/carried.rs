@@ -1,6 +1,6 @@
 //! What a window carries beside its content: when the records in it were written, so that it is known how
 //! long they took to their partner, and which traces led to it. Both are bounded, and no part of what is
-//! sealed: a batch of an earlier life of the process is as old as its seal, and of no trace.
+//! sealed: all of a batch of an earlier life of the process is as old as its first record, and of no trace.
 //!
 //! What is measured is what its domain is about: at a warehouse orders, at an ERP shipments, at finance
 //! whatever is booked, of a stream every event.

@@ -16,7 +16,7 @@ use super::{
     worker::{Worker, covered_by},
 };
 use crate::{
-    config::Dedupe,
+    config::{self, Dedupe},
     model::{
         event::{Operate, Seal},
         letter::Letter,
@@ -235,26 +235,27 @@ impl<S: Storage> Worker<S> {
         self.progress.with_state(|state| state.pending.first().map(|batch| batch.number))
     }
 
-    /// Writes down what renders from here on, where that is not what the log says last.
+    /// Writes down by what settings batches are sealed and rendered from here on, where that is not what the
+    /// log says last.
     pub(super) fn configure(&mut self) -> Result<(), Error> {
-        let rendering = self.config.connector().ok().and_then(|connector| connector.rendering());
         let version = self.config_version;
-        let known = self
-            .progress
-            .with_state(|state| state.configurations.last().map(|(version, _)| *version));
-        match rendering {
-            Some(text) if known != Some(version) => {
-                let deed = Deed::Configure { version, text };
-                if let Verdict::Denied(why) = self.operate(deed, &By::default(), 1)? {
-                    tracing::error!(
-                        sink = self.config.name, %why,
-                        "what renders can't be written down: what is sealed now is rendered as \
-                         configured when it goes out"
-                    );
-                }
-                Ok(())
-            }
-            _ => Ok(()),
+        let is_written = self.progress.with_state(|state| {
+            let last = state.configurations.last();
+            last.is_some_and(|(known, text)| {
+                *known == version && config::written_domain(text) == Some(self.config.domain)
+            })
+        });
+        if is_written {
+            return Ok(());
         }
+        let deed = Deed::Configure { version, text: self.config.written() };
+        if let Verdict::Denied(why) = self.operate(deed, &By::default(), 1)? {
+            tracing::error!(
+                sink = self.config.name, %why,
+                "what renders can't be written down: what is sealed now is rendered as configured \
+                 when it goes out"
+            );
+        }
+        Ok(())
     }
 }

@@ -149,7 +149,7 @@ pub struct Progress {
 impl Progress {
     /// A sink as the log left it; it seals nothing while more than `letters_max` letters lie dead.
     pub fn new(name: &str, domain: Domain, letters_max: u64, state: SinkState) -> Self {
-        let asks = Asks { paused: state.paused.is_some(), skip: state.skip.clone() };
+        let asks = asks_of(&state);
         let inner = Inner {
             folded: Lsn(0),
             lanes: lanes_of(&state),
@@ -203,12 +203,15 @@ impl Progress {
     }
 
     /// Makes a sink that has ended ready for a feed and a delivery that go on where the log says that it
-    /// was: what it read and did not seal is forgotten, what was counted is not. A broken one stays so.
-    pub(crate) fn begin_anew(&self, letters_max: u64) {
+    /// was: what it read and did not seal is forgotten, what was counted is not. Of one that broke the log must
+    /// say how it is, with everything before a position.
+    pub(crate) fn begin_anew(&self, letters_max: u64, of_log: Option<(SinkState, Lsn)>) {
         let mut inner = self.inner.lock();
-        if matches!(inner.condition, Condition::Broken(_)) {
-            return;
+        if let Some((state, folded)) = of_log {
+            inner.state = state;
+            inner.folded = folded;
         }
+        let asks = asks_of(&inner.state);
         inner.lanes = lanes_of(&inner.state);
         inner.room = 1;
         inner.letters_max = usize::try_from(letters_max).unwrap_or(usize::MAX);
@@ -220,6 +223,8 @@ impl Progress {
         inner.releases.clear();
         inner.config = None;
         inner.stopping = false;
+        drop(inner);
+        self.asks.send_replace(asks);
     }
 
     /// Ends it: nothing more is read, sealed or waited for.
@@ -637,6 +642,10 @@ impl Progress {
         self.inner.lock().room = room;
         self.changed.notify_all();
     }
+}
+
+fn asks_of(state: &SinkState) -> Asks {
+    Asks { paused: state.paused.is_some(), skip: state.skip.clone() }
 }
 
 /// Lanes that have read what is sealed, and nothing else.

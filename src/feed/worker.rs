@@ -343,12 +343,19 @@ impl<S: Storage> Worker<S> {
         BatchId::new(&self.config.name, self.engine.log().incarnation(), number)
     }
 
+    /// When the first record of a batch was written that was sealed in an earlier life; when it was sealed, if
+    /// the log no longer has that record.
+    fn oldest_ms(&self, batch: &Batch) -> u64 {
+        let first = self.engine.log().read_at(batch.first_lsn);
+        first.map_or(batch.oldest.millis(), |first| first.record().time_ms)
+    }
+
     /// Hands over a batch that was sealed before.
     fn send_again(&mut self, number: u64, lsn: Lsn) -> Result<(), Error> {
         let mut batch =
             seal::read_seal(&mut self.engine.log().look_back(), &self.config.name, number, lsn)?;
         batch.fresh = self.insisted.remove(&number);
-        batch.carried = Carried::of(batch.oldest.millis(), batch.events);
+        batch.carried = Carried::of(self.oldest_ms(&batch), batch.events);
         batch.split = self.progress.with_state(|state| state.split_of(number));
         self.progress.sent(&batch);
         self.hand_over(batch);

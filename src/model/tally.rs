@@ -11,7 +11,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 pub struct Tally {
     /// The period, by its number since the epoch; what it is long says who counts.
     pub period: u64,
-    /// What was counted: `level/` and a service level's name, or `quota/` and a partner's.
+    /// What was counted: `level/` and a service level's name, `open/` and the same (events that were counted as
+    /// bad and are not over), or `quota/` and a partner's.
     pub of: String,
     /// What was counted, part by part of the period: good and all. Nothing: the period is over and
     /// forgotten.

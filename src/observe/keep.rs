@@ -2,7 +2,8 @@
 //! with the process: every [`LOOKS_A_TALLY`] looks, and at the end. A crash loses what was counted since.
 //!
 //! A service level is written down by quarters of an hour, of which the log keeps those of its window; one
-//! that is declared no more is forgotten. A log without room is tried again.
+//! that is declared no more is forgotten. With it stands how many of its bad events are open: orders that were
+//! late and not delivered, which the next life sees once more. A log without room is tried again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +21,7 @@ use crate::{
 pub(super) const LOOKS_A_TALLY: u64 = 10;
 
 const LEVEL: &str = "level/";
+const OPEN: &str = "open/";
 /// Minutes of a tally's period.
 const PERIOD_MINUTES: u64 = 15;
 const DAY_S: u64 = 86_400;
@@ -78,6 +80,7 @@ impl Keeper {
                     keeper.periods.entry(tally.of).or_default().insert(tally.period);
                 }
                 (None, Some(quota)) if quota.day >= now_s / DAY_S => counted.push(quota),
+                _ if keeper.goes_on_with_open(levels, &tally) => {}
                 _ => keeper.over.push(Tally { counts: Vec::new(), ..tally }),
             }
         }
@@ -85,12 +88,31 @@ impl Keeper {
         keeper
     }
 
+    /// Whether it is how many events of a level are open.
+    fn goes_on_with_open(&mut self, levels: &[Arc<ServiceLevel>], tally: &Tally) -> bool {
+        let level = levels.iter().find(|level| tally.of == name_of_open(level));
+        let (Some(level), Some((open, _))) = (level, tally.counts.first()) else { return false };
+        level.set_open(*open);
+        self.last.insert(tally.of.clone(), tally.clone());
+        true
+    }
+
+    /// How many events of a level are open, if that is another number than the log has.
+    fn open(&self, level: &ServiceLevel) -> Option<Tally> {
+        let (of, open) = (name_of_open(level), level.open());
+        let counts = if open == 0 { Vec::new() } else { vec![(open, 0)] };
+        let is_known = open > 0 || self.last.contains_key(&of);
+        let tally = Tally { period: 0, of, counts };
+        (is_known && self.is_new(&tally)).then_some(tally)
+    }
+
     /// Writes down what has changed since the last time, as far as the log has room.
     pub fn keep<S: Storage>(&mut self, engine: &Engine<S>, levels: &[Arc<ServiceLevel>]) {
         for level in levels {
             self.forget(level);
         }
-        let changed = levels.iter().flat_map(|level| self.changed(level));
+        let changed =
+            levels.iter().flat_map(|level| self.changed(level).into_iter().chain(self.open(level)));
         let quotas = self.quotas.counted();
         let quotas = quotas.iter().map(Quota::tally).filter(|tally| self.is_new(tally));
         let tallies: Vec<_> = self.over.iter().cloned().chain(changed).chain(quotas).collect();
@@ -138,6 +160,9 @@ impl Keeper {
     fn written(&mut self, tally: &Tally) {
         if tally.counts.is_empty() {
             self.over.retain(|over| over != tally);
+            if tally.of.starts_with(OPEN) {
+                self.last.remove(&tally.of);
+            }
             return;
         }
         if tally.of.starts_with(LEVEL) {
@@ -145,6 +170,10 @@ impl Keeper {
         }
         self.last.insert(tally.of.clone(), tally.clone());
     }
+}
+
+fn name_of_open(level: &ServiceLevel) -> String {
+    format!("{OPEN}{}", level.promise().name)
 }
 
 fn name(level: &ServiceLevel) -> String {

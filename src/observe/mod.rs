@@ -36,7 +36,7 @@ use tokio::{
 use crate::{
     config::{Alerts, ServiceLevelConfig, Telemetry},
     engine::Engine,
-    model::sink::SinkView,
+    model::{Lsn, sink::SinkView},
     telemetry::{Delivered, Observed, Promise, Requests, ServiceLevel, Spans},
     wal::Storage,
 };
@@ -161,6 +161,7 @@ pub fn start<S: Storage>(
         keeper,
         meters: Vec::new(),
         skus_max: options.telemetry.skus_max as usize,
+        start: subject.engine.log().durable(),
         began: Instant::now(),
         looks: 0,
         oversold: 0,
@@ -207,6 +208,8 @@ struct Watcher<S: Storage> {
     sales: Arc<Sales>,
     alarms: Option<Arc<Alarms>>,
     skus_max: usize,
+    /// What was there when it began is below.
+    start: Lsn,
     began: Instant,
     looks: u64,
     oversold: u64,
@@ -227,13 +230,15 @@ impl<S: Storage> Watcher<S> {
     /// Counts the events of service levels.
     fn measure(&mut self) -> Vec<SinkView> {
         let (views, delivered) = (self.subject.far_end.views(), self.subject.far_end.delivered());
-        self.meters = metered(self.observed.levels(), std::mem::take(&mut self.meters));
+        let before = std::mem::take(&mut self.meters);
+        self.meters = metered(self.observed.levels(), before, self.start);
         for (level, meter) in &mut self.meters {
             let (good, total) = meter.read(&self.subject.doors, &views, &delivered);
             // What was there before anything was promised concerns no promise.
             if meter.has_looked() || self.looks == 0 {
                 level.add(now_s(), good, total);
             }
+            level.set_open(meter.open());
             meter.looked();
         }
         views
@@ -274,11 +279,12 @@ fn now_s() -> u64 {
 fn metered(
     levels: Vec<Arc<ServiceLevel>>,
     mut before: Vec<(Arc<ServiceLevel>, Meter)>,
+    start: Lsn,
 ) -> Vec<(Arc<ServiceLevel>, Meter)> {
     let with_meter = |level: Arc<ServiceLevel>| {
         let at = before.iter().position(|(known, _)| Arc::ptr_eq(known, &level));
         let known = at.map(|at| before.swap_remove(at));
-        Some(known.unwrap_or((level.clone(), Meter::new(level.promise())?)))
+        Some(known.unwrap_or((level.clone(), Meter::new(&level, start)?)))
     };
     levels.into_iter().filter_map(with_meter).collect()
 }

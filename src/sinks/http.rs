@@ -32,7 +32,7 @@ use super::{
     wire::{Answer, Wire},
 };
 use crate::{
-    config::{Auth, Connector, Context, Dedupe, Overlay, SinkConfig},
+    config::{Auth, Connector, Context, Dedupe, Overlay, SinkConfig, written_rendering},
     delivery::{self, Effect, Outcome, Part, Partner, Sending},
     model::{Timestamp, signature::Signer},
 };
@@ -60,7 +60,7 @@ pub struct HttpPartner {
 
 impl HttpPartner {
     /// A connector for a checked configuration; `earlier` has the settings under which batches were
-    /// sealed that may go out again, by version (see [`Connector::rendering`]).
+    /// sealed that may go out again, by version, as the log has them.
     ///
     /// # Errors
     /// What is wrong, beginning with the field.
@@ -85,7 +85,9 @@ impl HttpPartner {
         let asks = lookup.as_ref().is_some_and(|lookup| lookup.request.needs_lines());
         let version = config.render_version();
         let mut renderings = vec![Rendering::new(version, &connector, &rules, asks)?];
-        for (version, text) in earlier.iter().rev().filter(|(known, _)| *known != version) {
+        let earlier = earlier.iter().rev().filter(|(known, _)| *known != version);
+        let earlier = earlier.filter_map(|(known, text)| Some((known, written_rendering(text)?)));
+        for (version, text) in earlier {
             let then = connector
                 .as_rendered(text)
                 .and_then(|then| Rendering::new(*version, &then, &rules, asks));

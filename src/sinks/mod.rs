@@ -44,6 +44,7 @@ use crate::{
     config::{self, SinkConfig},
     delivery::{self, Change, Error, Handle, Partner, Turn},
     engine::Engine,
+    feed::Condition,
     telemetry::Spans,
     wal::Storage,
 };
@@ -105,7 +106,9 @@ pub fn prepare<S: Storage>(
         let old = before.iter().find(|old| old.name == config.name);
         let turn = match old {
             Some(old) if old == config => continue,
-            Some(old) if config::change::is_in_place(old, config) => Turn::Exchanged,
+            Some(old) if !is_broken(handle, old) && config::change::is_in_place(old, config) => {
+                Turn::Exchanged
+            }
             Some(_) => Turn::Anew,
             None => Turn::Added,
         };
@@ -116,6 +119,12 @@ pub fn prepare<S: Storage>(
         handle.make(&mut change, (config, partner), &turn)?;
     }
     Ok(change)
+}
+
+/// Whether nobody is there who could turn to other settings.
+fn is_broken(handle: &Handle, sink: &SinkConfig) -> bool {
+    let condition = handle.progress(&sink.name).map(|progress| progress.condition());
+    matches!(condition, Some(Condition::Broken(_)))
 }
 
 /// What rendered the batches of a sink that may go out again; `before` has what is under way now.

@@ -30,10 +30,15 @@ impl Delivered {
     /// Records that were with the partner in time, and all whose time is over: those that wait longer are
     /// among them.
     pub fn judged(&self, within: Duration) -> (u64, u64) {
+        let total = self.fine.count() + self.refused + self.late(within);
+        (self.fine.count_within(within), total)
+    }
+
+    /// Records that are late and wait still.
+    pub fn late(&self, within: Duration) -> u64 {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         let late = self.waiting.iter().filter(|(age_ms, _)| *age_ms > within_ms);
-        let late: u64 = late.map(|(_, count)| count).sum();
-        (self.fine.count_within(within), self.fine.count() + self.refused + late)
+        late.map(|(_, count)| count).sum()
     }
 
     /// Writes all of them.

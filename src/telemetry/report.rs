@@ -26,8 +26,12 @@ pub struct LatencyReport {
     pub since: Timestamp,
     /// When this was read.
     pub at: Timestamp,
-    /// Routes that were asked at least once.
+    /// Routes that were asked over HTTP at least once.
     pub routes: Vec<RouteLatency>,
+    /// Routes that gateways' frames stood for at least once, from a frame's arrival until its answer may leave;
+    /// without stages.
+    #[serde(default)]
+    pub gateway: Vec<RouteLatency>,
     /// The log's own.
     pub log: LogLatency,
 }
@@ -126,7 +130,8 @@ impl DurationsView {
 impl LatencyReport {
     /// The same as an HdrHistogram interval log, format 1.3 with compressed V2 histograms: one interval
     /// from the first request on, in nanoseconds, a line for each histogram. Its tag is
-    /// `METHOD:route:stage`, with `total` for the whole; `log::append` and `log::sync` for the log.
+    /// `METHOD:route:stage`, with `total` for the whole, and `gateway:` before it for the gateways';
+    /// `log::append` and `log::sync` for the log.
     pub fn interval_log(&self) -> Vec<u8> {
         let since = UNIX_EPOCH + Duration::from_millis(self.since.millis());
         let length = Duration::from_millis(self.at.millis().saturating_sub(self.since.millis()));
@@ -150,8 +155,12 @@ impl LatencyReport {
 
     /// Every histogram with its tag.
     fn named(&self) -> impl Iterator<Item = (String, &DurationsView)> {
-        let routes = self.routes.iter().flat_map(|of| {
-            let name = move |stage: &str| format!("{}:{}:{stage}", of.method, of.route);
+        let doors = [("", &self.routes), ("gateway:", &self.gateway)];
+        let routes = doors
+            .into_iter()
+            .flat_map(|(door, routes)| routes.iter().map(move |route| (door, route)));
+        let routes = routes.flat_map(|(door, of)| {
+            let name = move |stage: &str| format!("{door}{}:{}:{stage}", of.method, of.route);
             let stages = of.stages.iter().map(move |s| (name(&s.stage), &s.durations));
             std::iter::once((name("total"), &of.total)).chain(stages)
         });
@@ -172,15 +181,18 @@ mod tests {
         (1..=1_000).for_each(|us| durations.record(Duration::from_micros(us)));
         durations.record(Duration::from_secs(86_400));
         let view = DurationsView::from(&durations.counts());
+        let of_gateway = RouteLatency {
+            route: "/a/{b}".into(),
+            method: "PUT".into(),
+            total: view.clone(),
+            stages: Vec::new(),
+        };
+        let stages = vec![StageLatency { stage: "decide".into(), durations: view.clone() }];
         LatencyReport {
             since: Timestamp::from_millis(5_000),
             at: Timestamp::from_millis(7_500),
-            routes: vec![RouteLatency {
-                route: "/a/{b}".into(),
-                method: "PUT".into(),
-                total: view.clone(),
-                stages: vec![StageLatency { stage: "decide".into(), durations: view.clone() }],
-            }],
+            routes: vec![RouteLatency { stages, ..of_gateway.clone() }],
+            gateway: vec![of_gateway],
             log: LogLatency { append: view, sync: DurationsView::default() },
         }
     }
@@ -217,7 +229,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(tags, ["PUT:/a/{b}:total", "PUT:/a/{b}:decide", "log::append", "log::sync"]);
+        let of_routes = ["PUT:/a/{b}:total", "PUT:/a/{b}:decide", "gateway:PUT:/a/{b}:total"];
+        assert_eq!(tags, [&of_routes[..], &["log::append", "log::sync"]].concat());
     }
 
     #[test]

@@ -158,11 +158,16 @@ impl Requests {
         endpoint
     }
 
-    /// The latencies of every endpoint that was ever asked, beside the log's.
-    pub fn latencies(&self, log: LogLatency) -> LatencyReport {
+    /// The latencies of every endpoint that was ever asked.
+    pub fn routes(&self) -> Vec<RouteLatency> {
         let endpoints = self.endpoints.lock().clone();
-        let routes = endpoints.iter().filter_map(|endpoint| endpoint.latencies()).collect();
-        LatencyReport { since: self.since, at: now(), routes, log }
+        endpoints.iter().filter_map(|endpoint| endpoint.latencies()).collect()
+    }
+
+    /// The same beside the log's, as HTTP's.
+    pub fn latencies(&self, log: LogLatency) -> LatencyReport {
+        let (routes, gateway) = (self.routes(), Vec::new());
+        LatencyReport { since: self.since, at: now(), routes, gateway, log }
     }
 
     /// How the requests of some endpoints, by route and method, were answered.

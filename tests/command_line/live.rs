@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
+    process::Command,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -352,7 +353,7 @@ fn in_a_freeze_window_no_sink_comes_or_goes_unless_it_is_forced_and_both_can_be_
 
 #[test]
 fn check_config_says_what_of_a_sink_is_live_and_what_is_not_is_refused_by_name() {
-    let house = House::start();
+    let mut house = House::start();
     let late = house.port();
     let more = "lines_max = 9\ndedupe = \"line\"\n[sinks.policy]\nordering = \"none\"\n[sinks.filter]\n\
                 skus = [\"TEE-*\"]\n";
@@ -373,7 +374,23 @@ fn check_config_says_what_of_a_sink_is_live_and_what_is_not_is_refused_by_name()
     let words = ["check-config", "--config", path.to_str().unwrap(), "--against"];
     let told = run(holdfast().args(words).arg(&house.server.url)).with(0).out;
     assert!(told.contains("sinks.erp.domain: \"inventory\" -> \"stream\" (restart)"), "{told}");
-    let told = house.reload(&other, &[]).with(3).err;
-    assert!(told.contains("needs_restart") && told.contains("sinks.erp.domain"), "{told}");
+    // It has sealed something: no start takes another domain either.
+    house.sell(1);
+    house.assert_told(&house.port);
+    let is_refused = |told: String| {
+        for word in ["sink `erp`: domain: it was `inventory`", "another name"] {
+            assert!(told.contains(word), "{told}");
+        }
+    };
+    is_refused(house.reload(&other, &[]).with(3).err);
     assert!(house.server.versions().is_empty());
+    let path = house.file(&other);
+    assert_eq!(house.server.terminate().code(), Some(0));
+    let data = house.folder.path().join("data");
+    // One that serves would do so for ever.
+    let mut start = Command::new("timeout");
+    start.args(["60", env!("CARGO_BIN_EXE_holdfast"), "serve", "--listen", "127.0.0.1:0"]);
+    start.arg("--config").arg(path).arg("--data").arg(data);
+    start.envs(holdfast().get_envs().filter_map(|(name, value)| Some((name, value?))));
+    is_refused(run(&mut start).with(3).err);
 }

@@ -323,6 +323,74 @@ fn partners_of_the_file_change_while_it_runs() {
     assert_eq!(asked(&house, "shop", "/v1/reservations", &cart(6)).0, 401);
 }
 
+/// What is shown hidden comes back as it was shown, beside an edit: the key still opens, the sink still signs and
+/// says its header. What stands for nothing that is in force is refused by name, and so is a secret that would go
+/// elsewhere; no answer tells one.
+#[test]
+fn what_is_hidden_comes_back_as_it_is() {
+    const SECRETS: [&str; 2] =
+        ["whsec_c3dvcmRmaXNoIHN3b3JkZmlzaCBzd29yZGZpc2g=", "swordfish-in-a-header"];
+    let house = House::start();
+    let more = format!(
+        "signing_secret = \"{}\"\nheaders = {{ x-token = \"{}\" }}\n{}",
+        SECRETS[0],
+        SECRETS[1],
+        partner("ops", "")
+    );
+    house.reload(&config(&house.receiver, "old", &more), &[]).with(0);
+    let ask = |method: reqwest::Method, body: &Value| {
+        let url = format!("{}/v1/configuration", house.server.url);
+        let request = cli::client().request(method, url).bearer_auth(KEYS[1].1).json(body);
+        let (status, text) = cli::runtime().block_on(async {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        });
+        for secret in SECRETS.iter().chain(&[hash(KEYS[1].1).as_str()]) {
+            assert!(!text.contains(secret), "{text}");
+        }
+        (status, serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let shown = || ask(reqwest::Method::GET, &Value::Null).1["toml"].as_str().unwrap().to_owned();
+    let change =
+        |text: &str| ask(reqwest::Method::POST, &json!({"toml": text, "reason": "a test"}));
+    let text = shown();
+    assert_eq!(text.matches("\"(hidden)\"").count(), 3, "{text}");
+    let (status, told) = change(&text);
+    assert_eq!((status, &told["code"]), (409, &json!("wrong_state")), "nothing is another: {told}");
+    let edited = text.replace("batch_max = 1000", "batch_max = 999");
+    assert_ne!(edited, text);
+    let (status, told) = change(&edited);
+    assert_eq!(status, 200, "{told}");
+    let keys: Vec<_> = told["changes"].as_array().unwrap().iter().map(|c| &c["key"]).collect();
+    assert_eq!(keys, ["server.batch_max"]);
+    // A sink that begins anew has all of it, too.
+    let (status, told) = change(&edited.replace("lines_max = 5000", "lines_max = 4999"));
+    assert_eq!(status, 200, "{told}");
+    let put = json!({"on_hand": 7});
+    let url = format!("{}/v1/stock/TEE-1/BER", house.server.url);
+    let put = cli::client().put(url).bearer_auth(KEYS[1].1).json(&put);
+    let put = cli::runtime().block_on(async { put.send().await }).unwrap();
+    assert_eq!(put.status().as_u16(), 200);
+    until("a batch", || house.bodies("old").len() == 1);
+    let (_, headers, _) = house.receiver.got().remove(0);
+    assert!(headers.contains_key("webhook-signature"), "{headers:?}");
+    assert_eq!(headers["x-token"], SECRETS[1]);
+    assert_eq!(shown().matches("\"(hidden)\"").count(), 3);
+
+    let refused = |text: String, named: &[&str]| {
+        let (status, told) = change(&text);
+        assert_eq!((status, &told["code"]), (400, &json!("malformed")), "{told}");
+        for name in named {
+            assert!(told["detail"].as_str().unwrap().contains(name), "{name}: {told}");
+        }
+    };
+    let of_sink = ["sinks.erp2.headers.x-token", "sinks.erp2.signing_secret", "give the value"];
+    refused(text.replace("name = \"erp\"", "name = \"erp2\""), &of_sink);
+    refused(text.replace("name = \"ops\"", "name = \"other\""), &["partners.other.api_key_sha256"]);
+    let new = text.replace(&format!("{}/old", house.receiver.url), "http://127.0.0.1:9/");
+    refused(new, &["sinks.erp.headers.x-token", "sinks.erp.signing_secret", "goes where it went"]);
+}
+
 #[test]
 fn limits_change_while_it_runs() {
     let house = House::start();

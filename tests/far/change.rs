@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::far_common::{PATIENCE, Partners, Shop, options, until};
+use crate::far_common::{PATIENCE, Partners, Shop, options, sold, until};
 use holdfast::{
     config::{Domain, SinkConfig},
     delivery::{Error, Handle},
     engine::{Engine, Options},
-    model::sink::SinkState,
+    model::{Lsn, sink::SinkState},
     sinks::{
         self,
         receiver::{Behaviour, Receiver},
@@ -223,6 +223,41 @@ async fn a_sink_that_was_away_for_too_long_does_not_come_back() {
     assert_eq!(partners.books.totals().orders, far.shop.orders);
 }
 
+/// What it needs may go at any time and is still there, since somebody reads it: the sink does not come back, or
+/// its batches would be gone when they are to be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_needs_what_may_go_does_not_come_back() {
+    let storage = SimStorage::new();
+    let partners = Partners::start().await;
+    let [erp, books] = <[_; 2]>::try_from(partners.configs()).unwrap();
+    let mut far = Far::open(&storage, narrow(), vec![erp.clone(), books.clone()]);
+    far.sell(0..10);
+    far.handle.drain(PATIENCE).await.unwrap();
+    let needs = Lsn(far.state("erp").needs_from());
+    far.turn(vec![books.clone()]).await.unwrap();
+    let first = {
+        let log = far.shop.engine.log();
+        let first = log.reader(log.oldest()).unwrap().next().unwrap().unwrap().lsn;
+        log.read_at(first).unwrap()
+    };
+    let mut orders = 10;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while far.shop.engine.log().released() <= needs {
+        far.sell(orders..orders + 500);
+        orders += 500;
+        far.shop.engine.checkpoint().unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(tokio::time::Instant::now() < deadline, "the log may let go of nothing");
+    }
+    assert!(far.shop.engine.log().oldest() <= needs);
+    let error = far.turn(vec![books.clone(), erp]).await.unwrap_err();
+    assert!(error.to_string().contains("rename the sink"), "{error}");
+    drop(first);
+    far.turn(vec![SinkConfig { window_ms_max: 7, ..books }]).await.unwrap();
+    far.handle.drain(PATIENCE).await.unwrap();
+    assert_eq!(partners.books.totals().orders, far.shop.orders);
+}
+
 /// A change that is not applied leaves a sink that was to come as it was: the log is not kept for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_is_dropped_has_changed_nothing() {
@@ -238,6 +273,81 @@ async fn a_change_that_is_dropped_has_changed_nothing() {
     until("nothing of it runs", || partners.erp.totals().batches == 0).await;
 }
 
+/// What speaks to the ERP panics at the first batch. The sink has letters of an earlier life and sealed what it
+/// did not bring; the mended one goes on with all of it, whether its settings differ in what a running one
+/// takes, in what makes it begin anew, or it goes and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_sink_is_mended_by_a_change() {
+    struct Bad;
+    impl holdfast::delivery::Partner for Bad {
+        fn send<'a>(&'a self, _: &'a holdfast::delivery::Part) -> holdfast::delivery::Sending<'a> {
+            Box::pin(async { panic!("as the test wants it") })
+        }
+    }
+    for way in ["in place", "anew", "away and back"] {
+        let storage = SimStorage::new();
+        let partners = Partners::start().await;
+        let mut far = Far::open(&storage, options(), partners.configs());
+        partners.erp.behave(|b| b.refuse_with = Some(422));
+        far.sell(0..3);
+        let progress = far.handle.progress("erp").unwrap();
+        until("letters", || !progress.letters().is_empty()).await;
+        partners.erp.behave(|b| b.refuse_with = None);
+        far.sell(3..6);
+        far.handle.drain(PATIENCE).await.unwrap();
+        let Far { shop, handle, mut sinks } = far;
+        handle.shutdown(PATIENCE).await.unwrap();
+
+        let parts = sinks.iter().map(|config| {
+            let partner: Box<dyn holdfast::delivery::Partner> = match config.name.as_str() {
+                "erp" => Box::new(Bad),
+                _ => Box::new(sinks::HttpPartner::new(config, &[]).unwrap()),
+            };
+            (config.clone(), partner)
+        });
+        let Shop { engine, .. } = &shop;
+        engine.close().unwrap();
+        let engine = Engine::open_on(storage.clone(), options()).unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        let handle = holdfast::delivery::start(&engine, parts.collect(), &runtime).unwrap();
+        let shop = Shop { engine, ..shop };
+        let mut far = Far { shop, handle, sinks: sinks.clone() };
+        let state = |far: &Far| far.handle.snapshot()[0].state.clone();
+        far.sell(6..9);
+        until("it is broken", || state(&far) == "broken").await;
+        far.sell(9..12);
+        far.shop.engine.checkpoint().unwrap();
+        far.sell(12..15);
+        match way {
+            "in place" => sinks[0].timeout_ms += 1,
+            "anew" => sinks[0].window_ms_max += 1,
+            _ => far.turn(vec![sinks[1].clone()]).await.unwrap(),
+        }
+        far.turn(sinks).await.unwrap();
+        assert_eq!(state(&far), "running", "{way}");
+        far.sell(15..20);
+        far.handle.drain(PATIENCE).await.unwrap();
+
+        let progress = far.handle.progress("erp").unwrap();
+        let letters: Vec<_> = progress.letters().iter().map(|letter| letter.id.clone()).collect();
+        assert!(!letters.is_empty(), "{way}");
+        for letter in letters {
+            let retry = holdfast::model::sink::wish::Wish::Retry { letter };
+            let by = holdfast::model::sink::wish::By::default();
+            far.handle.wish("erp", retry, by).await.unwrap().unwrap();
+        }
+        until("no letters", || progress.letters().is_empty()).await;
+        // Halves of what it refused are no batches that the receiver would count.
+        assert_eq!(sold(&partners.erp.totals()), far.shop.sold, "{way}");
+        assert_eq!(partners.books.totals().violations, Vec::<String>::new());
+        let Far { shop, handle, .. } = far;
+        handle.shutdown(PATIENCE).await.unwrap();
+        let left = progress.with_state(SinkState::clone);
+        shop.engine.close().unwrap();
+        assert_is_of_the_log(&storage, options(), &[("erp", left)]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_takes_no_other_domain_while_the_process_lives() {
     let storage = SimStorage::new();
@@ -246,10 +356,63 @@ async fn a_sink_takes_no_other_domain_while_the_process_lives() {
     let mut other = partners.configs();
     other[0].domain = Domain::Fulfilment;
     let error = far.turn(other.clone()).await.unwrap_err();
-    assert!(matches!(&error, Error::OtherDomain(sink) if sink == "erp"), "{error}");
+    assert!(matches!(&error, Error::OtherDomain { sink, .. } if sink == "erp"), "{error}");
     far.turn(vec![partners.configs().remove(1)]).await.unwrap();
     let error = far.turn(other).await.unwrap_err();
-    assert!(matches!(&error, Error::OtherDomain(sink) if sink == "erp"), "{error}");
+    assert!(matches!(&error, Error::OtherDomain { sink, .. } if sink == "erp"), "{error}");
     far.turn(partners.configs()).await.unwrap();
     assert_eq!(far.state("erp").last_number, 0);
+}
+
+/// The next life knows by the log what a sink was, whether it is configured at the start or comes back while
+/// the server runs. One that sealed nothing yet begins like a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_takes_no_other_domain_after_a_restart() {
+    let storage = SimStorage::new();
+    let partners = Partners::start().await;
+    let [erp, books] = <[_; 2]>::try_from(partners.configs()).unwrap();
+    let late = SinkConfig { window_ms_max: 60_000, ..erp.clone() };
+    let late = SinkConfig { name: "late".into(), ..late };
+    let all = vec![erp.clone(), books.clone(), late.clone()];
+    let mut far = Far::open(&storage, options(), all);
+    far.sell(0..10);
+    until("two have it", || {
+        let views = far.handle.snapshot();
+        views[..2].iter().all(|sink| sink.batches_delivered > 0)
+    })
+    .await;
+    assert_eq!(far.state("late").last_number, 0);
+    far.handle.shutdown(PATIENCE).await.unwrap();
+    far.shop.engine.checkpoint().unwrap();
+    far.shop.engine.close().unwrap();
+
+    // A life without them: the log is kept for them no longer, and still there.
+    let shop = Shop { engine: Engine::open_on(storage.clone(), options()).unwrap(), ..far.shop };
+    let far = Far::over(shop, vec![late]);
+    far.handle.shutdown(PATIENCE).await.unwrap();
+    far.shop.engine.close().unwrap();
+
+    let engine = Engine::open_on(storage, options()).unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    let other = |sink: &SinkConfig, domain| SinkConfig { domain, ..sink.clone() };
+    let refused = |error: Error, name: &str, had| {
+        let told = error.to_string();
+        assert!(
+            matches!(error, Error::OtherDomain { sink, had: was } if sink == name && was == had),
+            "{told}"
+        );
+        assert!(told.contains("domain: ") && told.contains("another name"), "{told}");
+    };
+    let wrong = vec![erp.clone(), other(&books, Domain::Stream)];
+    let error = sinks::start(&engine, wrong, &runtime).err().unwrap();
+    refused(error, "books", Domain::Finance);
+    let late = other(&erp, Domain::Fulfilment);
+    let late = SinkConfig { name: "late".into(), ..late };
+    let shop = Shop { engine, ..far.shop };
+    let mut far = Far::over(shop, vec![books.clone(), late.clone()]);
+    let wrong = vec![books.clone(), other(&erp, Domain::Finance), late.clone()];
+    refused(far.turn(wrong).await.unwrap_err(), "erp", Domain::Inventory);
+    far.turn(vec![books, erp, late]).await.unwrap();
+    far.handle.shutdown(PATIENCE).await.unwrap();
+    far.shop.engine.close().unwrap();
 }

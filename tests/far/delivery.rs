@@ -260,3 +260,35 @@ async fn what_was_sealed_is_rendered_as_it_was_after_the_template_has_changed() 
     assert_eq!(bodies.1[before], first, "another one went out under the same id");
     assert!(bodies.1[before + 1..].iter().all(|body| body.starts_with(b"{\"now\"")));
 }
+
+/// What waited for its window is as old after a restart as it was before: the batch counts from its first record,
+/// not from its seal.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_as_old_after_a_restart_as_it_was() {
+    const WINDOW_MS: u64 = 1_500;
+    let storage = SimStorage::new();
+    let mut shop = shop_on(&storage, 3);
+    let receiver = Receiver::start(Default::default()).await.unwrap();
+    receiver.behave(|b| b.outage = true);
+    let wms = SinkConfig {
+        window_ms_max: WINDOW_MS,
+        ..SinkConfig::new("wms", Domain::Fulfilment, receiver.url())
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let handle = sinks::start(&shop.engine, vec![wms.clone()], &runtime).unwrap();
+    let began = std::time::Instant::now();
+    shop.sell(0).unwrap();
+    until("it is sealed", || !handle.progress("wms").unwrap().with_state(|s| s.pending.is_empty()))
+        .await;
+    handle.shutdown(PATIENCE).await.unwrap();
+    shop.engine.close().unwrap();
+    let engine = Engine::open_on(storage, options()).unwrap();
+    let handle = sinks::start(&engine, vec![wms], &runtime).unwrap();
+    until("it waits again", || !handle.delivered()[0].waiting.is_empty()).await;
+    let [(age_ms, 1)] = handle.delivered()[0].waiting[..] else {
+        panic!("{:?}", handle.delivered());
+    };
+    let most_ms = began.elapsed().as_millis() as u64;
+    assert!((WINDOW_MS - 100..=most_ms + 100).contains(&age_ms), "{age_ms} of {most_ms}");
+    handle.shutdown(PATIENCE).await.unwrap();
+}

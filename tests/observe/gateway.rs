@@ -12,7 +12,8 @@ use holdfast::{
 use serde_json::json;
 
 use crate::{
-    support::{House, until},
+    cli::{holdfast, run},
+    support::{House, KEY, until},
     traces::{CALLER, TRACE_ID, attribute, of_sink, spans},
 };
 
@@ -57,6 +58,24 @@ fn they_count_in_service_levels_and_in_the_metrics_of_routes_and_partners() {
     let took = "holdfast_gateway_request_duration_seconds_count";
     let labels = "{route=\"/v1/reservations\",method=\"POST\"}";
     assert_eq!(house.metric(&format!("{took}{labels}")), 21.0);
+    let latency = house.get("/v1/latency");
+    let counts = |door: &str, route: &str| {
+        let routes = latency[door].as_array().unwrap();
+        let of = routes.iter().find(|of| of["route"] == route && of["method"] == "POST");
+        of.map_or(0, |of| of["total"]["count"].as_u64().unwrap())
+    };
+    assert_eq!((counts("gateway", "/v1/reservations"), counts("gateway", "/v1/orders")), (21, 1));
+    assert_eq!((counts("routes", "/v1/reservations"), counts("routes", "/v1/orders")), (0, 0));
+    let (_, hlog) = house.send("GET", "/v1/latency?format=hlog", &[], None);
+    let tag = "Tag=gateway:POST:/v1/reservations:total,";
+    assert!(hlog.lines().any(|line| line.starts_with(tag)), "{hlog}");
+    let mut drawn = holdfast();
+    drawn
+        .args(["latency", "--route", "gateway", "--url", house.url()])
+        .env("HOLDFAST_API_KEY", KEY);
+    let drawn = run(&mut drawn).with(0).out;
+    assert!(drawn.contains("\ngateway POST /v1/reservations\n"), "{drawn}");
+    assert!(drawn.contains("count: total 21\n") && !drawn.contains("\nPOST "), "{drawn}");
     until("they are judged", || house.level("fast")["total"] == 22);
     assert_eq!(house.level("fast")["good"], 22, "they take less than two seconds");
     // The looks at the levels are requests of HTTP.

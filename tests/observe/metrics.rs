@@ -1,5 +1,7 @@
 //! Each metric moves by its cause.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::{House, until};
@@ -44,24 +46,53 @@ fn what_happens_to_orders_shows_in_the_metrics() {
     let of = |name: &str| house.metric(&format!("{name}{{sink=\"books\"}}"));
     assert!(of(posted) >= 5.0 && of(posted) == of(owed), "{} of {}", of(posted), of(owed));
     assert_eq!(house.metric("holdfast_oversold_units"), 0.0);
-    // O-1 has it all, O-2 is called off.
-    let waiting =
-        |stage: &str| house.metric(&format!("holdfast_orders_waiting{{stage=\"{stage}\"}}"));
-    until("orders that wait are counted", || {
-        ["shipped", "invoiced", "settled"].into_iter().all(|stage| waiting(stage) == 3.0)
-    });
-    let age = |stage: &str| {
-        house.metric(&format!("holdfast_orders_waiting_age_seconds{{stage=\"{stage}\"}}"))
-    };
-    let before = age("shipped");
-    for n in [0, 3, 4] {
-        let line = json!([{"sku": "TEE-M", "location": "BER", "quantity": 1}]);
+}
+
+/// An order waits for each stage by itself, also when it came to it in part, and no more once it is called off; the
+/// age is that of the oldest which waits for that stage.
+#[test]
+fn orders_that_wait_are_counted_by_what_they_wait_for() {
+    let house = House::start();
+    house.sell("O-0", &[]);
+    let younger_by = Duration::from_millis(2_500);
+    std::thread::sleep(younger_by);
+    (1..5).for_each(|n| house.sell(&format!("O-{n}"), &[]));
+    let line = json!([{"sku": "TEE-M", "location": "BER", "quantity": 1}]);
+    let ship = |n: u32| {
         let shipment = json!({"shipment_id": format!("S-{n}"), "lines": line});
         house.happens(&format!("O-{n}"), "shipments", shipment);
-    }
-    until("none waits for its shipment", || waiting("shipped") == 0.0);
-    assert_eq!((waiting("invoiced"), age("shipped")), (3.0, 0.0));
-    assert!(age("invoiced") > before, "it grows: {before}");
+    };
+    let bill = |n: u32, amount: u32| {
+        let id = format!("I-{n}");
+        let invoice = json!({"invoice_id": id, "currency": "EUR", "amount": amount, "tax": 0});
+        house.happens(&format!("O-{n}"), "invoices", invoice);
+    };
+    let pay = |n: u32, amount: u32| {
+        let id = format!("P-{n}");
+        let paid = json!({"settlement_id": id, "currency": "EUR", "amount": amount, "fee": 9});
+        house.happens(&format!("O-{n}"), "settlements", paid);
+    };
+    // One has it all, one is called off, one is not paid, one is billed and paid in part.
+    [1, 3, 4].into_iter().for_each(&ship);
+    [(1, 1_999), (3, 1_999), (4, 1_998)].into_iter().for_each(|(n, amount)| bill(n, amount));
+    [(1, 1_999), (4, 1_998)].into_iter().for_each(|(n, amount)| pay(n, amount));
+    let off = json!({"cancellation_id": "C-2", "lines": [{"sku": "TEE-M", "quantity": 1}]});
+    house.happens("O-2", "cancellations", off);
+    let stages = ["shipped", "invoiced", "settled"];
+    let of = |name: &str| {
+        stages.map(|stage| house.metric(&format!("holdfast_orders_{name}{{stage=\"{stage}\"}}")))
+    };
+    until("orders that wait are counted", || of("waiting") == [1.0, 2.0, 3.0]);
+    let before = of("waiting_age_seconds");
+    assert!(before.iter().all(|age| *age >= younger_by.as_secs_f64()), "{before:?}");
+    assert_eq!(before, [before[0]; 3], "the oldest waits for all of it");
+    ship(0);
+    bill(0, 1_999);
+    until("the oldest waits to be paid alone", || of("waiting") == [0.0, 1.0, 3.0]);
+    let [shipped, invoiced, settled] = of("waiting_age_seconds");
+    assert!(shipped == 0.0 && settled > before[2], "{shipped} {settled}, and before {before:?}");
+    let younger = settled - invoiced;
+    assert!((2.0..10.0).contains(&younger), "{invoiced} and {settled}");
 }
 
 fn delivered(sink: &str, domain: &str, what: &str) -> String {

@@ -41,6 +41,20 @@ fn the_rules_are_right_and_do_what_they_say() {
     promtool(&["check", "config", "prometheus.yml"], "");
 }
 
+/// A rule without a test of its own would do whatever it says.
+#[test]
+fn every_rule_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() {
+    let [rules, tests] =
+        ["alerts.yml", "alerts_test.yml"].map(|of| read(&format!("deploy/prometheus/{of}")));
+    let rules: Vec<_> = rules.lines().filter_map(|l| l.trim().strip_prefix("- alert: ")).collect();
+    assert!(rules.len() > 10, "{rules:?}");
+    for rule in rules {
+        assert!(tests.contains(&format!("alertname: {rule}\n")), "{rule} never fires");
+        let quiet = format!("alertname: {rule}, exp_alerts: []}}");
+        assert!(tests.contains(&quiet), "{rule} is never quiet");
+    }
+}
+
 /// Words that are a metric's name. A file's stem (`holdfast.toml`) and the like are none.
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));

@@ -206,8 +206,18 @@ impl House {
         })
     }
 
-    /// What the log has last of the shop's quota: read from a copy, since one process owns the log.
+    /// What the log has last of the shop's quota.
     pub fn written(&self) -> u64 {
+        self.tallied("quota/shop").map_or(0, |counts| counts[0][1].as_u64().unwrap())
+    }
+
+    /// What the log has last of something that is one number; `None`: nothing.
+    pub fn written_of(&self, of: &str) -> Option<u64> {
+        self.tallied(of)?.get(0)?.get(0)?.as_u64()
+    }
+
+    /// What the log has last of something: read from a copy, since one process owns the log.
+    fn tallied(&self, of: &str) -> Option<Value> {
         let copy = tempfile::tempdir().unwrap();
         for file in fs::read_dir(self.dir.path().join("data")).unwrap().flatten() {
             // What is gone meanwhile was of no more use.
@@ -218,8 +228,8 @@ impl House {
         let dump = run(&mut dump);
         let records = dump.out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let tallies = records.flat_map(|record| record["event"]["tallies"].as_array().cloned());
-        let mut of_shop = tallies.flatten().filter(|tally| tally["of"] == "quota/shop");
-        of_shop.next_back().map_or(0, |tally| tally["counts"][0][1].as_u64().unwrap())
+        let mut tallies = tallies.flatten().filter(|tally| tally["of"] == of);
+        tallies.next_back().map(|tally| tally["counts"].clone())
     }
 
     pub fn get(&self, path: &str) -> Value {

@@ -28,6 +28,11 @@ pub fn sale(browser: &Browser, house: &House) {
     }
     browser.sees("dl.figures .figure:nth-child(3)", "20 so far");
     browser.sees("dl.figures .figure:nth-child(2)", "2 so far");
+    for (nth, figure) in [(6, "1 carts"), (7, "1 orders"), (8, "0 units")] {
+        let [number, unit] = <[_; 2]>::try_from(figure.split(' ').collect::<Vec<_>>()).unwrap();
+        browser.sees(&format!("dl.figures .figure:nth-child({nth})"), number);
+        browser.sees(&format!("dl.figures .figure:nth-child({nth})"), unit);
+    }
     browser.sees("tbody tr:first-child", "A");
     let row = "[...document.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((c) => c.innerText.trim()))";
     let rows =
@@ -41,6 +46,11 @@ pub fn sale(browser: &Browser, house: &House) {
     );
     browser.wait("document.querySelectorAll('path.line').length === 12");
     browser.wait("[...document.querySelectorAll('path.line')].some((p) => p.getAttribute('d').includes('L'))");
+    // Each line is that of its outcome: more was sold out than granted, and nothing beyond a limit.
+    let peaks = "[...document.querySelectorAll('[aria-label^=\"Decisions by outcome\"] path.line')].map((line) => \
+                 Math.min(...[...line.getAttribute('d').matchAll(/[ML][0-9.]+ ([0-9.]+)/g)].map((at) => Number(at[1]))))";
+    browser
+        .wait(&format!("(([granted, gone, limit]) => gone < granted && granted < limit)({peaks})"));
     assert_eq!(house.post("/v1/orders", "x", &json!({})).0, 400, "a refusal of a server that runs");
 }
 
@@ -259,6 +269,13 @@ pub fn reconciliation(browser: &Browser, house: &House) {
     assert_ne!(unexplained, 0, "an order was discarded: {last}");
     let shown = format!("{unexplained:+}").replace('-', "−");
     browser.sees("[data-sink=erp] tbody tr:first-child td:last-child", &shown);
+    assert_ne!(first["ledger"], first["partner"], "{last}");
+    for (nth, figure) in [(4, "ledger"), (5, "partner"), (6, "in_flight"), (7, "dead_lettered")] {
+        let cell = format!("[data-sink=erp] tbody tr:first-child td:nth-child({nth})");
+        let text = browser.text(&format!("document.querySelector('{cell}').innerText.trim()"));
+        let text = text.replace(',', "").replace('−', "-");
+        assert_eq!(text.trim_start_matches('+'), first[figure].to_string(), "{figure}: {last}");
+    }
     house.erp.with(|erp| erp.lie = crate::erp::Lie::Garbage);
     browser.click("[data-sink=erp] [data-deed=reconcile]");
     browser.sees("[data-sink=erp] header", "failed");
@@ -283,7 +300,31 @@ pub fn latency(browser: &Browser, house: &House) {
     browser.choose("#span", "start");
     browser.choose("#stage", "decide");
     browser.wait(&format!("Number({counted}) >= 7"));
+    figures_are_of_the_api(browser, house);
     browser.wait("document.querySelectorAll('.bars i i').length >= 5");
+}
+
+/// A duration as a page has it, in nanoseconds.
+fn ns(text: &str) -> f64 {
+    let (number, unit) = text.split_once(' ').unwrap();
+    let size = [("µs", 1e3), ("ms", 1e6), ("s", 1e9)].into_iter().find(|(name, _)| *name == unit);
+    number.replace(',', "").parse::<f64>().unwrap() * size.unwrap_or_else(|| panic!("{text}")).1
+}
+
+/// Each figure of a route stands in its column: nobody asks for this one meanwhile.
+fn figures_are_of_the_api(browser: &Browser, house: &House) {
+    let report = house.get("/v1/latency");
+    let routes = report["routes"].as_array().unwrap();
+    let route = routes.iter().find(|of| of["route"] == "/v1/orders" && of["method"] == "POST");
+    let total = &route.unwrap()["total"];
+    let cells = "[...document.querySelector('[aria-label=Stages] tbody tr').cells].map((c) => c.innerText.trim())";
+    let cells = browser.run(&format!("return {cells}"));
+    assert_eq!(cells[1], total["count"].to_string());
+    for (at, figure) in (2..).zip(["p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns"]) {
+        let (shown, said) = (ns(cells[at].as_str().unwrap()), total[figure].as_f64().unwrap());
+        assert!((shown / said - 1.0).abs() < 0.01, "{figure}: {cells} {total}");
+    }
+    assert!(total["p50_ns"].as_u64() < total["max_ns"].as_u64(), "{total}");
 }
 
 /// A page whose requests to an address are answered by `answer`, whatever the server has there.
@@ -314,6 +355,14 @@ pub fn service_levels(browser: &Browser, house: &House) {
     assert_eq!(level["state"], "breached", "{level}");
     let (good, total) = (&level["good"], &level["total"]);
     browser.sees(row, &format!("{good} of {total}"));
+    let (kept, burn) =
+        (level["percent"].as_f64().unwrap(), level["burn_rate_1h"].as_f64().unwrap());
+    assert!(burn > 1.0, "{level}");
+    for (nth, said) in [(5, kept), (7, burn), (8, level["burn_rate_6h"].as_f64().unwrap())] {
+        let cell = format!("document.querySelector('{row} td:nth-child({nth})').innerText");
+        let shown: f64 = browser.text(&cell).split(' ').next().unwrap().parse().unwrap();
+        assert!((shown - said).abs() < 0.01, "{nth}: {shown} {level}");
+    }
     browser.sees(".lamps", "1 of 3 sinks in trouble");
     house.warehouse.behave(|b| b.outage = false);
     until("the warehouse has all of it", || house.sink("warehouse")["lag_records"] == 0);

@@ -170,6 +170,49 @@ fn a_pinned_segment_is_not_recycled() {
     }
 }
 
+/// Whole segments may go, of which nobody needs anything, from the moment that it is said: also where one is still
+/// held and can be read. All the others stay, however much is written behind them.
+#[test]
+fn what_is_released_may_go_and_nothing_else_does() {
+    let log = Log::open(SimStorage::new(), small(), Lsn(0)).unwrap();
+    let mut draft = Draft::new();
+    let mut write = |records: u64| {
+        let lsns: Vec<_> = (0..records).map(|n| append(&log, &mut draft, &body(n))).collect();
+        log.wait_blocking(*lsns.last().unwrap()).unwrap();
+        lsns
+    };
+    let segment = small().segment_bytes;
+    let written = write(8_000);
+    assert!(written.last().unwrap().0 > 8 * segment);
+    assert_eq!((log.released(), log.oldest()), (Lsn(0), Lsn(0)));
+    let held = log.read_at(written[0]).unwrap();
+    for in_segment in [3, 5] {
+        let of = |lsn: &&Lsn| lsn.0 / segment == in_segment;
+        let needed = *written.iter().filter(of).nth(10).unwrap();
+        log.release_before(needed);
+        assert_eq!(log.released(), Lsn(in_segment * segment), "at once, by whole segments");
+        assert_eq!(log.oldest(), Lsn(0), "it is held");
+    }
+    // What is needed once more does not come back, and what is not durable yet is not let go.
+    log.release_before(written[0]);
+    assert_eq!(log.released(), Lsn(5 * segment));
+    drop(held);
+    let begun = Instant::now();
+    while log.oldest() < log.released() {
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        thread::sleep(Duration::from_millis(5));
+    }
+    let more = write(8_000);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!((log.oldest(), log.released()), (Lsn(5 * segment), Lsn(5 * segment)));
+    for lsn in written.iter().filter(|lsn| lsn.0 >= 5 * segment) {
+        assert!(log.read_at(*lsn).is_ok(), "{lsn}");
+    }
+    log.release_before(Lsn(u64::MAX));
+    assert!(log.released() <= log.durable());
+    assert!(log.released().0 + segment > more.last().unwrap().0);
+}
+
 /// Fills a log with records that set closing room aside; returns how many were granted, and checks
 /// that closing and delivery still go through, to the last byte that was set aside.
 fn fill<S: Storage>(log: &Log<S>) -> u64 {

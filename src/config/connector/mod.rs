@@ -15,6 +15,7 @@ mod overlay;
 mod rule;
 mod sample;
 mod template;
+mod written;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -28,6 +29,7 @@ pub use overlay::{Overlay, PRESETS};
 pub use rule::{AnswerRule, Heard, Match, RejectedLines, StatusSet, Then, Took};
 pub(crate) use sample::batch as sample_batch;
 pub use template::{Context, Escape, Template, Unrendered};
+pub(crate) use written::{written_domain, written_rendering};
 
 use super::{Dedupe, Domain};
 use crate::model::{

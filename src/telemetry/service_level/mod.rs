@@ -123,14 +123,16 @@ pub struct ServiceLevel {
     minutes: Mutex<Minutes>,
     good: AtomicU64,
     total: AtomicU64,
+    /// Events that were counted as bad before they were over, and that are not yet.
+    open: AtomicU64,
 }
 
 impl ServiceLevel {
     /// One that has seen nothing yet.
     pub fn new(promise: Promise) -> Self {
         let window = usize::try_from(promise.window_hours).unwrap_or(usize::MAX).saturating_mul(60);
-        let (good, total) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { promise, minutes: Mutex::new(Minutes::new(window)), good, total }
+        let [good, total, open] = [0; 3].map(AtomicU64::new);
+        Self { promise, minutes: Mutex::new(Minutes::new(window)), good, total, open }
     }
 
     /// What is promised.
@@ -153,6 +155,17 @@ impl ServiceLevel {
         for (minute, (good, total)) in (minute..).zip(counts) {
             minutes.add(minute, Counts { good: (*good).min(*total), total: *total });
         }
+    }
+
+    /// Events that were counted as bad before they were over, and that are not yet: an order that is late while
+    /// it waits. Whoever counts anew must not count these again.
+    pub fn open(&self) -> u64 {
+        self.open.load(Relaxed)
+    }
+
+    /// So many are open now.
+    pub fn set_open(&self, events: u64) {
+        self.open.store(events, Relaxed);
     }
 
     /// The newest minute in which something was counted, or could have been.
