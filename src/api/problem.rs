@@ -280,6 +280,7 @@ mod tests {
             Refusal::OrderMismatch,
             Refusal::KeyReused,
             Refusal::Archived { oldest: crate::model::Lsn(8) },
+            Refusal::TooFarBack { segments: 40, segments_max: 32 },
             Refusal::LogFull,
             Refusal::Overloaded { what: "x" },
             Refusal::ShuttingDown,

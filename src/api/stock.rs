@@ -15,7 +15,7 @@ use super::{
     request::{Json, Keyed, PathParams, QueryParams},
 };
 use crate::{
-    engine::{At, Refusal},
+    engine::{At, Reach, Refusal},
     model::{
         Invalid, Sku,
         command::{AdjustStock, SetStock},
@@ -95,7 +95,7 @@ pub(super) async fn get(
 async fn one(state: &State, sku: Sku, query: &QueryParams) -> Result<Response, Problem> {
     let engine = state.engine()?.clone();
     let Some(at) = query.get::<At>("at")? else { return Ok(fresh(&engine.stock(&sku)?)) };
-    let stock = beside(state, move || engine.stock_at(&sku, at)).await??;
+    let stock = beside(state, move || engine.stock_at(&sku, at, Reach::Bounded)).await??;
     Ok(fresh(&stock))
 }
 

@@ -1,10 +1,10 @@
 //! `holdfast books verify`: whether the entries of the finance sinks are what the log comes to.
 //!
-//! It reads the log of a stopped server and writes nothing. For each sink the log is read twice at once,
-//! its records here and its seals a step ahead on a thread of their own, so that memory does not grow
-//! with the log.
+//! It reads the archive and the log of a stopped server and writes nothing. For each sink they are read twice
+//! at once, the records here and the seals a step ahead on a thread of their own, so that memory does not grow
+//! with the log: two unpacked segments, and four seals.
 
-use std::{collections::BTreeSet, io::Write, ops::ControlFlow, path::Path, sync::mpsc, thread};
+use std::{collections::BTreeSet, io::Write, ops::ControlFlow, sync::mpsc, thread};
 
 use clap::{Args, Subcommand};
 use holdfast::{
@@ -14,15 +14,15 @@ use holdfast::{
         Incarnation, Lsn,
         event::{self, Event, Seal},
     },
-    wal::{
-        self, Record,
-        inspect::{Inspection, inspect},
-    },
+    wal::{Record, inspect::Inspection},
 };
 use rkyv::util::AlignedVec;
 use serde::Deserialize;
 
-use super::{DataDir, Error, Outcome};
+use super::{
+    Error, Outcome,
+    records::{Log, Records},
+};
 
 /// Seals that may be read ahead of the records.
 const SEALS_AHEAD: usize = 4;
@@ -30,9 +30,9 @@ const SEALS_AHEAD: usize = 4;
 /// `holdfast books …`.
 #[derive(Debug, Subcommand)]
 pub enum Books {
-    /// Recompute every sealed finance entry from the log and check digests, chain, balances and
-    /// postings; exit code 1 if something does not hold, with the entry named. The server must be
-    /// stopped.
+    /// Recompute every sealed finance entry from the log and its archive and check digests, chain,
+    /// balances and postings; exit code 1 if something does not hold, with the entry named. The server
+    /// must be stopped.
     Verify(Verify),
 }
 
@@ -49,14 +49,13 @@ impl Books {
 #[derive(Debug, Args)]
 pub struct Verify {
     #[command(flatten)]
-    data: DataDir,
+    records: Records,
 }
 
 impl Verify {
     fn run(self) -> Result<Outcome, Error> {
-        let config = self.data.load()?;
-        let path = config.server.data;
-        let (sinks, inspection) = finance_sinks(&path)?;
+        let (config, log) = self.records.find()?;
+        let (sinks, inspection) = finance_sinks(&log)?;
         let mut out = std::io::stdout().lock();
         let mut good = inspection.rot.is_empty();
         for rot in &inspection.rot {
@@ -64,31 +63,36 @@ impl Verify {
             writeln!(out, "DAMAGED: {file} at byte {offset} is not readable")
                 .map_err(Error::Output)?;
         }
+        if sinks.is_empty() {
+            let begins = log.begins(inspection.begin);
+            writeln!(out, "no finance sink has sealed anything that is still there: {begins}")
+                .map_err(Error::Output)?;
+        }
         for name in sinks {
             let same = |sink: &&SinkConfig| sink.name == name && sink.domain == Domain::Finance;
             let unknown = || SinkConfig::new(&name, Domain::Finance, "http://127.0.0.1/");
             let sink = config.sinks.iter().find(same).cloned().unwrap_or_else(unknown);
-            let report = verify(&path, &sink, &inspection)?;
+            let report = verify(&log, &sink, &inspection)?;
             good &= report.faults_count == 0;
             tell(&mut out, &name, &report).map_err(Error::Output)?;
+            if report.beyond > 0 {
+                let why = log.begins(inspection.begin);
+                writeln!(out, "{name}: {} seals are not recomputed: {why}", report.beyond)
+                    .map_err(Error::Output)?;
+            }
         }
         Ok(if good { Outcome::Good } else { Outcome::Bad })
     }
 }
 
-fn failed(path: &Path) -> impl Fn(wal::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Log { path: path.clone(), source }
-}
-
 /// The sinks whose seals are those of books.
-fn finance_sinks(path: &Path) -> Result<(BTreeSet<String>, Inspection), Error> {
+fn finance_sinks(log: &Log) -> Result<(BTreeSet<String>, Inspection), Error> {
     #[derive(Deserialize)]
     struct Head {
         domain: Domain,
     }
     let mut sinks = BTreeSet::new();
-    let inspection = inspect(path, &mut |record| {
+    let inspection = log.inspect(&mut |record| {
         // One that does not decode is told when its sink is verified.
         if let Some(Ok(seal)) = seal_of(record)
             && !sinks.contains(&seal.sink)
@@ -99,33 +103,32 @@ fn finance_sinks(path: &Path) -> Result<(BTreeSet<String>, Inspection), Error> {
         }
         ControlFlow::Continue(())
     });
-    Ok((sinks, inspection.map_err(failed(path))?))
+    Ok((sinks, inspection?))
 }
 
-fn verify(path: &Path, sink: &SinkConfig, lives: &Inspection) -> Result<Report, Error> {
+fn verify(log: &Log, sink: &SinkConfig, lives: &Inspection) -> Result<Report, Error> {
     let (out, seals) = mpsc::sync_channel(SEALS_AHEAD);
-    let (ahead, name) = (path.to_owned(), sink.name.clone());
+    let (ahead, name) = (log.clone(), sink.name.clone());
     let reader = thread::spawn(move || send_seals(&ahead, &name, &out));
     let life = |lsn| lives.incarnation_at(lsn).unwrap_or(Incarnation(0));
     let seals = seals.into_iter().map(|seal| seal.map(|(lsn, seal)| (life(lsn), seal)));
     let mut verification = Verification::new(sink, seals);
-    inspect(path, &mut |record| {
+    log.inspect(&mut |record| {
         verification.record(record);
         ControlFlow::Continue(())
-    })
-    .map_err(failed(path))?;
+    })?;
     let report = verification.end();
     let panicked = || Error::Part { what: "reading the seals", reason: "it panicked".to_owned() };
-    reader.join().map_err(|_| panicked())?.map_err(failed(path))?;
+    reader.join().map_err(|_| panicked())??;
     Ok(report)
 }
 
 fn send_seals(
-    path: &Path,
+    log: &Log,
     sink: &str,
     out: &mpsc::SyncSender<Result<(Lsn, Seal), String>>,
-) -> Result<(), wal::Error> {
-    let sent = inspect(path, &mut |record| {
+) -> Result<(), Error> {
+    let sent = log.inspect(&mut |record| {
         let ours = seal_of(record).filter(|s| s.as_ref().map_or(true, |seal| seal.sink == sink));
         // Nobody listens any more where the records can't be read.
         let at = |seal: Result<Seal, String>| seal.map(|seal| (record.lsn, seal));
@@ -158,7 +161,7 @@ fn tell(out: &mut impl Write, sink: &str, report: &Report) -> std::io::Result<()
     }
     writeln!(
         out,
-        "{sink}: {} seals, {} entries, {} records recomputed, {} parked, {} seals beyond the log's \
+        "{sink}: {} seals, {} entries, {} records recomputed, {} parked, {} seals beyond the \
          begin; {} faults",
         report.seals,
         report.entries,

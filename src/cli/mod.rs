@@ -25,6 +25,7 @@ mod partner;
 mod partners;
 mod ready;
 mod reconcile;
+mod records;
 mod restore;
 mod server;
 mod service_levels;

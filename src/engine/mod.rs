@@ -105,7 +105,7 @@ pub use reckon::{ReckonError, Reckoned};
 pub use refusal::Refusal;
 pub use status::Status;
 pub use trace::TRACE_RECORDS_MAX;
-pub use travel::At;
+pub use travel::{At, Reach};
 pub use waiting::Waiting;
 
 use crate::{

@@ -81,11 +81,25 @@ pub enum Refusal {
         /// Of what kind.
         kind: FactKind,
     },
-    /// What is asked for is no longer in the log.
-    #[error("what is asked for is archived: the log begins at {oldest}")]
+    /// What is asked for is no longer in the log, nor in its archive.
+    #[error(
+        "what is asked for is archived: what can be read begins at {oldest}; a backup may go further back, \
+         and `holdfast restore` makes a data directory of it"
+    )]
     Archived {
-        /// Where the log begins.
+        /// Where log and archive begin.
         oldest: Lsn,
+    },
+    /// What is asked for is in the archive, further back than one request may read.
+    #[error(
+        "what is asked for is archived {segments} segments back, and a request reads {segments_max} at \
+         most; the same command with `--data`, on a stopped server or a restored copy, reads all"
+    )]
+    TooFarBack {
+        /// How many would have to be read.
+        segments: u64,
+        /// How many may be.
+        segments_max: u32,
     },
     /// The sender's version is not above the last one.
     #[error("`source_version` must be above {last}")]
@@ -148,7 +162,7 @@ impl Refusal {
             Self::Shortfall { .. } => "shortfall",
             Self::OrderExists => "order_exists",
             Self::OrderMismatch => "order_mismatch",
-            Self::Archived { .. } => "archived",
+            Self::Archived { .. } | Self::TooFarBack { .. } => "archived",
             Self::KeyReused => "idempotency_key_reused",
             Self::LogFull => "log_full",
             Self::Overloaded { .. } => "overloaded",

@@ -1,19 +1,23 @@
 //! Time travel: what the ledger said of a SKU's stock at an earlier position of the log, or at an
 //! earlier time. The newest checkpoint before it is read as far as positions go (they come first), and
-//! then the log up to it.
+//! then the log up to it. Where no checkpoint is as old, the oldest one is read, and what was written
+//! between the moment and it is taken back ([`back`]): in the archive where the log has let it go.
 //!
 //! It holds nothing of the ledger and does not keep the log from being recycled: what goes while it is
-//! being read is answered as archived. A few million records a second; for operators, in a thread of
+//! being read is read in the archive, and without one answered as archived. A few million records a
+//! second, and so many archived segments as the caller allows ([`Reach`]); for operators, in a thread of
 //! its own.
 
-use std::{collections::BTreeMap, str::FromStr};
+mod back;
+
+use std::{collections::BTreeMap, io, str::FromStr};
 
 use crate::{
     model::{
         Invalid, Lsn, Sku, Timestamp,
         view::{PositionView, StockView},
     },
-    wal::{self, Reader, Storage, checkpoint},
+    wal::{self, Reader, Record, Storage, archive::LOOK_BACK_SEGMENTS_MAX, checkpoint},
 };
 
 use super::{
@@ -45,6 +49,24 @@ impl FromStr for At {
     }
 }
 
+/// How far into the archive one may read for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// [`LOOK_BACK_SEGMENTS_MAX`] segments: seconds. For what a server answers.
+    Bounded,
+    /// As far as it goes, however long it takes.
+    Whole,
+}
+
+impl Reach {
+    fn segments_max(self) -> u32 {
+        match self {
+            Self::Bounded => LOOK_BACK_SEGMENTS_MAX,
+            Self::Whole => u32::MAX,
+        }
+    }
+}
+
 impl At {
     /// Whether a record is part of what was known then.
     fn covers(self, lsn: Lsn, time_ms: u64) -> bool {
@@ -61,10 +83,16 @@ const DISORDER_MS: u64 = 1_000;
 /// Records read between two looks at whether the engine stops.
 const STEP_RECORDS: usize = 4_096;
 
+const ARCHIVE_BUSY: &str = "others read the archive; repeat the request";
+
+fn is_not_there(error: &wal::Error) -> bool {
+    matches!(error, wal::Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+}
+
 /// Why there is no answer.
 enum Lost {
-    /// Another start must be tried: this one lies behind the moment.
-    TooNew,
+    /// Another start must be tried: this one lies behind the moment, or went.
+    Start,
     Refused(Refusal),
 }
 
@@ -76,17 +104,20 @@ impl From<Refusal> for Lost {
 
 impl<S: Storage> Engine<S> {
     /// The stock of a SKU over all its locations as it was at an earlier moment. Blocks the thread for
-    /// as long as it takes to read the log from the checkpoint before it, seconds at most.
+    /// as long as it takes to read the log from the checkpoint before it, or log and archive up to the one
+    /// after it: seconds at most, unless the whole archive may be read.
     ///
     /// # Errors
     /// `malformed` (names `at`) for a moment that is not over, `unknown_sku` if it had no stock then,
-    /// `archived` for what is no longer kept.
-    pub fn stock_at(&self, sku: &Sku, at: At) -> Result<StockView, Refusal> {
-        self.core().stock_at(sku, at)
+    /// `archived` for what neither log nor archive have, or what lies further back than the reach;
+    /// `overloaded` if others read the archive for too long.
+    pub fn stock_at(&self, sku: &Sku, at: At, reach: Reach) -> Result<StockView, Refusal> {
+        self.core().stock_at(sku, at, reach)
     }
 }
 
 /// A SKU's stock on its way through the log.
+#[derive(Clone)]
 struct Past<'a> {
     sku: &'a Sku,
     sku_number: u32,
@@ -105,7 +136,7 @@ enum Change {
 }
 
 impl<S: Storage> Core<S> {
-    fn stock_at(&self, sku: &Sku, at: At) -> Result<StockView, Refusal> {
+    fn stock_at(&self, sku: &Sku, at: At, reach: Reach) -> Result<StockView, Refusal> {
         let positions = &self.tables.positions;
         let unknown = || Refusal::UnknownSku { sku: sku.clone(), location: None };
         let number = positions.sku_number(sku).ok_or_else(unknown)?;
@@ -117,28 +148,58 @@ impl<S: Storage> Core<S> {
         if !is_over {
             return Err(Refusal::malformed("at", "lies in the future"));
         }
+        let past = Past {
+            sku,
+            sku_number: number,
+            positions: positions.of_sku(number).map(|(at, _)| (at, None)).collect(),
+            limit: None,
+            lsn: Lsn(0),
+        };
+        let past = match (self.go_forward(&past, at, durable, reach)?, at) {
+            (Some(there), _) => there,
+            (None, At::Lsn(lsn)) => self.go_back(past, lsn, durable, reach)?,
+            // No checkpoint is known to be as old, until it is known at which position that was.
+            (None, At::Time(time)) => {
+                let Some(lsn) = self.last_at(time, durable, reach)? else { return Err(unknown()) };
+                match self.go_forward(&past, At::Lsn(lsn), durable, reach)? {
+                    Some(there) => there,
+                    None => self.go_back(past, lsn, durable, reach)?,
+                }
+            }
+        };
+        self.past_view(&past).ok_or_else(unknown)
+    }
+
+    /// From the newest checkpoint before the moment; nothing if none is as old.
+    fn go_forward<'a>(
+        &self,
+        past: &Past<'a>,
+        at: At,
+        durable: Lsn,
+        reach: Reach,
+    ) -> Result<Option<Past<'a>>, Refusal> {
         for start in self.starts(at)? {
-            let past = Past {
-                sku,
-                sku_number: number,
-                positions: positions.of_sku(number).map(|(at, _)| (at, None)).collect(),
-                limit: None,
-                lsn: Lsn(start.0.saturating_sub(1)),
-            };
-            match self.travel(past, start, at, durable) {
-                Ok(past) => return self.past_view(&past).ok_or_else(unknown),
-                Err(Lost::TooNew) => {}
+            let lsn = Lsn(start.0.saturating_sub(1));
+            match self.travel(Past { lsn, ..past.clone() }, start, at, durable, reach) {
+                Ok(past) => return Ok(Some(past)),
+                Err(Lost::Start) => {}
                 Err(Lost::Refused(refusal)) => return Err(refusal),
             }
         }
-        Err(self.archived())
+        Ok(None)
     }
 
     fn archived(&self) -> Refusal {
-        Refusal::Archived { oldest: self.log.oldest() }
+        Refusal::Archived { oldest: self.log.archive_oldest() }
     }
 
-    /// Where reading can begin: at the checkpoints, newest first, or at the log's own begin.
+    /// A reader through the archive into the log.
+    fn reader_back(&self, from: Lsn, reach: Reach) -> Result<Reader<S>, Refusal> {
+        let back = self.log.look_back_over(reach.segments_max());
+        back.reader(from).map_err(|e| self.unreadable(&e))
+    }
+
+    /// Where reading forward can begin: at the checkpoints, newest first, or at the log's own begin.
     fn starts(&self, at: At) -> Result<Vec<Lsn>, Refusal> {
         let mut starts = checkpoint::list(&self.storage).map_err(|e| self.unreadable(&e))?;
         starts.push(Lsn(0));
@@ -149,14 +210,12 @@ impl<S: Storage> Core<S> {
         Ok(starts)
     }
 
-    /// The log or a checkpoint went while it was read, or can't be read.
+    /// The log, its archive or a checkpoint went while it was read, or can't be read.
     fn unreadable(&self, error: &wal::Error) -> Refusal {
-        let is_gone = match error {
-            wal::Error::Archived { .. } => true,
-            wal::Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
-            _ => false,
-        };
-        if !is_gone {
+        if matches!(error, wal::Error::ArchiveBusy) {
+            return Refusal::Overloaded { what: ARCHIVE_BUSY };
+        }
+        if !matches!(error, wal::Error::Archived { .. }) {
             tracing::error!(%error, "the past can't be read");
         }
         self.archived()
@@ -168,14 +227,18 @@ impl<S: Storage> Core<S> {
         start: Lsn,
         at: At,
         durable: Lsn,
+        reach: Reach,
     ) -> Result<Past<'a>, Lost> {
-        let mut reader = self.log.reader(start).map_err(|e| self.unreadable(&e))?;
+        let mut reader = self.reader_back(start, reach)?;
         if start > Lsn(0) {
             if matches!(at, At::Time(_)) {
                 self.check_start(&mut reader, at)?;
-                reader = self.log.reader(start).map_err(|e| self.unreadable(&e))?;
+                reader = self.reader_back(start, reach)?;
             }
-            self.load(&mut past, start)?;
+            self.load(&mut past, start).map_err(|error| match is_not_there(&error) {
+                true => Lost::Start,
+                false => self.unreadable(&error).into(),
+            })?;
         }
         self.replay(&mut past, &mut reader, at, durable)?;
         Ok(past)
@@ -185,22 +248,21 @@ impl<S: Storage> Core<S> {
     fn check_start(&self, reader: &mut Reader<S>, at: At) -> Result<(), Lost> {
         match reader.next().map_err(|e| self.unreadable(&e))? {
             Some(record) if at.covers(record.lsn, record.time_ms) => Ok(()),
-            _ => Err(Lost::TooNew),
+            _ => Err(Lost::Start),
         }
     }
 
     /// Reads the SKU's part of a checkpoint. What comes behind positions and limits is not read.
-    fn load(&self, past: &mut Past<'_>, start: Lsn) -> Result<(), Lost> {
-        let read = |e: wal::Error| Lost::Refused(self.unreadable(&e));
-        let mut entries = checkpoint::at(&self.storage, start).map_err(read)?;
-        while let Some((key, value)) = entries.next().map_err(read)? {
+    fn load(&self, past: &mut Past<'_>, start: Lsn) -> Result<(), wal::Error> {
+        let mut entries = checkpoint::at(&self.storage, start)?;
+        while let Some((key, value)) = entries.next()? {
             match Thing::of_key(key) {
                 Some(Thing::Secret) => {}
                 Some(Thing::Position(number)) => {
                     let Some(position) = past.positions.get_mut(&number) else { continue };
-                    let value = from_archived::<PositionValue>(value).map_err(|error| {
-                        tracing::error!(%error, "the past can't be read");
-                        self.archived()
+                    let value = from_archived::<PositionValue>(value).map_err(|_| {
+                        let file = format!("of log position {start}");
+                        wal::Error::Checkpoint { file, why: "a position in it can't be read" }
                     })?;
                     *position = Some(value);
                 }
@@ -224,11 +286,6 @@ impl<S: Storage> Core<S> {
         at: At,
         durable: Lsn,
     ) -> Result<(), Lost> {
-        let table = &self.tables.positions;
-        let effects = Effects {
-            retention_ms: self.options.retention_ms,
-            sku_of: &|number| table.get(number).map_or(u32::MAX, |p| p.sku_number()),
-        };
         // What comes after the last record that was known; known too if another one follows.
         let mut waiting: Vec<Change> = Vec::new();
         for count in 1_usize.. {
@@ -245,19 +302,34 @@ impl<S: Storage> Core<S> {
             if is_over {
                 break;
             }
-            let read = effects.of(&record, |thing, effect| {
-                waiting.extend(past.change(thing, &effect));
-            });
-            read.map_err(|error| {
-                tracing::error!(%error, "the past can't be read");
-                self.archived()
-            })?;
+            self.changes(past, &record, &mut |change| waiting.push(change))?;
             if is_known {
                 waiting.drain(..).for_each(|change| past.apply(change));
                 past.lsn = record.lsn;
             }
         }
         Ok(())
+    }
+
+    /// What a record does to the SKU.
+    fn changes(
+        &self,
+        past: &Past<'_>,
+        record: &Record<'_>,
+        each: &mut dyn FnMut(Change),
+    ) -> Result<(), Refusal> {
+        let table = &self.tables.positions;
+        let effects = Effects {
+            retention_ms: self.options.retention_ms,
+            sku_of: &|number| table.get(number).map_or(u32::MAX, |p| p.sku_number()),
+        };
+        let read = effects.of(record, |thing, effect| {
+            past.change(thing, &effect).into_iter().for_each(&mut *each);
+        });
+        read.map_err(|error| {
+            tracing::error!(%error, "the past can't be read");
+            self.archived()
+        })
     }
 
     fn past_view(&self, past: &Past<'_>) -> Option<StockView> {

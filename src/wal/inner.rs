@@ -142,6 +142,12 @@ impl<S: Storage> Inner<S> {
         self.table().front().map_or(0, |segment| self.lives.before_gap(segment.base))
     }
 
+    /// The position, or where the gap between two lives ends that it lies in, in the log or in its archive.
+    pub(super) fn behind_gap(&self, position: u64) -> u64 {
+        let behind = self.lives.behind_gap(position);
+        self.archive.as_ref().map_or(behind, |archive| archive.behind_gap(behind))
+    }
+
     /// Where the oldest segment begins that its users still need.
     pub(super) fn released_floor(&self) -> u64 {
         let released = self.released.load(Ordering::Acquire);

@@ -111,11 +111,13 @@ pub fn inspect_with(
     inspection.log_begin = inspection.begin;
     let mut archived = find::Files::default();
     archive.map_or(Ok(false), |archive| archived.add(archive))?;
-    let paths = archived.before(&first.header, own);
-    let headers = paths.iter().filter_map(|path| find::header(path).ok()).collect::<Vec<_>>();
-    inspection.lives = Lives::of(headers.iter().chain(files.iter().map(|file| &file.header)));
+    let mut lineage = Lives::of(files.iter().map(|file| &file.header)).all().collect::<Vec<_>>();
+    lineage.reverse();
+    let row = archived.before(&first.header, lineage);
+    let headers = row.iter().filter_map(|found| found.header.as_ref().ok());
+    inspection.lives = Lives::of(headers.chain(files.iter().map(|file| &file.header)));
     let mut walk = Walk { files: &files, inspection: &mut inspection };
-    if walk.archived(&paths, each).is_continue() {
+    if walk.archived(&row, each).is_continue() {
         walk.run(each)?;
     }
     Ok(inspection)
@@ -197,17 +199,16 @@ impl Walk<'_> {
     /// Reads archived segments, each as a whole.
     fn archived(
         &mut self,
-        paths: &[PathBuf],
+        row: &[find::Found],
         each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        for (nth, path) in paths.iter().enumerate() {
-            let index = find::index_of(path).unwrap_or_default();
-            let base = Lsn(index.saturating_mul(self.files[0].header.segment_bytes));
+        for (nth, found) in row.iter().enumerate() {
+            let base = Lsn(found.index.saturating_mul(self.files[0].header.segment_bytes));
             if nth == 0 {
                 self.inspection.begin = base;
             }
-            let rot = |offset, lsn| Rot { file: path.clone(), offset, lsn };
-            let image = match find::unpack(path) {
+            let rot = |offset, lsn| Rot { file: found.path.clone(), offset, lsn };
+            let image = match found.unpack() {
                 Ok(image) => image,
                 Err(error) => {
                     tracing::error!(%error, "an archived segment is passed over");

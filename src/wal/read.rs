@@ -1,4 +1,5 @@
-//! Reading: a view of one record in a mapped segment, and the reader that follows the durable log.
+//! Reading: a view of one record in a mapped segment, and the reader that follows the durable log, and if it
+//! looks back ([`LookBack`]), its archive before.
 //!
 //! A reader or a pinned record holds its segment, so that it is not recycled under it. Every record is
 //! checked when it is read; damage is an error that names the place.
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use rkyv::util::AlignedVec;
 
 use super::{
+    archive::LookBack,
     error::Error,
     log::Inner,
     record::{self, KIND_OWN_MIN, Record},
@@ -61,24 +63,88 @@ pub fn rotted<S: Storage>(storage: &S, index: u64, offset: u64, base: u64) -> Er
 /// Follows the durable log from a position on.
 pub struct Reader<S: Storage> {
     inner: Arc<Inner<S>>,
-    segment: Option<Arc<Segment<S::Segment>>>,
+    source: Source<S>,
     position: u64,
     durable: u64,
 }
 
+/// Where a reader reads: in a segment of the log, or in one that is unpacked.
+struct Source<S: Storage> {
+    segment: Option<Arc<Segment<S::Segment>>>,
+    back: Option<LookBack<S>>,
+}
+
+impl<S: Storage> Source<S> {
+    fn has(&self, position: u64, index: u64) -> bool {
+        match &self.segment {
+            Some(segment) => segment.index == index,
+            None => self.back.as_ref().is_some_and(|back| back.held(Lsn(position)).is_some()),
+        }
+    }
+
+    /// Takes the segment of a position from the log, or else from the archive.
+    fn take(&mut self, inner: &Inner<S>, position: u64) -> Result<(), Error> {
+        self.segment = inner.segment_of(position);
+        let gone = || Error::Archived { lsn: Lsn(position), oldest: Lsn(inner.oldest()) };
+        match (&self.segment, &mut self.back) {
+            (Some(_), back) => {
+                back.iter_mut().for_each(LookBack::put_down);
+                Ok(())
+            }
+            (None, Some(back)) => back.hold(Lsn(position), gone()),
+            (None, None) => Err(gone()),
+        }
+    }
+
+    /// The kind that the header at a position names; in the log nothing of it is checked.
+    fn kind(&self, inner: &Inner<S>, position: u64) -> Result<u8, Error> {
+        match &self.segment {
+            Some(segment) => Ok(kind_at(segment, inner.core.offset_of(position))),
+            None => self.record(inner, position).map(|record| record.kind),
+        }
+    }
+
+    fn record(&self, inner: &Inner<S>, position: u64) -> Result<Record<'_>, Error> {
+        let offset = inner.core.offset_of(position);
+        if let Some(segment) = &self.segment {
+            let rot = || rotted(&inner.storage, segment.index, offset, segment.base);
+            return view(segment, offset).ok_or_else(rot);
+        }
+        let image = self.back.as_ref().and_then(|back| back.held(Lsn(position)));
+        let image = image.ok_or(Error::NoRecord { lsn: Lsn(position) })?;
+        image.record(offset).ok_or_else(|| Error::Archive {
+            file: image.path.display().to_string(),
+            why: format!("there is no whole record at log position {position}"),
+        })
+    }
+}
+
 impl<S: Storage> Reader<S> {
     pub(super) fn new(inner: Arc<Inner<S>>, from: Lsn) -> Result<Self, Error> {
-        let position = inner.lives.behind_gap(from.0);
         let oldest = inner.oldest();
-        if position < oldest {
+        if inner.lives.behind_gap(from.0) < oldest {
             return Err(Error::Archived { lsn: from, oldest: Lsn(oldest) });
         }
+        Self::begin(inner, from, None)
+    }
+
+    /// One that reads in the archive what the log has let go.
+    pub(super) fn looking_back(
+        inner: Arc<Inner<S>>,
+        from: Lsn,
+        back: LookBack<S>,
+    ) -> Result<Self, Error> {
+        Self::begin(inner, from, Some(back))
+    }
+
+    fn begin(inner: Arc<Inner<S>>, from: Lsn, back: Option<LookBack<S>>) -> Result<Self, Error> {
+        let position = inner.behind_gap(from.0);
         let segment = inner.segment_of(position);
         let durable = inner.core.durable();
         if position > durable || !position.is_multiple_of(8) {
             return Err(Error::NoRecord { lsn: from });
         }
-        Ok(Self { inner, segment, position, durable })
+        Ok(Self { inner, source: Source { segment, back }, position, durable })
     }
 
     /// Where the next record will be looked for.
@@ -91,30 +157,17 @@ impl<S: Storage> Reader<S> {
     #[expect(clippy::should_implement_trait, reason = "it lends, and it can fail")]
     pub fn next(&mut self) -> Result<Option<Record<'_>>, Error> {
         while self.turn()? {
-            let offset = self.inner.core.offset_of(self.position);
-            let Some(segment) = &self.segment else { return Err(self.missing()) };
-            if kind_at(segment, offset) < KIND_OWN_MIN {
+            if self.source.kind(&self.inner, self.position)? < KIND_OWN_MIN {
                 break;
             }
-            self.position = self.checked(segment, offset)?.end.0;
+            self.position = self.source.record(&self.inner, self.position)?.end.0;
         }
         if self.position >= self.durable {
             return Ok(None);
         }
-        let offset = self.inner.core.offset_of(self.position);
-        let Some(segment) = &self.segment else { return Err(self.missing()) };
-        let record = self.checked(segment, offset)?;
+        let record = self.source.record(&self.inner, self.position)?;
         self.position = record.end.0;
         Ok(Some(record))
-    }
-
-    fn checked<'a>(
-        &self,
-        segment: &'a Segment<S::Segment>,
-        offset: u64,
-    ) -> Result<Record<'a>, Error> {
-        view(segment, offset)
-            .ok_or_else(|| rotted(&self.inner.storage, segment.index, offset, segment.base))
     }
 
     /// Turns to the segment of the position; false if there is nothing durable at it.
@@ -125,20 +178,12 @@ impl<S: Storage> Reader<S> {
                 return Ok(false);
             }
         }
-        self.position = self.inner.lives.behind_gap(self.position);
-        let index = self.inner.core.index_of(self.position);
-        if self.segment.as_ref().is_none_or(|segment| segment.index != index) {
-            self.segment = self.inner.segment_of(self.position);
-            if self.segment.is_none() {
-                return Err(self.missing());
-            }
+        if !self.source.has(self.position, self.inner.core.index_of(self.position)) {
+            // A gap begins where a segment ends.
+            self.position = self.inner.behind_gap(self.position);
+            self.source.take(&self.inner, self.position)?;
         }
         Ok(true)
-    }
-
-    fn missing(&self) -> Error {
-        let lsn = Lsn(self.position);
-        Error::Archived { lsn, oldest: Lsn(self.inner.oldest()) }
     }
 }
 

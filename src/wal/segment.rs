@@ -13,6 +13,7 @@
 use super::{
     error::Error,
     lives::Life,
+    options::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN},
     ring::Segment,
     storage::{Mapping, SEGMENT_HEADER_BYTES, SEGMENT_HEADER_WORDS, SegmentMemory, Storage},
 };
@@ -111,11 +112,20 @@ impl Header {
         if with_lives && words[1] != VERSION {
             return Err(WRONG_VERSION);
         }
+        if !words[5].is_power_of_two()
+            || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&words[5])
+        {
+            return Err("its header names a size that no segment has");
+        }
+        if words[3].checked_add(1).and_then(|end| end.checked_mul(words[5])).is_none() {
+            return Err("its header names a place that no segment has");
+        }
         let mut life = Life::begin(Incarnation(words[2]));
         if with_lives {
             (life.first, life.after) = (words[8], words[9]);
         }
-        if life.first > words[3] || life.after > life.first {
+        let begins = life.first == 0 || life.after < life.first;
+        if life.first > words[3] || !begins {
             return Err("its header begins its life behind it");
         }
         Ok(Self {
@@ -206,6 +216,38 @@ mod tests {
         assert_eq!(Header::read(words), Ok(Header { life, ..header() }));
         words[2] ^= 1;
         assert!(Header::read(words).is_err());
+    }
+
+    /// Whoever computes with what a header says must not be led beyond what numbers can say.
+    #[test]
+    fn a_header_of_a_size_or_a_place_that_no_segment_has_is_refused() {
+        let with = |index, segment_bytes| {
+            let life = Life::begin(Incarnation(1));
+            Header::read(Header { life, index, segment_bytes, ..header() }.words())
+        };
+        assert!(with(0, SEGMENT_BYTES_MIN).is_ok() && with(1 << 33, SEGMENT_BYTES_MAX).is_ok());
+        for (index, segment_bytes) in [
+            (0, 0),
+            (0, SEGMENT_BYTES_MIN + 8),
+            (0, SEGMENT_BYTES_MAX << 1),
+            (0, u64::MAX),
+            (u64::MAX, SEGMENT_BYTES_MIN),
+            (u64::MAX / SEGMENT_BYTES_MIN, SEGMENT_BYTES_MIN),
+        ] {
+            assert!(with(index, segment_bytes).is_err(), "{index} of {segment_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_header_whose_life_begins_behind_it_or_behind_itself_is_refused() {
+        let with = |first, after| {
+            let life = Life { incarnation: Incarnation(1), first, after };
+            Header::read(Header { life, ..header() }.words())
+        };
+        assert!(with(2, 1).is_ok() && with(1, 0).is_ok() && with(0, 0).is_ok());
+        for (first, after) in [(3, 1), (2, 2), (1, 1), (2, u64::MAX)] {
+            assert!(with(first, after).is_err(), "{first} after {after}");
+        }
     }
 
     #[test]

@@ -6,5 +6,6 @@ mod common;
 mod crash;
 mod known_faults;
 mod parked;
+mod past;
 mod stress;
 mod tallies;

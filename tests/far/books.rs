@@ -9,7 +9,7 @@ use crate::far_common::{
 };
 use holdfast::{
     delivery::Handle,
-    engine::{Engine, Key},
+    engine::{Engine, Key, Options},
     model::{
         IdempotencyKey, Lsn, Quantity,
         command::{AuthorizeReturn, Cancel, ReceiveReturn, Refund, ReturnLine, Ship, ShipLine},
@@ -226,4 +226,152 @@ fn last_seal(engine: &Engine) -> Seal {
         }
     }
     last.unwrap()
+}
+
+/// A log of small segments, whose archive is soon needed.
+fn soon_let_go() -> Options {
+    let mut options = options();
+    options.wal.segment_bytes = SEGMENT;
+    options.wal.budget_bytes = 8 << 20;
+    options.wal.unsynced_bytes_max = 512 << 10;
+    options
+}
+
+const SEGMENT: u64 = 64 << 10;
+
+/// Sells, and lets the log go on until it has let go of all that, and has archived what is full.
+async fn sell_and_let_go(data: &Path, sells: std::ops::Range<u64>) -> Totals {
+    let shop = Engine::open(data, soon_let_go()).unwrap();
+    let mut shop = Shop { engine: shop, skus: SKUS, sold: Default::default(), paid: 0, orders: 0 };
+    let partners = Partners::start().await;
+    let handle = deliver(&shop.engine, &partners, Recognition::Shipment);
+    for n in sells.clone() {
+        shop.sell(n).unwrap();
+        live(&shop.engine, n);
+    }
+    handle.drain(PATIENCE).await.unwrap();
+    let end = shop.engine.log().durable();
+    for n in sells.start * 1_000_000.. {
+        if n.is_multiple_of(500) {
+            handle.drain(PATIENCE).await.unwrap();
+            shop.engine.checkpoint().unwrap();
+            let archived = shop.engine.log().stats().archive.unwrap().end;
+            if shop.engine.log().oldest() > end && archived.0 > end.0 + SEGMENT {
+                break;
+            }
+        }
+        shop.change_of_mind(n).unwrap();
+    }
+    handle.drain(PATIENCE).await.unwrap();
+    handle.shutdown(PATIENCE).await.unwrap();
+    shop.engine.close().unwrap();
+    partners.books.totals()
+}
+
+fn exported(data: &Path, what: &[&str], more: &[&str]) -> crate::cli::Ended {
+    let mut command = holdfast();
+    command.arg("export").args(what).args(["--format", "jsonl", "--data"]).arg(data).args(more);
+    run(&mut command).with(0)
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+/// The archived segments, oldest first.
+fn archived(data: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(data.join("archive")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// What the log has let go is recomputed and exported from the archive; and a segment of it that was exchanged for
+/// one that is whole for itself, and of the same log, does not pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn books_are_verified_and_exported_from_the_archive_and_an_exchanged_segment_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, other) = (dir.path().join("data"), dir.path().join("other"));
+    Shop::open(Engine::open(&data, soon_let_go()).unwrap(), SKUS).engine.close().unwrap();
+    let first = sell_and_let_go(&data, 0..120).await;
+    let journal = |more: &[&str]| exported(&data, &["journal"], more);
+    let before = journal(&[]).out;
+    assert_eq!(before.lines().count() as u64, first.entries);
+    copy(&data, &other);
+    let second = sell_and_let_go(&data, 120..150).await;
+    let third = sell_and_let_go(&data, 150..160).await;
+    let entries = first.entries + second.entries + third.entries;
+
+    let verified = verify(&data, None).with(0).out;
+    assert!(verified.contains(&format!(" {entries} entries")), "{verified}");
+    assert!(verified.contains(" 0 seals beyond") && verified.contains(" 0 faults"), "{verified}");
+    let after = journal(&[]);
+    assert!(after.out.starts_with(&before) && after.err.is_empty(), "{}", after.err);
+    assert_eq!(after.out.lines().count() as u64, entries);
+    // Orders and stock are as they stand, wherever their records are.
+    assert_eq!(exported(&data, &["orders"], &[]).out.lines().count(), 160);
+    assert_eq!(exported(&data, &["stock"], &[]).out.lines().count() as u64, 2 * SKUS);
+
+    // The log alone has nothing of it any more, and says so.
+    let mut command = holdfast();
+    let arguments = ["export", "journal", "--format", "csv", "--without-archive", "--data"];
+    let alone = run(command.args(arguments).arg(&data)).with(3).err;
+    let says = |said: &str| said.contains("still there: the log in") && said.contains("restore");
+    assert!(says(&alone), "{alone}");
+    let mut command = holdfast();
+    command.args(["books", "verify", "--without-archive", "--data"]).arg(&data);
+    let alone = run(&mut command).with(0).out;
+    assert!(says(&alone), "{alone}");
+
+    // Where the archive ends, too: where a seal is there, and its records are not.
+    let named = archived(&data);
+    let aside = dir.path().join("aside");
+    std::fs::create_dir(&aside).unwrap();
+    let away = |path: &Path| aside.join(path.file_name().unwrap());
+    let cut = (1..5).find_map(|gone| {
+        std::fs::rename(&named[gone - 1], away(&named[gone - 1])).unwrap();
+        let out = verify(&data, None).with(0).out;
+        out.contains("are not recomputed").then_some((gone, out))
+    });
+    let (gone, cut) = cut.expect("a seal begins before a segment that has it");
+    let begins = format!("begins at {}", gone as u64 * SEGMENT);
+    assert!(cut.contains(&begins) && cut.contains("holdfast restore"), "{cut}");
+    let cut = journal(&[]).err;
+    assert!(cut.contains("are not in it") && cut.contains(&begins), "{cut}");
+    named[..gone].iter().for_each(|path| std::fs::rename(away(path), path).unwrap());
+
+    // Of the same log: the same life went on otherwise, from a copy. Everything in the file fits its name.
+    let shared = archived(&other).len();
+    sell_and_let_go(&other, 1_030..1_060).await;
+    let (ours, theirs) = (&named[shared], &archived(&other)[shared]);
+    assert_eq!(ours.file_name(), theirs.file_name());
+    std::fs::rename(ours, away(ours)).unwrap();
+    std::fs::copy(theirs, ours).unwrap();
+    let mut command = holdfast();
+    run(command.args(["wal", "verify", "--data"]).arg(&data)).with(0);
+    let out = verify(&data, None).with(1).out;
+    assert!(out.contains("WRONG: ") && !out.contains("DAMAGED"), "{out}");
+    std::fs::rename(away(ours), ours).unwrap();
+    verify(&data, None).with(0);
+
+    // Two that have each other's names.
+    let (one, two) = (&named[1], &named[2]);
+    for (from, to) in [(one, &away(one)), (two, one), (&away(one), two)] {
+        std::fs::rename(from, to).unwrap();
+    }
+    let out = verify(&data, None).with(1).out;
+    for path in [one, two] {
+        assert!(out.contains(&format!("DAMAGED: {}", path.display())), "{out}");
+    }
+    let mut command = holdfast();
+    let arguments = ["export", "journal", "--format", "csv", "--data"];
+    let refused = run(command.args(arguments).arg(&data)).with(3).err;
+    assert!(refused.contains(&one.display().to_string()), "{refused}");
 }

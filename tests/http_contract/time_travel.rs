@@ -1,9 +1,9 @@
 //! Stock as it was: by position of the log and by time, before and behind checkpoints.
 
-use holdfast::engine::At;
+use holdfast::engine::{At, Reach};
 use serde_json::{Value, json};
 
-use crate::support::{Server, push_log};
+use crate::support::{Server, engine_options, push_log};
 
 /// A moment at which the stock of `A` was looked at.
 struct Moment {
@@ -99,8 +99,15 @@ async fn what_is_not_over_is_malformed_and_what_was_not_yet_is_unknown() {
 }
 
 #[tokio::test]
-async fn what_was_recycled_is_archived() {
-    let s = Server::start().await;
+async fn what_was_recycled_is_told_from_the_archive_and_without_one_archived() {
+    for keeps in [true, false] {
+        let mut options = engine_options();
+        options.wal.archive = options.wal.archive.filter(|_| keeps);
+        recycled(Server::with_engine(options).await, keeps).await;
+    }
+}
+
+async fn recycled(s: Server, keeps: bool) {
     s.stock("A", 1_000).await;
     let before = look(&s).await;
     assert_seen(&s, std::slice::from_ref(&before)).await;
@@ -113,8 +120,15 @@ async fn what_was_recycled_is_archived() {
             break;
         }
     }
-    for at in [before.lsn.to_string(), before.time] {
-        s.get(&format!("/v1/stock/A?at={at}")).await.is_problem(410, "archived");
+    if keeps {
+        assert_seen(&s, std::slice::from_ref(&before)).await;
+    } else {
+        for at in [before.lsn.to_string(), before.time] {
+            let gone = s.get(&format!("/v1/stock/A?at={at}")).await;
+            let detail = gone.is_problem(410, "archived").json["detail"].to_string();
+            let oldest = s.engine().log().oldest().to_string();
+            assert!(detail.contains(&oldest) && detail.contains("holdfast restore"), "{detail}");
+        }
     }
     let last = look(&s).await;
     assert_seen(&s, &[last]).await;
@@ -130,7 +144,11 @@ async fn a_past_moment_is_the_same_while_others_write() {
     let mut told: Vec<(u64, Value)> = Vec::new();
     while !writer.is_finished() {
         let lsn = s.engine().log().durable().0 - 8;
-        let stock = s.engine().stock_at(&"A".parse().unwrap(), At::Lsn(holdfast::model::Lsn(lsn)));
+        let stock = s.engine().stock_at(
+            &"A".parse().unwrap(),
+            At::Lsn(holdfast::model::Lsn(lsn)),
+            Reach::Bounded,
+        );
         told.push((lsn, serde_json::to_value(stock.unwrap()).unwrap()));
     }
     writer.join().unwrap();

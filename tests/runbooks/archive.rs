@@ -70,6 +70,13 @@ fn a_lineage_is_told_and_a_batch_sent_again_that_the_log_has_let_go() {
     house.stock("A,BER,100\nB,BER,1000000\n");
     house.sell("O-1", "A", 3);
     house.settled("A", 3);
+    let stock = |house: &House, at: &[&str]| -> Value {
+        let said = house.command(&[&["stock", "show", "A"], at].concat()).with(0).out;
+        serde_json::from_str(&said).unwrap()
+    };
+    let then = stock(&house, &[]);
+    let at = ["--at".to_owned(), then["lsn"].to_string()];
+    let at = [at[0].as_str(), at[1].as_str()];
     let trace = || get(&house.url("/v1/orders/O-1/trace"));
     until("the batch is in the trace", || trace().to_string().contains("\"delivered\""));
     let before = told(trace());
@@ -79,17 +86,24 @@ fn a_lineage_is_told_and_a_batch_sent_again_that_the_log_has_let_go() {
     assert!(trace.contains("erp-") && !trace.contains("archived"), "{trace}");
     assert!(metric(&house, "holdfast_archive_archived_total") > 0.0);
     assert_eq!(metric(&house, "holdfast_archive_failing"), 0.0);
+    house.sell("O-2", "A", 5);
+    let past = stock(&house, &at);
+    assert_eq!((&past["available"], &past["committed"]), (&json!(97), &json!(3)), "{past}");
+    assert_eq!(stock(&house, &[])["available"], 92);
     // The partner has lost everything.
-    house.settled("A", 3);
+    house.settled("A", 8);
     house.erp.with(|erp| *erp = Inside::default());
     assert_eq!(house.sold("A"), 0);
     let lsn = before["records"][0]["lsn"].to_string();
     let said = house.command(&["sinks", "replay", "erp", "--from-lsn", &lsn, "--reason", "lost"]);
     assert!(said.with(0).out.contains("batches are sent again"));
-    until("it has it again", || house.sold("A") == 3);
+    until("it has it again", || house.sold("A") == 8);
     until("the replay ends", || house.sink()["replaying"] == 0);
     // Stopped and started again: the index of batches and the archive are those of before.
     house.terminate();
+    let offline = [&["stock", "show", "A", "--data", "data"], &at[..]].concat();
+    let said = house.offline(&offline).with(0).out;
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["available"], 97, "{said}");
     let dump = house.offline(&["wal", "dump", "--data", "data", "--kind", "placed"]).with(0).out;
     assert!(dump.contains("O-1") && dump.contains("\"sku\":\"A\""), "{dump}");
     let without = ["wal", "dump", "--data", "data", "--kind", "placed", "--without-archive"];
@@ -113,8 +127,12 @@ fn without_an_archive_it_is_gone_and_said_to_be() {
     house.stock("A,BER,100\nB,BER,1000000\n");
     house.sell("O-1", "A", 3);
     house.settled("A", 3);
+    let at = house.status()["durable"].as_u64().unwrap() - 8;
+    let at = at.to_string();
     let_go(&house);
     let refused = house.command(&["trace", "O-1"]).with(3).err;
     assert!(refused.contains("archived"), "{refused}");
+    let refused = house.command(&["stock", "show", "A", "--at", &at]).with(3).err;
+    assert!(refused.contains("archived") && refused.contains("holdfast restore"), "{refused}");
     assert!(!house.path("data/archive").exists());
 }

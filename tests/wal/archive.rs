@@ -10,10 +10,11 @@ use std::{
 };
 
 use holdfast::{
-    model::Lsn,
+    model::{Lsn, Timestamp},
     wal::{
         Draft, Error, FileStorage, Log, NoRoom, Options, RoomClass, Storage,
         archive::{ArchiveOptions, ArchiveStats, LOOK_BACK_SEGMENTS_MAX, UNPACKED_SEGMENTS_MAX},
+        backup::{Folder, Piece, restore},
         inspect::inspect_with,
         sim::SimStorage,
     },
@@ -400,4 +401,145 @@ fn a_log_that_was_set_back_does_not_overwrite_what_is_archived() {
     until("the first is let go", || oldest_segment(&log) == 1);
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!((oldest_segment(&log), archive(&log).end), (1, Lsn(SEGMENT)));
+}
+
+/// Two files that have each other's names are whole, each for itself.
+#[test]
+fn a_file_that_is_not_what_its_name_says_is_named_and_nothing_of_it_is_taken_for_another_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = files(dir.path(), 4);
+    let log =
+        Log::open(FileStorage::new(dir.path()).unwrap(), options(), Lsn(4 * SEGMENT)).unwrap();
+    let named = archived_files(dir.path());
+    let aside = dir.path().join("aside");
+    for (from, to) in [(&named[1], &aside), (&named[2], &named[1]), (&aside, &named[2])] {
+        fs::rename(from, to).unwrap();
+    }
+    // Both by what runs meanwhile and by what starts then.
+    let not_told = |log: Log| {
+        let mut back = log.look_back();
+        for lsn in written.keys().filter(|lsn| [1, 2].contains(&(**lsn / SEGMENT))) {
+            let error = back.read_at(Lsn(*lsn)).err().expect("it is not told");
+            back.go_on();
+            assert!(matches!(error, Error::Archive { .. } | Error::Archived { .. }), "{error}");
+        }
+        log.close().unwrap();
+    };
+    let from = log.oldest();
+    not_told(log);
+    not_told(Log::open(FileStorage::new(dir.path()).unwrap(), options(), from).unwrap());
+    let mut seen = Written::new();
+    let inspection = inspect_with(dir.path(), Some(&dir.path().join("archive")), &mut |record| {
+        seen.insert(record.lsn.0, record.body.to_vec());
+        ControlFlow::Continue(())
+    });
+    let inspection = inspection.unwrap();
+    let rot: Vec<_> = inspection.rot.iter().map(|rot| (rot.file.clone(), rot.lsn)).collect();
+    assert_eq!(rot, [(named[1].clone(), Lsn(SEGMENT)), (named[2].clone(), Lsn(2 * SEGMENT))]);
+    let rest = written.iter().filter(|(lsn, _)| ![1, 2].contains(&(**lsn / SEGMENT)));
+    assert!(seen.iter().eq(rest), "the rest is read");
+}
+
+/// Everything that a reader reads from a position on.
+fn read_from<S: Storage>(log: &Log<S>, from: Lsn, segments_max: u32) -> (Written, Option<Error>) {
+    let mut seen = Written::new();
+    let mut reader = log.look_back_over(segments_max).reader(from).unwrap();
+    let error = loop {
+        match reader.next() {
+            Ok(Some(record)) => drop(seen.insert(record.lsn.0, record.body.to_vec())),
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+        }
+    };
+    (seen, error)
+}
+
+#[test]
+fn a_reader_that_looks_back_goes_through_the_archive_into_the_log() {
+    let log = Log::open(SimStorage::new(), options(), Lsn(0)).unwrap();
+    let mut written = let_go(&log, 6);
+    let middle = *written.range(3 * SEGMENT..).nth(5).unwrap().0;
+    assert!(matches!(log.reader(Lsn(middle)), Err(Error::Archived { .. })));
+    fill(&log, 3, &mut written);
+    let (seen, error) = read_from(&log, Lsn(0), 6);
+    assert!(seen == written && error.is_none(), "{error:?}");
+    let (seen, error) = read_from(&log, Lsn(middle), u32::MAX);
+    assert!(seen.iter().eq(written.range(middle..)) && error.is_none(), "{error:?}");
+    // As far as it may, and then it says so.
+    let (seen, error) = read_from(&log, Lsn(0), 2);
+    assert!(seen.iter().eq(written.range(..2 * SEGMENT)));
+    assert!(matches!(error, Some(Error::Archived { .. })), "{error:?}");
+    // One that stands in the log while that is let go reads on; and it holds no place for what it does not read.
+    let mut reader = log.look_back().reader(Lsn(middle)).unwrap();
+    let mut seen = Written::new();
+    while let Some(record) = reader.next().unwrap() {
+        seen.insert(record.lsn.0, record.body.to_vec());
+        if record.lsn.0 / SEGMENT == 7 {
+            break;
+        }
+    }
+    let mut looking: Vec<_> = (0..UNPACKED_SEGMENTS_MAX).map(|_| log.look_back()).collect();
+    looking.iter_mut().for_each(|back| drop(back.read_at(Lsn(0)).unwrap()));
+    looking.clear();
+    fill(&log, 3, &mut written);
+    log.release_before(log.durable());
+    // The segment in which it stands is not recycled under it.
+    until("all before it is let go", || oldest_segment(&log) == 7);
+    while let Some(record) = reader.next().unwrap() {
+        seen.insert(record.lsn.0, record.body.to_vec());
+    }
+    assert!(seen.iter().eq(written.range(middle..)));
+}
+
+/// Each life was restored of a backup of the one before, which went on: what it archived then under the name of
+/// the segment in which the backup ends, and behind it, is lost.
+#[test]
+fn over_several_lives_the_archive_is_read_as_the_last_one_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = folder.path().join("archive");
+    let to =
+        ArchiveOptions { dir: Some(shared.clone()), horizon_ms: u64::MAX, ..Default::default() };
+    let options = Options { archive: Some(to), ..options() };
+    let data = |life: u64| folder.path().join(format!("data-{life}"));
+    let (mut kept, mut from) = (Written::new(), Lsn(0));
+    for life in 0..3 {
+        let storage = FileStorage::new(&data(life)).unwrap();
+        let log = Log::open(storage, options.clone(), from).unwrap();
+        fill(&log, 3, &mut kept);
+        let full = log.appended().0 / SEGMENT;
+        until("what is full is archived", || archive(&log).end >= Lsn(full * SEGMENT));
+        // Not the segment in which the life begins: a log that was restored and never went on has it.
+        log.release_before(Lsn((full - 1) * SEGMENT));
+        until("it is let go", || oldest_segment(&log) + 1 == full);
+        if life == 2 {
+            all_there(&log, &kept, "the last life");
+            let (seen, error) = read_from(&log, log.archive_oldest(), u32::MAX);
+            assert!(seen == kept && error.is_none(), "{error:?}");
+            assert_eq!(log.archive_oldest(), Lsn(0));
+            log.close().unwrap();
+            continue;
+        }
+        let backup = log.backup(None).unwrap();
+        let end = backup.facts().end;
+        let to = folder.path().join(format!("backup-{life}"));
+        let mut copy = Folder::create(&to, backup.facts().clone()).unwrap();
+        let take = &mut |piece: Piece<'_>| copy.take(piece).map_err(std::io::Error::other);
+        backup.give(take).unwrap();
+        copy.finish("", Timestamp::from_millis(1)).unwrap();
+        let mut lost = kept.clone();
+        fill(&log, 2, &mut lost);
+        let full = log.appended().0 / SEGMENT;
+        until("what is lost is archived", || archive(&log).end >= Lsn(full * SEGMENT));
+        log.close().unwrap();
+        kept.retain(|lsn, _| *lsn < end.0);
+        from = restore(&to, &FileStorage::new(&data(life + 1)).unwrap(), None).unwrap().first;
+    }
+    let mut seen = Written::new();
+    let inspection = inspect_with(&data(2), Some(&shared), &mut |record| {
+        seen.insert(record.lsn.0, record.body.to_vec());
+        ControlFlow::Continue(())
+    });
+    let inspection = inspection.unwrap();
+    assert_eq!((inspection.begin, inspection.rot.len()), (Lsn(0), 0), "{inspection:?}");
+    assert!(seen == kept, "no record of what was lost, and all others");
 }

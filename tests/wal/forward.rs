@@ -197,7 +197,7 @@ fn what_is_of_another_log_is_refused() {
     let fake = lost.archived(1).file_name().unwrap().to_owned();
     fs::write(lost.path("data/archive").join(fake), fs::read(other.archived(1)).unwrap()).unwrap();
     let told = lost.restore(&["data"], None).unwrap_err().to_string();
-    assert!(told.contains("is not of the log that the backup was made of"), "{told}");
+    assert!(told.contains("its name and its head are of two segments"), "{told}");
     let told = Forward::new(&[lost.path("none")], None).unwrap_err().to_string();
     assert!(told.contains("is not there"), "{told}");
     // A directory that was restored from the same backup has gone its own way.
@@ -206,4 +206,55 @@ fn what_is_of_another_log_is_refused() {
     restore(&lost.path("backup"), &FileStorage::new(&lost.path("own")).unwrap(), None).unwrap();
     let told = lost.restore(&["own"], None).unwrap_err().to_string();
     assert!(told.contains("is of incarnation"), "{told}");
+}
+
+/// A copy of the directory that went on otherwise has segments of the same name, life and header.
+#[test]
+fn what_went_on_otherwise_before_the_backup_ended_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let open =
+        |name: &str| Log::open(FileStorage::new(&path(name)).unwrap(), options(), Lsn(0)).unwrap();
+    let mut written = Written::new();
+    let log = open("data");
+    fill(&log, 1, &mut written);
+    log.close().unwrap();
+    drop(log);
+    fs::create_dir(path("other")).unwrap();
+    for entry in fs::read_dir(path("data")).unwrap().map(Result::unwrap) {
+        if entry.path().is_file() {
+            fs::copy(entry.path(), path("other").join(entry.file_name())).unwrap();
+        }
+    }
+    let archived = |name: &str| {
+        let names = fs::read_dir(path(name).join("archive")).unwrap();
+        let mut paths: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    for (name, mut written) in [("data", written), ("other", Written::new())] {
+        let log = open(name);
+        fill(&log, 1, &mut written);
+        if name == "data" {
+            let backup = log.backup(None).unwrap();
+            let mut copy = Folder::create(&path("backup"), backup.facts().clone()).unwrap();
+            let take = &mut |piece: Piece<'_>| copy.take(piece).map_err(std::io::Error::other);
+            backup.give(take).unwrap();
+            copy.finish("", Timestamp::from_millis(1)).unwrap();
+        }
+        fill(&log, 2, &mut written);
+        let full = log.appended().0 / SEGMENT;
+        let end = || log.stats().archive.unwrap().end;
+        until("what is full is archived", || end() >= Lsn(full * SEGMENT));
+        log.close().unwrap();
+    }
+    let brought = |from: &str| {
+        let to = path(&format!("restored-{from}"));
+        let forward = Forward::new(&[path(from)], None).unwrap();
+        restore(&path("backup"), &FileStorage::new(&to).unwrap(), Some(&forward))
+    };
+    assert_eq!(archived("data")[2].file_name(), archived("other")[2].file_name());
+    brought("data").unwrap();
+    let told = brought("other").unwrap_err().to_string();
+    assert!(told.contains("is not of the log that the backup was made of"), "{told}");
 }

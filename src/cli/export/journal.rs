@@ -1,7 +1,7 @@
 //! `holdfast export journal`: what a finance sink has sealed, for a ledger program.
 //!
-//! It reads the log of a stopped server and changes nothing. The log is read twice: what became of a
-//! batch stands behind its seal. Memory holds the numbers of batches without an answer or refused, and
+//! It reads the archive and the log of a stopped server and changes nothing. They are read twice: what became
+//! of a batch stands behind its seal. Memory holds the numbers of batches without an answer or refused, and
 //! one batch at a time.
 
 use std::{
@@ -18,11 +18,14 @@ use holdfast::{
         event::{Acknowledge, Seal},
         lineage::BatchState,
     },
-    wal::{Record, inspect},
+    wal::{Record, inspect::Inspection},
 };
 
 use super::{
-    super::{DataDir, Error, Outcome},
+    super::{
+        Error, Outcome,
+        records::{Log, Records},
+    },
     accounts,
     beancount::Beancount,
     hledger::Hledger,
@@ -57,7 +60,7 @@ pub struct Journal {
     #[arg(long, value_name = "ACCOUNT=NAME", value_parser = renamed)]
     account: Vec<(String, String)>,
     #[command(flatten)]
-    data: DataDir,
+    records: Records,
 }
 
 fn renamed(text: &str) -> Result<(String, String), String> {
@@ -89,22 +92,23 @@ impl Journal {
     /// Runs it.
     pub fn run(self) -> Result<Outcome, Error> {
         self.check_accounts()?;
-        let path = self.data.load()?.server.data;
-        let fates = fates(&path)?;
-        let (sink, fates) = self.choose(fates)?;
+        let (_, log) = self.records.find()?;
+        let (fates, inspection) = fates(&log)?;
+        let (sink, fates) = self.choose(fates, &log.begins(inspection.begin))?;
         let begin = fates.first.unwrap_or(1);
         if begin > 1 {
             eprintln!(
-                "holdfast: the log begins with batch {begin} of sink {sink}; the {} before it are \
-                 archived and not in this export",
-                begin - 1
+                "holdfast: this export begins with batch {begin} of sink {sink}; the {} before it are not in \
+                 it: {}",
+                begin - 1,
+                log.begins(inspection.begin)
             );
         }
         let about = format!(
             "Holdfast: the journal of sink {sink}, from its batch {begin} on; times in UTC"
         );
         let mut out = Out::begin(self.format, &self.account, &about)?;
-        each_record(&path, &mut |record| {
+        each_record(&log, &mut |record| {
             let Some(seal) = seal_of(record)?.filter(|seal| seal.sink == sink) else {
                 return Ok(());
             };
@@ -130,7 +134,11 @@ impl Journal {
     }
 
     /// The sink that is meant.
-    fn choose(&self, mut fates: BTreeMap<String, Fates>) -> Result<(String, Fates), Error> {
+    fn choose(
+        &self,
+        mut fates: BTreeMap<String, Fates>,
+        begins: &str,
+    ) -> Result<(String, Fates), Error> {
         let names = fates.keys().cloned().collect::<Vec<_>>().join(", ");
         let found = match &self.sink {
             Some(sink) => fates.remove_entry(sink),
@@ -140,7 +148,9 @@ impl Journal {
         found.ok_or_else(|| match (names.is_empty(), &self.sink) {
             (true, _) => Error::Part {
                 what: "the journal",
-                reason: "no finance sink has sealed anything that is still in the log".to_owned(),
+                reason: format!(
+                    "no finance sink has sealed anything that is still there: {begins}"
+                ),
             },
             (false, None) => {
                 Error::Usage(format!("there are several finance sinks: {names}; say --sink"))
@@ -153,14 +163,17 @@ impl Journal {
 }
 
 /// What became of the batches of each finance sink.
-fn fates(path: &Path) -> Result<BTreeMap<String, Fates>, Error> {
+fn fates(log: &Log) -> Result<(BTreeMap<String, Fates>, Inspection), Error> {
     let mut all: BTreeMap<String, Fates> = BTreeMap::new();
-    each_record(path, &mut |record| {
+    // A seal that has nothing to send does not say what it is of, and may be a sink's first.
+    let mut firsts: BTreeMap<String, u64> = BTreeMap::new();
+    let inspection = each_record(log, &mut |record| {
         if let Some(seal) = seal_of(record)? {
             let is_finance = Batch::of(record.lsn, &seal)?.is_some();
+            let first = *firsts.entry(seal.sink.clone()).or_insert(seal.number);
             if is_finance || all.contains_key(&seal.sink) {
                 let fates = all.entry(seal.sink).or_default();
-                fates.first.get_or_insert(seal.number);
+                fates.first = Some(first);
                 fates.open.insert(seal.number);
             }
         } else if let Some(fate) = owned::<Acknowledge>(record)?
@@ -172,29 +185,28 @@ fn fates(path: &Path) -> Result<BTreeMap<String, Fates>, Error> {
         }
         Ok(())
     })?;
-    Ok(all)
+    Ok((all, inspection))
 }
 
-/// Shows every record of the log to `each`, up to its first error.
+/// Shows every record of archive and log to `each`, up to its first error.
 fn each_record(
-    path: &Path,
+    log: &Log,
     each: &mut dyn FnMut(&Record<'_>) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<Inspection, Error> {
     let mut failed = None;
-    let inspection = inspect::inspect(path, &mut |record| match each(record) {
+    let inspection = log.inspect(&mut |record| match each(record) {
         Ok(()) => ControlFlow::Continue(()),
         Err(error) => {
             failed = Some(error);
             ControlFlow::Break(())
         }
-    })
-    .map_err(|source| Error::Log { path: path.to_owned(), source })?;
+    })?;
     if let Some(error) = failed {
         return Err(error);
     }
     match inspection.rot.first() {
         Some(rot) => Err(damaged(&rot.file, rot.lsn)),
-        None => Ok(()),
+        None => Ok(inspection),
     }
 }
 

@@ -3,7 +3,10 @@
 use std::io::Write;
 
 use clap::Args;
-use holdfast::{engine::At, model::Sku};
+use holdfast::{
+    engine::{At, Reach},
+    model::Sku,
+};
 
 use super::super::{Error, Outcome, ask::Asked};
 
@@ -34,7 +37,7 @@ impl Show {
                 let wrong = |e: holdfast::model::Invalid| {
                     holdfast::engine::Refusal::malformed("at", e.to_string())
                 };
-                engine.stock_at(&self.sku, at.parse().map_err(wrong)?)
+                engine.stock_at(&self.sku, at.parse().map_err(wrong)?, Reach::Whole)
             }
         })?;
         let mut out = std::io::stdout().lock();

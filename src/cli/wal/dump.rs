@@ -15,8 +15,7 @@ use holdfast::{
 use serde_json::json;
 
 use super::{
-    super::{Error, Outcome},
-    Records,
+    super::{Error, Outcome, records::Records},
     events::Names,
 };
 
@@ -42,7 +41,7 @@ impl Dump {
         let mut out = BufWriter::new(std::io::stdout().lock());
         let mut names = Names::default();
         let (mut left, mut failed) = (self.limit, None);
-        let inspection = self.records.inspect(&mut |record| {
+        let inspection = self.records.find()?.1.inspect(&mut |record| {
             names.learn(record);
             if left == 0 {
                 return ControlFlow::Break(());

@@ -4,39 +4,9 @@ mod dump;
 mod events;
 mod verify;
 
-use std::ops::ControlFlow;
+use clap::Subcommand;
 
-use clap::{Args, Subcommand};
-use holdfast::wal::{
-    Record,
-    inspect::{Inspection, inspect_with},
-};
-
-use super::{DataDir, Error, Outcome};
-
-/// Whose records are read.
-#[derive(Debug, Args)]
-struct Records {
-    #[command(flatten)]
-    data: DataDir,
-    /// Read the log alone, not what its archive has of what it let go.
-    #[arg(long)]
-    without_archive: bool,
-}
-
-impl Records {
-    /// Shows every record to `each`, oldest first.
-    fn inspect(
-        &self,
-        each: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
-    ) -> Result<Inspection, Error> {
-        let config = self.data.load()?;
-        let path = config.server.data;
-        let archive = config.log.archive_of(&path).filter(|_| !self.without_archive);
-        let read = inspect_with(&path, archive.as_deref(), each);
-        read.map_err(|source| Error::Log { path, source })
-    }
-}
+use super::{Error, Outcome};
 
 /// `holdfast wal …`.
 #[derive(Debug, Subcommand)]

@@ -6,10 +6,7 @@ use std::{io::Write, ops::ControlFlow};
 use clap::Args;
 use holdfast::{engine::say, wal::inspect::Inspection};
 
-use super::{
-    super::{Error, Outcome},
-    Records,
-};
+use super::super::{Error, Outcome, records::Records};
 
 /// Records that do not decode and are told; all are counted.
 const UNDECODABLE_TOLD: usize = 20;
@@ -26,7 +23,7 @@ impl Verify {
     pub fn run(self) -> Result<Outcome, Error> {
         let mut undecodable = Vec::new();
         let mut undecodable_count = 0u64;
-        let inspection = self.records.inspect(&mut |record| {
+        let inspection = self.records.find()?.1.inspect(&mut |record| {
             if let Err(reason) = say::decode(record) {
                 undecodable_count += 1;
                 if undecodable.len() < UNDECODABLE_TOLD {

@@ -1,6 +1,6 @@
 //! What is in an archive's directory, in memory: forty bytes a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::format::{self, Head};
 use crate::{
@@ -36,6 +36,10 @@ impl Entry {
 pub struct Catalog {
     entries: BTreeMap<Key, Entry>,
     bytes: u64,
+    /// The lives that the log has gone through, newest first, as far as the row that joins it says.
+    lineage: Vec<u64>,
+    /// Positions of that row that do not exist, between two lives: from and to.
+    gaps: Vec<(u64, u64)>,
 }
 
 impl Catalog {
@@ -48,7 +52,7 @@ impl Catalog {
             let said = || Error::io(format!("reading {place}"));
             let bytes = storage.len(&name).map_err(said())?;
             let mut file = storage.open(&name).map_err(said())?;
-            let entry = match Head::read_from(&mut file, &place) {
+            let entry = match Head::of_file(&mut file, (index, by.0), &place) {
                 Ok(head) => Entry::new(bytes, &head),
                 Err(error) => {
                     tracing::error!(%error, "an archived segment is passed over");
@@ -92,31 +96,61 @@ impl Catalog {
         self.entries.iter().find_map(|(key, entry)| Some((*key, entry.last_ms?)))
     }
 
-    /// The file with a segment that can be read: this life's own, if it has it. If not, the segment is older
-    /// than what this life's directory began with, and was whole in all that archived it.
+    /// The file with a segment that can be read: this life's own, if it has it. If not, that of the newest of
+    /// the lives before it: the last segment that a life was restored with is cut where it was restored, and an
+    /// older life's goes on with what was lost.
     pub fn of_index(&self, index: u64, own: u64) -> Option<(Key, Entry)> {
         let readable = |entry: &Entry| entry.last_ms.is_some();
-        let own = self.entries.get_key_value(&(index, own)).filter(|(_, entry)| readable(entry));
+        let ours = [own].into_iter().chain(self.lineage.iter().copied());
+        let mut ours = ours.filter_map(|by| self.entries.get_key_value(&(index, by)));
         let any = || {
             let mut all = self.entries.range((index, 0)..=(index, u64::MAX));
             all.find(|(_, entry)| readable(entry))
         };
-        own.or_else(any).map(|(key, entry)| (*key, *entry))
+        let found = ours.find(|(_, entry)| readable(entry)).or_else(any);
+        found.map(|(key, entry)| (*key, *entry))
     }
 
-    /// Where the row of files begins that ends at `to` without a gap, over lives too.
-    pub fn begin(&self, to: u64, lives: &Lives, (segment_bytes, own): (u64, u64)) -> u64 {
+    /// Finds the row of files that ends at `to` without a gap, over lives too; returns where it begins.
+    pub fn find_row(&mut self, to: u64, lives: &Lives, (segment_bytes, own): (u64, u64)) -> u64 {
+        self.lineage = lives.all().map(|life| life.0).collect();
+        self.lineage.reverse();
+        self.gaps.clear();
         let mut begin = to;
         let mut below = lives.before_gap(to);
         while let Some(index) = (below / segment_bytes).checked_sub(1)
             && let Some((_, entry)) = self.of_index(index, own)
         {
             begin = index * segment_bytes;
-            let Life { first, after, .. } = entry.life;
-            let begins_life = first > 0 && first == index;
-            below = if begins_life { (after + 1) * segment_bytes } else { begin };
+            let Life { first, after, incarnation } = entry.life;
+            if !self.lineage.contains(&incarnation.0) {
+                self.lineage.push(incarnation.0);
+            }
+            below = begin;
+            if first > 0 && first == index {
+                below = (after + 1) * segment_bytes;
+                self.gaps.push((below, begin));
+            }
         }
         begin
+    }
+
+    /// The position, or where the gap of the row ends that it lies in.
+    pub fn behind_gap(&self, position: u64) -> u64 {
+        let gap = self.gaps.iter().find(|(from, to)| (*from..*to).contains(&position));
+        gap.map_or(position, |(_, to)| *to)
+    }
+
+    /// Where the gap of the row begins that ends at a segment's begin, or that begin.
+    pub fn before_gap(&self, base: u64) -> u64 {
+        self.gaps.iter().find(|(_, to)| *to == base).map_or(base, |(from, _)| *from)
+    }
+
+    /// The indices of segments between two positions of the row.
+    pub fn indices(&self, from: u64, to: u64, segment_bytes: u64) -> BTreeSet<u64> {
+        let range = (from / segment_bytes, 0)..(to.div_ceil(segment_bytes), 0);
+        let exists = |index: &u64| self.behind_gap(index * segment_bytes) == index * segment_bytes;
+        self.entries.range(range).map(|((index, _), _)| *index).filter(exists).collect()
     }
 }
 
@@ -146,15 +180,43 @@ mod tests {
         catalog.put((50, 2), entry(new));
         catalog.put((51, 2), entry(new));
         let lives = Lives::default();
-        assert_eq!(catalog.begin(5_200, &lives, (100, 2)), 0);
+        assert_eq!(catalog.find_row(5_200, &lives, (100, 2)), 0);
         assert_eq!(catalog.of_index(3, 2).unwrap().0, (3, 2));
         assert_eq!(catalog.of_index(2, 2).unwrap().0, (2, 1));
         assert!(catalog.of_index(52, 2).is_none());
         catalog.remove((1, 1));
-        assert_eq!(catalog.begin(5_200, &lives, (100, 2)), 200);
+        assert_eq!(catalog.find_row(5_200, &lives, (100, 2)), 200);
         catalog.put((2, 1), Entry { last_ms: None, ..entry(old) });
-        assert_eq!(catalog.begin(5_200, &lives, (100, 2)), 300, "one that can't be read is a gap");
+        assert_eq!(
+            catalog.find_row(5_200, &lives, (100, 2)),
+            300,
+            "one that can't be read is a gap"
+        );
         assert_eq!(catalog.sums(), (8, 80));
         assert_eq!(catalog.first(), Some((0, 1)));
+    }
+
+    #[test]
+    fn of_several_lives_that_archived_a_segment_the_newest_of_the_lineage_has_it_as_it_was() {
+        let eldest = Life::begin(Incarnation(9));
+        let elder = Life { incarnation: Incarnation(5), first: 50, after: 3 };
+        let own = Life { incarnation: Incarnation(7), first: 90, after: 51 };
+        let mut catalog = Catalog::default();
+        // All three archived what they had; one of another line went on from the eldest too.
+        (0..=4).for_each(|index| catalog.put((index, 9), entry(eldest)));
+        [(3, 5), (3, 1)].into_iter().for_each(|key| catalog.put(key, entry(eldest)));
+        [(50, 5), (51, 5), (52, 5), (51, 7)]
+            .into_iter()
+            .for_each(|key| catalog.put(key, entry(elder)));
+        catalog.put((50, 1), entry(Life { incarnation: Incarnation(1), ..elder }));
+        catalog.put((90, 7), entry(own));
+        assert_eq!(catalog.find_row(9_100, &Lives::default(), (100, 7)), 0);
+        let by = |index| catalog.of_index(index, 7).unwrap().0.1;
+        assert_eq!([90, 51, 50, 3, 2].map(by), [7, 7, 5, 5, 9]);
+        let behind = [399, 400, 4_999, 5_000, 5_200, 9_000].map(|at| catalog.behind_gap(at));
+        assert_eq!(behind, [399, 5_000, 5_000, 5_000, 9_000, 9_000]);
+        assert_eq!([5_000, 5_100, 9_000].map(|at| catalog.before_gap(at)), [400, 5_100, 5_200]);
+        let row = catalog.indices(250, 9_100, 100).into_iter().collect::<Vec<_>>();
+        assert_eq!(row, [2, 3, 50, 51, 90], "what was lost is not of it");
     }
 }

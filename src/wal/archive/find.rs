@@ -61,8 +61,9 @@ impl Files {
 
     /// How many segments there are with an index above one.
     pub fn count_above(&self, index: u64) -> u64 {
-        let archived = self.archived.range((index + 1, 0)..).map(|((index, _), _)| *index);
-        let all = archived.chain(self.live.range(index + 1..).map(|(index, _)| *index));
+        let from = index.saturating_add(1);
+        let archived = self.archived.range((from, 0)..).map(|((index, _), _)| *index);
+        let all = archived.chain(self.live.range(from..).map(|(index, _)| *index));
         all.collect::<std::collections::BTreeSet<_>>().len() as u64
     }
 
@@ -104,9 +105,10 @@ impl Files {
         Err(Error::Backup { place: path.display().to_string(), what })
     }
 
-    /// The archived files in front of a segment of a log of this life, oldest first and without a gap.
-    pub fn before(&self, segment: &Header, own: Incarnation) -> Vec<PathBuf> {
-        let mut paths = Vec::new();
+    /// The archived files in front of a segment of a log that went through these lives, newest first; the files
+    /// oldest first and without a gap. What is not what its name says is one of them, and says so.
+    pub fn before(&self, segment: &Header, mut lineage: Vec<Incarnation>) -> Vec<Found> {
+        let mut row: Vec<Found> = Vec::new();
         let mut header = Some(*segment);
         let mut index = segment.index;
         loop {
@@ -117,64 +119,90 @@ impl Files {
             }) else {
                 break;
             };
-            let Some((path, found)) = self.linked(below, own, header.as_ref()) else { break };
-            paths.push(path);
-            (index, header) = (below, found);
+            let Some(found) = self.linked(below, &lineage, header.as_ref()) else { break };
+            (index, header) = (below, found.header.as_ref().ok().copied());
+            if let Some(life) = header.map(|header| header.life.incarnation)
+                && !lineage.contains(&life)
+            {
+                lineage.push(life);
+            }
+            row.push(found);
         }
-        paths.reverse();
-        paths
+        row.reverse();
+        row
     }
 
-    /// The file of an index, and its header unless that is damaged; none of another log.
+    /// The file of an index that stands before a segment: of the newest of these lives that has one, since the
+    /// last segment that a life was restored with is cut, and an older life's goes on with what was lost. What
+    /// another life archived may be of another line, and is passed over then.
     fn linked(
         &self,
         index: u64,
-        own: Incarnation,
+        lineage: &[Incarnation],
         behind: Option<&Header>,
-    ) -> Option<(PathBuf, Option<Header>)> {
-        let own = self.archived.get_key_value(&(index, own.0));
+    ) -> Option<Found> {
+        let ours = lineage.iter().filter_map(|by| self.archived.get_key_value(&(index, by.0)));
         let all = self.archived.range((index, 0)..=(index, u64::MAX));
-        for (_, path) in own.into_iter().chain(all) {
-            let header = head(path).ok().map(|(head, _)| head.header);
+        for ((_, by), path) in ours.chain(all) {
+            let header = header(path);
             let fits = match (&header, behind) {
-                (Some(header), Some(behind)) => {
+                (Ok(header), Some(behind)) => {
                     lives::is_one_log(header, behind)
                         && lives::missing_between(header, behind).is_none()
                 }
                 _ => true,
             };
+            let found = |header| Some(Found { path: path.clone(), index, header });
             if fits {
-                return Some((path.clone(), header));
+                return found(header);
+            }
+            if lineage.contains(&Incarnation(*by)) {
+                let place = path.display().to_string();
+                let why = "is of another log, or of another life than the segment behind it";
+                return found(Err(format::damaged(&place, why)));
             }
         }
         None
     }
 }
 
-fn head(path: &Path) -> Result<(Head, File), Error> {
-    let place = path.display().to_string();
-    let mut file = File::open(path).map_err(Error::io(format!("reading {place}")))?;
-    Ok((Head::read_from(&mut file, &place)?, file))
+/// An archived file of a log.
+#[derive(Debug)]
+pub struct Found {
+    pub path: PathBuf,
+    /// The index of its segment.
+    pub index: u64,
+    /// The segment's header, or what is wrong with the file.
+    pub header: Result<Header, Error>,
 }
 
-/// The index that an archived file's name says.
-pub fn index_of(path: &Path) -> Option<u64> {
-    Some(format::of_name(path.file_name()?.to_str()?)?.0)
+impl Found {
+    /// Unpacks it.
+    ///
+    /// # Errors
+    /// It can't be read, or is not what was archived.
+    pub fn unpack(&self) -> Result<SegmentImage, Error> {
+        self.header.clone()?;
+        unpack(&self.path)
+    }
+}
+
+fn head(path: &Path) -> Result<(Head, File), Error> {
+    let place = path.display().to_string();
+    let name = path.file_name().and_then(|name| name.to_str()).and_then(format::of_name);
+    let (index, by) =
+        name.ok_or_else(|| format::damaged(&place, "has no archived segment's name"))?;
+    let mut file = File::open(path).map_err(Error::io(format!("reading {place}")))?;
+    Ok((Head::of_file(&mut file, (index, by.0), &place)?, file))
 }
 
 /// The header of the segment in an archived file.
-///
-/// # Errors
-/// It can't be read, or is not one.
-pub fn header(path: &Path) -> Result<Header, Error> {
+fn header(path: &Path) -> Result<Header, Error> {
     head(path).map(|(head, _)| head.header)
 }
 
 /// Unpacks an archived file.
-///
-/// # Errors
-/// It can't be read, or is not what was archived.
-pub fn unpack(path: &Path) -> Result<SegmentImage, Error> {
+fn unpack(path: &Path) -> Result<SegmentImage, Error> {
     let (head, file) = head(path)?;
     head.unpack(file, path)
 }

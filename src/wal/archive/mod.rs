@@ -225,8 +225,35 @@ impl<S: Storage> Archive<S> {
 
     /// Finds out where the part begins that joins the log.
     fn look_at_begin(&self, lives: &Lives) {
-        let begin = self.catalog().begin(self.to(), lives, (self.segment_bytes, self.by.0));
+        let sizes = (self.segment_bytes, self.by.0);
+        let begin = self.catalog().find_row(self.to(), lives, sizes);
         self.begin.store(begin, Ordering::Release);
+    }
+
+    /// The position, or where the gap between two lives ends that it lies in.
+    pub(super) fn behind_gap(&self, position: u64) -> u64 {
+        self.catalog().behind_gap(position)
+    }
+
+    /// Where the segment ends that stands before the one at `base`, over lives too.
+    fn before_gap(&self, base: u64) -> u64 {
+        self.catalog().before_gap(base)
+    }
+
+    /// How many segments there are between two positions of the part that joins the log.
+    fn count(&self, from: u64, to: u64) -> u64 {
+        self.catalog().indices(from, to, self.segment_bytes).len() as u64
+    }
+
+    /// Where the first segment begins, of the part that joins the log, with something later than a time.
+    fn first_after(&self, time_ms: u64) -> Option<u64> {
+        let catalog = self.catalog();
+        let is_later = |index: &u64| {
+            let found = catalog.of_index(*index, self.by.0);
+            found.and_then(|(_, entry)| entry.last_ms).is_some_and(|last_ms| last_ms > time_ms)
+        };
+        let all = catalog.indices(self.begin(), self.to(), self.segment_bytes);
+        all.into_iter().find(is_later).map(|index| index * self.segment_bytes)
     }
 
     /// Unpacks a segment; its place must have been taken before.
@@ -239,7 +266,7 @@ impl<S: Storage> Archive<S> {
             Error::Archived { lsn, oldest: Lsn(self.begin()) }
         };
         let storage = self.storage.get().ok_or_else(gone)?;
-        let ((index, by), _) = self.catalog().of_index(index, self.by.0).ok_or_else(gone)?;
+        let ((index, by), entry) = self.catalog().of_index(index, self.by.0).ok_or_else(gone)?;
         let name = format::name(index, Incarnation(by));
         let place = storage.place(&name);
         let said = || Error::io(format!("reading {place}"));
@@ -248,9 +275,10 @@ impl<S: Storage> Archive<S> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(gone()),
             other => other.map_err(said())?,
         };
-        let head = format::Head::read_from(&mut file, &place)?;
+        let head = format::Head::of_file(&mut file, (index, by), &place)?;
         let header = &head.header;
-        if (header.mark_key, header.segment_bytes) != (self.mark_key, self.segment_bytes) {
+        let log = (header.mark_key, header.segment_bytes, header.life);
+        if log != (self.mark_key, self.segment_bytes, entry.life) {
             return Err(format::damaged(&place, "is of another log"));
         }
         head.unpack(file, Path::new(&place))
