@@ -262,7 +262,10 @@ fn unprepared(error: delivery::Error) -> NotApplied {
         delivery::Error::Config { sink, reason } => {
             NotApplied::Invalid(format!("sinks.{sink}.{reason}"))
         }
-        error @ delivery::Error::OtherDomain { .. } => NotApplied::Invalid(error.to_string()),
+        error
+        @ (delivery::Error::OtherDomain { .. } | delivery::Error::OtherRecognition { .. }) => {
+            NotApplied::Invalid(error.to_string())
+        }
         error => NotApplied::Unstartable(error.to_string()),
     }
 }

@@ -49,7 +49,9 @@ use crate::model::Location;
 pub use accounts::Accounts;
 pub use check::Source;
 pub use connector::*;
-pub(crate) use connector::{HEADER_BYTES_MAX, sample_batch, written_domain, written_rendering};
+pub(crate) use connector::{
+    HEADER_BYTES_MAX, sample_batch, written_domain, written_recognition, written_rendering,
+};
 pub use error::Error;
 pub use filter::*;
 pub use freeze::Freeze;

@@ -21,7 +21,7 @@ use super::{
     running::{self, Made, Running},
 };
 use crate::{
-    config::{Domain, SinkConfig, written_domain},
+    config::{Domain, SinkConfig, written_domain, written_recognition},
     engine::Engine,
     feed::Progress,
     model::sink::SinkState,
@@ -87,12 +87,14 @@ impl Handle {
         settings: Settings,
         turn: &Turn,
     ) -> Result<(), Error> {
+        if let Some(progress) = self.progress(&settings.0.name) {
+            check_domain(&progress, &settings.0)?;
+        }
         match turn {
             Turn::Exchanged => change.exchanged.push(settings),
             Turn::Anew => {
                 let sink = settings.0.name.clone();
                 let progress = self.progress(&sink).ok_or(Error::Gone(sink))?;
-                check_domain(&progress, &settings.0)?;
                 change.anew.push(Made::successor(settings, progress)?);
             }
             Turn::Added => {
@@ -164,9 +166,11 @@ impl Handle {
     }
 }
 
-/// What is sealed is of one domain, and how far a sink is says nothing of another.
+/// What is sealed is of one domain, and how far a sink is says nothing of another; and of an order whose
+/// revenue is recognised at one event, the feed can't tell what it would have been at another.
 pub(super) fn check_domain(progress: &Progress, config: &SinkConfig) -> Result<(), Error> {
-    is_of(config, Some(progress.domain()))
+    is_of(config, Some(progress.domain()))?;
+    progress.with_state(|state| check_recognition(state, config))
 }
 
 /// The same of a sink that nobody ran in this life of the process.
@@ -174,7 +178,18 @@ pub(super) fn check_domain_of_log(state: &SinkState, config: &SinkConfig) -> Res
     let last = state.configurations.last();
     // As long as it sealed nothing, it begins like a new one.
     let last = last.filter(|_| state.last_number > 0);
-    is_of(config, last.and_then(|(_, text)| written_domain(text)))
+    is_of(config, last.and_then(|(_, text)| written_domain(text)))?;
+    check_recognition(state, config)
+}
+
+fn check_recognition(state: &SinkState, config: &SinkConfig) -> Result<(), Error> {
+    let last = state.configurations.last().filter(|_| state.last_number > 0);
+    match last.and_then(|(_, text)| written_recognition(text)) {
+        Some(had) if had != config.recognition => {
+            Err(Error::OtherRecognition { sink: config.name.clone(), had })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_of(config: &SinkConfig, had: Option<Domain>) -> Result<(), Error> {

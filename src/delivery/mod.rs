@@ -54,7 +54,7 @@ pub use partner::{Effect, Outcome, Part, Partner, Sending};
 pub use retry::RETRY_AFTER_MAX;
 pub use trace::traceparent;
 
-use crate::{config::Domain, engine, feed};
+use crate::{config::Domain, engine, feed, model::worth::Recognition};
 
 /// Why delivery could not start or end.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +105,18 @@ pub enum Error {
         sink: String,
         /// What it was.
         had: Domain,
+    },
+    /// A finance sink is to go on with other books.
+    #[error(
+        "sink `{sink}`: recognition: it was `{}`; orders that are open would have their revenue booked twice or \
+         never. Keep it, or give the sink another name and a ledger that begins with it",
+        .had.as_str()
+    )]
+    OtherRecognition {
+        /// The sink's name.
+        sink: String,
+        /// What it was.
+        had: Recognition,
     },
     /// A sink that is to be started anew does not run.
     #[error("sink `{0}` does not run")]

@@ -2,7 +2,7 @@
 //! being called off) and its payment may write, so that both still go through when the budget is spent.
 //!
 //! - It is used only once nothing else is left, and given back once the order is owed nothing more of it.
-//! - At most half of the budget is set aside for orders: where they are never paid, new work would find no
+//! - At most half of what new work may use is set aside for orders: where they are never paid, new work would find no
 //!   room in the end. What an order beyond that writes, what is sold when there is no room left, a second
 //!   part of a shipment and what comes after it share the reserve of orders.
 //! - It is not written down: a start sets aside anew what its orders are owed then.
@@ -57,7 +57,7 @@ impl<S: Storage> Core<S> {
 
     fn set_aside_for(&self, order: &Kept, room: Aside, set_aside: impl FnOnce(u64) -> bool) {
         let room = order.owed(room);
-        let half = self.log.options().budget_bytes / 2;
+        let half = self.log.usable_bytes() / 2;
         let before = self.owed_bytes.fetch_add(room.bytes(), Relaxed);
         if before + room.bytes() > half || !set_aside(room.bytes()) {
             self.owed_bytes.fetch_sub(room.bytes(), Relaxed);

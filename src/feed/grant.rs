@@ -16,7 +16,7 @@ use super::{
     worker::{Worker, covered_by},
 };
 use crate::{
-    config::{self, Dedupe},
+    config::Dedupe,
     model::{
         event::{Operate, Seal},
         letter::Letter,
@@ -241,9 +241,7 @@ impl<S: Storage> Worker<S> {
         let version = self.config_version;
         let is_written = self.progress.with_state(|state| {
             let last = state.configurations.last();
-            last.is_some_and(|(known, text)| {
-                *known == version && config::written_domain(text) == Some(self.config.domain)
-            })
+            last.is_some_and(|(known, text)| *known == version && *text == self.config.written())
         });
         if is_written {
             return Ok(());

@@ -212,6 +212,11 @@ impl<S: Storage> Log<S> {
         result
     }
 
+    /// What new work may use of it while it is empty, in bytes.
+    pub fn usable_bytes(&self) -> u64 {
+        self.inner().options.usable_bytes()
+    }
+
     /// Sets closing room aside for what was found open when the log was replayed.
     pub fn set_aside(&self, closing_bytes: u64) {
         self.core().room.set_aside(closing_bytes);

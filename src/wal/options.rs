@@ -1,6 +1,8 @@
 //! What can be chosen about a log, with every default; checked once, when it is opened.
 
-use super::{Ack, archive::ArchiveOptions, error::Error, storage::SEGMENT_HEADER_BYTES};
+use super::{
+    Ack, archive::ArchiveOptions, error::Error, room::LAST_BYTES, storage::SEGMENT_HEADER_BYTES,
+};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -119,6 +121,13 @@ impl Options {
     /// How many segment files the budget has room for.
     pub(super) fn budget_segments(&self) -> u64 {
         self.budget_bytes / (self.segment_bytes + SEGMENT_HEADER_BYTES)
+    }
+
+    /// What new work may use of an empty log, the longest padding at the end of each segment left out.
+    pub(super) fn usable_bytes(&self) -> u64 {
+        let each = self.segment_bytes - u64::from(self.record_bytes_max);
+        let kept = self.order_reserve_bytes + self.delivery_reserve_bytes + LAST_BYTES;
+        (self.budget_segments() * each).saturating_sub(kept)
     }
 
     /// New work's blocks below which more are allocated.

@@ -8,7 +8,7 @@ use holdfast::{
     config::{Domain, SinkConfig},
     delivery::{Error, Handle},
     engine::{Engine, Options},
-    model::{Lsn, sink::SinkState},
+    model::{Lsn, sink::SinkState, worth::Recognition},
     sinks::{
         self,
         receiver::{Behaviour, Receiver},
@@ -413,6 +413,40 @@ async fn a_sink_takes_no_other_domain_after_a_restart() {
     let wrong = vec![books.clone(), other(&erp, Domain::Finance), late.clone()];
     refused(far.turn(wrong).await.unwrap_err(), "erp", Domain::Inventory);
     far.turn(vec![books, erp, late]).await.unwrap();
+    far.handle.shutdown(PATIENCE).await.unwrap();
+    far.shop.engine.close().unwrap();
+}
+
+/// Who recognised revenue when orders were placed would book that of an open order once more with its invoice,
+/// and who did with the invoice would never book that of one that is invoiced already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finance_sink_keeps_when_revenue_is_recognised() {
+    let storage = SimStorage::new();
+    let partners = Partners::start().await;
+    let [erp, books] = <[_; 2]>::try_from(partners.configs()).unwrap();
+    let at_invoice =
+        |sink: &SinkConfig| SinkConfig { recognition: Recognition::Invoice, ..sink.clone() };
+    // As long as nothing is sealed it is nobody's loss, nor is it with a sink that recognises nothing.
+    let mut far = Far::open(&storage, options(), vec![erp.clone(), at_invoice(&books)]);
+    far.turn(vec![at_invoice(&erp), books.clone()]).await.unwrap();
+    far.sell(0..10);
+    until("it has booked", || far.handle.snapshot()[1].batches_delivered > 0).await;
+    let refused = |error: Error| {
+        let told = error.to_string();
+        assert!(told.starts_with("sink `books`: recognition: it was `commit`"), "{told}");
+    };
+    refused(far.turn(vec![erp.clone(), at_invoice(&books)]).await.unwrap_err());
+    far.handle.shutdown(PATIENCE).await.unwrap();
+    far.shop.engine.close().unwrap();
+
+    let engine = Engine::open_on(storage, options()).unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    let error = sinks::start(&engine, vec![erp.clone(), at_invoice(&books)], &runtime);
+    refused(error.err().unwrap());
+    let shop = Shop { engine, ..far.shop };
+    let far = Far::over(shop, vec![erp, books]);
+    far.handle.drain(PATIENCE).await.unwrap();
+    partners.assert_told(&far.shop);
     far.handle.shutdown(PATIENCE).await.unwrap();
     far.shop.engine.close().unwrap();
 }

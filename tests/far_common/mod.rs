@@ -37,6 +37,7 @@ pub fn options() -> Options {
             segment_bytes: 4 << 20,
             budget_bytes: 256 << 20,
             unsynced_bytes_max: 16 << 20,
+            room_wait_ms_max: 5_000,
             ..wal::Options::default()
         },
         positions_max: 4_096,

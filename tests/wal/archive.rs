@@ -30,6 +30,7 @@ pub fn options() -> Options {
         budget_bytes: 40 * (SEGMENT + 4 * KIB),
         unsynced_bytes_max: 64 * KIB,
         ready_segments: 1,
+        room_wait_ms_max: 5_000,
         idle_mark_ms: 1,
         // The times of these records are long past.
         archive: Some(ArchiveOptions { horizon_ms: u64::MAX, ..ArchiveOptions::default() }),

@@ -29,7 +29,7 @@ pub use overlay::{Overlay, PRESETS};
 pub use rule::{AnswerRule, Heard, Match, RejectedLines, StatusSet, Then, Took};
 pub(crate) use sample::batch as sample_batch;
 pub use template::{Context, Escape, Template, Unrendered};
-pub(crate) use written::{written_domain, written_rendering};
+pub(crate) use written::{written_domain, written_recognition, written_rendering};
 
 use super::{Dedupe, Domain};
 use crate::model::{
