@@ -156,6 +156,14 @@ fn tell(out: &mut impl Write, sink: &str, report: &Report) -> std::io::Result<()
     if report.faults_count > told {
         writeln!(out, "WRONG: {} more", report.faults_count - told)?;
     }
+    if report.parked_beyond > 0 {
+        writeln!(
+            out,
+            "{sink}: {} parked records lie before the log's begin; what their seals say of them was \
+             taken",
+            report.parked_beyond
+        )?;
+    }
     writeln!(
         out,
         "{sink}: {} seals, {} entries, {} records recomputed, {} parked, {} seals beyond the log's \

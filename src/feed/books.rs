@@ -10,7 +10,9 @@
 //!   configuration the filter is unknown: it is held to the currencies that it has entries of.
 //! - What was parked was early, and what was early was parked; what was released had been parked.
 //! - What the log no longer has can't be recomputed: such seals are counted, and only what they say
-//!   themselves is checked.
+//!   themselves is checked. A window's seal says itself what it parked: that is early, and is booked later,
+//!   as far as the seal's own copy of it is whole; that it stood in the log so can't be said any more, and
+//!   such records are counted too.
 //! - Memory is bounded by one window and what is parked: seals are read as they are needed.
 
 use std::{
@@ -54,6 +56,8 @@ pub struct Report {
     pub beyond: u64,
     /// Records that are parked at the end.
     pub parked: u64,
+    /// Records that a seal parked and the log no longer has: what was booked of them is the seal's copy.
+    pub parked_beyond: u64,
     /// Faults.
     pub faults_count: u64,
     /// The first of them: which batch or entry, and what is wrong.
@@ -286,7 +290,8 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
     /// Adds what the window released; whether the log has all that it sums up.
     fn late(&mut self, open: &mut Open, id: &BatchId, faults: &mut Vec<String>) -> bool {
         let begin = self.begin.unwrap_or_default();
-        let mut whole = self.last.is_some() || open.seal.first_lsn >= begin.0;
+        // The seal before may be here while the records are not: it was written after the first of them.
+        let mut whole = open.seal.first_lsn >= begin.0;
         for lsn in std::mem::take(&mut open.released) {
             let Some(parked) = self.parked.remove(&lsn) else {
                 // A seal that is gone may have parked it; all since the sink's first are here otherwise.
@@ -305,9 +310,16 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
                 faults.push(format!("batch {id}: {why}"));
             }
         }
-        for lsn in &open.parked {
-            faults
-                .push(format!("batch {id}: parks the record at {lsn}, which is not in its window"));
+        for lsn in std::mem::take(&mut open.parked) {
+            if lsn >= begin.0 {
+                let what = "which is not in its window";
+                faults.push(format!("batch {id}: parks the record at {lsn}, {what}"));
+                continue;
+            }
+            self.report.parked_beyond += 1;
+            if let Err(fault) = open.keep_copy(lsn, &mut self.parked) {
+                faults.push(format!("batch {id}: the record at {lsn}: {fault}"));
+            }
         }
         whole
     }
@@ -398,7 +410,8 @@ impl Open {
         let lsn = record.lsn.0;
         let waits = self.parked.remove(&lsn);
         let kept = waits || self.released.contains(&lsn);
-        if kept != is_early(record, self.recognition).map_err(|why| why.to_string())? {
+        let read = (record.lsn, record.kind, record.version, record.body);
+        if kept != is_early(read, self.recognition).map_err(|why| why.to_string())? {
             let what =
                 if kept { "was parked, and is not early" } else { "is early, and was booked" };
             return Err(what.to_owned());
@@ -423,6 +436,20 @@ impl Open {
         parked.insert(lsn, item);
         Ok(())
     }
+
+    /// Keeps what its seal has of a record that the log no longer has.
+    fn keep_copy(&self, lsn: u64, parked: &mut BTreeMap<u64, Parked>) -> Result<(), String> {
+        let all = &self.seal.parking.parked;
+        let Some(copy) = all.iter().find(|copy| copy.lsn == lsn) else { return Ok(()) };
+        let mut body = AlignedVec::<8>::new();
+        body.extend_from_slice(&copy.body);
+        parked.insert(lsn, copy.clone());
+        match is_early((Lsn(lsn), copy.kind, copy.version, &body), self.recognition) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("was parked, and is not early".to_owned()),
+            Err(why) => Err(format!("its copy in the seal: {why}")),
+        }
+    }
 }
 
 /// What of the log a seal is of.
@@ -440,13 +467,14 @@ fn filter_of(seal: &Seal, config: &SinkConfig, versions: Versions) -> Option<Fil
     (!filter.is_open()).then(|| Filter::new(&filter))
 }
 
-fn is_early(record: &Record<'_>, when: Recognition) -> Result<bool, Error> {
-    if record.kind != Happened::KIND {
+/// Whether a record comes before what must come first: its position, kind, version and body.
+fn is_early(record: (Lsn, u8, u8, &[u8]), when: Recognition) -> Result<bool, Error> {
+    let (lsn, kind, version, body) = record;
+    if kind != Happened::KIND {
         return Ok(false);
     }
-    let happened = event::decode::<Happened>(record.lsn, record.kind, record.version, record.body)?;
-    let kind = (record.kind, record.version);
-    let booked = crate::model::posting::of(record.lsn, kind, record.body, when)?.is_some();
+    let happened = event::decode::<Happened>(lsn, kind, version, body)?;
+    let booked = crate::model::posting::of(lsn, (kind, version), body, when)?.is_some();
     Ok(booked && causal::waits_for(happened, when).is_some())
 }
 
