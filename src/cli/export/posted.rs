@@ -71,11 +71,7 @@ pub struct Sealed<'a> {
 impl Sealed<'_> {
     /// The word for what became of it.
     pub fn state(&self) -> &'static str {
-        match self.state {
-            BatchState::Sealed => "sealed",
-            BatchState::Delivered => "delivered",
-            BatchState::Refused => "refused",
-        }
+        self.state.as_str()
     }
 
     /// The day of it, in UTC.
