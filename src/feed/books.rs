@@ -13,7 +13,9 @@
 //!   themselves is checked. A window's seal says itself what it parked: that is early, and is booked later,
 //!   as far as the seal's own copy of it is whole; that it stood in the log so can't be said any more, and
 //!   such records are counted too.
-//! - Memory is bounded by one window and what is parked: seals are read as they are needed.
+//! - What a person changed of a dead letter is no fault, and is told: every entry that the partner took
+//!   otherwise than it was sealed ([`Told`]).
+//! - Memory is bounded by one window, what is parked, and what lies dead: seals are read as they are needed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,6 +30,7 @@ use super::{
     filter::Filter,
     finance::Finance,
     render::{self, Head, Stamp},
+    told::Told,
 };
 use crate::{
     config::{FilterConfig, SinkConfig},
@@ -62,6 +65,9 @@ pub struct Report {
     pub faults_count: u64,
     /// The first of them: which batch or entry, and what is wrong.
     pub faults: Vec<String>,
+    /// The entries that the partner took otherwise than they were sealed, all of them: which, what of
+    /// each, and by whom.
+    pub mended: Vec<String>,
 }
 
 impl Report {
@@ -119,6 +125,7 @@ pub struct Verification<'a, I> {
     chain: Option<[u8; 32]>,
     /// What is parked.
     parked: BTreeMap<u64, Parked>,
+    told: Told,
     report: Report,
 }
 
@@ -163,6 +170,7 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
             last: None,
             chain: None,
             parked: BTreeMap::new(),
+            told: Told::default(),
             report: Report::default(),
         };
         all.turn();
@@ -172,6 +180,9 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
     /// Takes the log's next record.
     pub fn record(&mut self, record: &Record<'_>) {
         self.begin.get_or_insert(record.lsn);
+        if let Err(why) = self.told.record(&self.config.name, record) {
+            self.report.fault(why.to_string());
+        }
         while self.open.as_ref().is_some_and(|open| record.lsn.0 >= open.seal.covers_lsn) {
             self.finish();
         }
@@ -197,6 +208,11 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
             self.finish();
         }
         self.report.parked = self.parked.len() as u64;
+        let told = self.told.all_mended().map(|(id, mended)| {
+            let (letter, what, who) = (&mended.letter, mended.changes(), mended.who());
+            format!("entry {id}: {what} (letter {letter}, mended {who})")
+        });
+        self.report.mended = told.collect();
         self.report
     }
 

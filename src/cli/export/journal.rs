@@ -1,11 +1,12 @@
 //! `holdfast export journal`: what a finance sink has sealed, for a ledger program.
 //!
-//! It reads the log of a stopped server and changes nothing. The log is read twice: what became of a
-//! batch stands behind its seal. Memory holds the numbers of batches without an answer or refused, and
-//! one batch at a time.
+//! It reads the log of a stopped server and changes nothing. The log is read twice: what became of an
+//! entry stands behind its seal ([`Told`]). One that a person changed before the partner took it is written
+//! as the partner was told, in the place where it was sealed, and says so. Memory holds the numbers of
+//! batches without an answer or refused, what letters carried, and one batch at a time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{BufWriter, StdoutLock, Write},
     ops::ControlFlow,
     path::Path,
@@ -13,10 +14,10 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use holdfast::{
+    feed::told::Told,
     model::{
         Lsn, Timestamp,
-        event::{Acknowledge, Seal},
-        lineage::BatchState,
+        event::{Seal, Undecodable},
     },
     wal::{Record, inspect},
 };
@@ -26,7 +27,7 @@ use super::{
     accounts,
     beancount::Beancount,
     hledger::Hledger,
-    posted::{Batch, Entry, Sealed, owned, seal_of},
+    posted::{Batch, Entry, Sealed, seal_of},
     rows,
 };
 
@@ -69,20 +70,7 @@ fn renamed(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Default)]
 struct Fates {
     first: Option<u64>,
-    open: BTreeSet<u64>,
-    refused: BTreeSet<u64>,
-}
-
-impl Fates {
-    fn state(&self, number: u64) -> BatchState {
-        if self.refused.contains(&number) {
-            BatchState::Refused
-        } else if self.open.contains(&number) {
-            BatchState::Sealed
-        } else {
-            BatchState::Delivered
-        }
-    }
+    told: Told,
 }
 
 impl Journal {
@@ -108,7 +96,7 @@ impl Journal {
             let Some(seal) = seal_of(record)?.filter(|seal| seal.sink == sink) else {
                 return Ok(());
             };
-            out.seal(record.lsn, &seal, fates.state(seal.number))
+            out.seal(record.lsn, &seal, &fates.told)
         })?;
         out.end()?;
         Ok(Outcome::Good)
@@ -156,21 +144,13 @@ impl Journal {
 fn fates(path: &Path) -> Result<BTreeMap<String, Fates>, Error> {
     let mut all: BTreeMap<String, Fates> = BTreeMap::new();
     each_record(path, &mut |record| {
-        if let Some(seal) = seal_of(record)? {
-            let is_finance = Batch::of(record.lsn, &seal)?.is_some();
-            if is_finance || all.contains_key(&seal.sink) {
-                let fates = all.entry(seal.sink).or_default();
-                fates.first.get_or_insert(seal.number);
-                fates.open.insert(seal.number);
-            }
-        } else if let Some(fate) = owned::<Acknowledge>(record)?
-            && let Some(fates) = all.get_mut(&fate.sink)
-            && fates.open.remove(&fate.number)
-            && fate.refused
+        if let Some(seal) = seal_of(record)?
+            && (all.contains_key(&seal.sink) || Batch::of(record.lsn, &seal)?.is_some())
         {
-            fates.refused.insert(fate.number);
+            all.entry(seal.sink).or_default().first.get_or_insert(seal.number);
         }
-        Ok(())
+        let wrong = |e: Undecodable| Error::Part { what: "the log", reason: e.to_string() };
+        all.iter_mut().try_for_each(|(sink, fates)| fates.told.record(sink, record).map_err(wrong))
     })?;
     Ok(all)
 }
@@ -234,11 +214,16 @@ impl Out {
         })
     }
 
-    fn seal(&mut self, lsn: Lsn, seal: &Seal, state: BatchState) -> Result<(), Error> {
+    fn seal(&mut self, lsn: Lsn, seal: &Seal, told: &Told) -> Result<(), Error> {
         let Some(batch) = Batch::of(lsn, seal)? else { return Ok(()) };
         let sealed_at = Timestamp::from_millis(seal.sealed_at_ms);
-        let sealed = Sealed { batch_id: &batch.batch_id, sealed_at, state };
-        batch.entries.iter().try_for_each(|entry| self.entry(entry, &sealed))
+        for (place, entry) in (0..).zip(&batch.entries) {
+            let state = told.state(&entry.entry_id, seal.number, place);
+            let mended = told.mended(&entry.entry_id);
+            let sealed = Sealed { batch_id: &batch.batch_id, sealed_at, state, mended };
+            self.entry(&sealed.shown(entry), &sealed)?;
+        }
+        Ok(())
     }
 
     fn entry(&mut self, entry: &Entry, sealed: &Sealed<'_>) -> Result<(), Error> {
