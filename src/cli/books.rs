@@ -31,8 +31,8 @@ const SEALS_AHEAD: usize = 4;
 #[derive(Debug, Subcommand)]
 pub enum Books {
     /// Recompute every sealed finance entry from the log and its archive and check digests, chain,
-    /// balances and postings; exit code 1 if something does not hold, with the entry named. The server
-    /// must be stopped.
+    /// balances and postings; exit code 1 if something does not hold, with the entry named. What a
+    /// person changed before a partner took it is listed. The server must be stopped.
     Verify(Verify),
 }
 
@@ -158,6 +158,17 @@ fn tell(out: &mut impl Write, sink: &str, report: &Report) -> std::io::Result<()
     let told = report.faults.len() as u64;
     if report.faults_count > told {
         writeln!(out, "WRONG: {} more", report.faults_count - told)?;
+    }
+    for mended in &report.mended {
+        writeln!(out, "MENDED: {mended}")?;
+    }
+    if report.parked_beyond > 0 {
+        writeln!(
+            out,
+            "{sink}: {} parked records lie before the log's begin; what their seals say of them was \
+             taken",
+            report.parked_beyond
+        )?;
     }
     writeln!(
         out,

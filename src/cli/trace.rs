@@ -68,8 +68,11 @@ fn print(out: &mut impl Write, trace: &TraceView) -> std::io::Result<()> {
         }
         for batch in &record.batches {
             let id = batch.batch_id.as_deref().unwrap_or("nothing to send");
-            let state = format!("{:?}", batch.state).to_lowercase();
+            let state = batch.state.as_str().replace('_', " ");
             write!(out, "{:14}{}: {id}, {state}", "", batch.sink)?;
+            if let Some(letter) = &batch.letter {
+                write!(out, ", dead letter {letter} sent again")?;
+            }
             write!(out, ", sealed {} ({} ms after)", batch.sealed_at, batch.waited_ms)?;
             if let (Some(attempts), Some(ms)) = (batch.attempts, batch.delivery_ms) {
                 write!(out, ", answered {ms} ms later, attempts {attempts}")?;

@@ -232,6 +232,18 @@ impl Seals {
         found
     }
 
+    /// The batches after another of its lane that may send a letter again: their seals cover no more than
+    /// those before them.
+    pub(super) fn letters_after(&self, sink: &str, batch: &Sealed) -> Vec<Sealed> {
+        let Some(of_sink) = self.sinks.get(sink) else { return Vec::new() };
+        let seals = &of_sink.lanes[Lane::of_seal(batch.lane).index()];
+        let at = seals.partition_point(|seal| seal.number <= batch.number);
+        let before = std::iter::once(batch).chain(seals.range(at..));
+        let pairs = before.zip(seals.range(at..));
+        let again = pairs.filter(|(a, b)| a.covers == b.covers && a.lsn != b.lsn);
+        again.map(|(_, seal)| *seal).collect()
+    }
+
     /// The batches of a sink with a record at or after a position, up to a number: number and the
     /// position of the seal.
     pub(super) fn batches_from(&self, sink: &str, from: Lsn, to: u64) -> VecDeque<(u64, Lsn)> {
@@ -306,6 +318,24 @@ mod tests {
         seals.acknowledged("erp", 2, Lsn(300));
         assert_eq!(seals.of(Lsn(160))[0].first.acknowledged, Some(300));
         assert_eq!(seals.of(Lsn(96))[1].first.acknowledged, None);
+    }
+
+    #[test]
+    fn what_sends_a_letter_again_covers_no_more_than_the_seal_before() {
+        let mut seals = Seals::default();
+        // The second seal has two batches; 4 and 6 send letters again, 7 is of another lane.
+        let all = [(1, 100, 120), (2, 200, 240), (3, 200, 240), (4, 200, 260), (5, 300, 340)];
+        for (number, covers, lsn) in all.into_iter().chain([(6, 300, 360)]) {
+            seals.sealed("erp", seal(number, covers, lsn), &[]);
+        }
+        seals.sealed("erp", Sealed { lane: 2, ..seal(7, 300, 380) }, &[]);
+        let after = |batch: &Sealed| -> Vec<u64> {
+            seals.letters_after("erp", batch).iter().map(|seal| seal.number).collect()
+        };
+        assert_eq!(after(&seal(1, 100, 120)), [4, 6]);
+        assert_eq!(after(&seal(2, 200, 240)), [4, 6]);
+        assert_eq!(after(&seal(4, 200, 260)), [6]);
+        assert!(after(&seal(6, 300, 360)).is_empty());
     }
 
     #[test]

@@ -1,36 +1,32 @@
 //! Lineage: every record of an order, found by walking from its last record back along what each says
-//! of the one before, and the batches that carried them.
+//! of the one before, and the batches that carried them: each with what became of its items that are of the
+//! record, and with the batches that sent again what its partner did not take.
 //!
 //! It reads the log where the records stand, and the archive for what the log has let go, and holds no lock
 //! of the ledger. What neither has any more, or what would take too much unpacking, is said to be archived,
 //! never guessed.
 
+mod batch;
 mod content;
+mod items;
 
 use std::collections::HashMap;
-
-use serde::{
-    Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
 
 use crate::{
     ledger::orders::Order,
     model::{
-        Incarnation, Location, Lsn, OrderId, OriginView, ReservationId, Sku, Timestamp,
+        Location, Lsn, OrderId, OriginView, ReservationId, Sku, Timestamp,
         event::{
-            Acknowledge, ArchivedOf, ArchivedSeal, Change, Event, Expire, Extend, Happened, Placed,
-            Release, Reserve, Seal, decode,
+            ArchivedOf, Change, Event, Expire, Extend, Happened, Placed, Release, Reserve, Seal,
+            decode,
         },
-        fact::{Fact, FactKind},
+        fact::FactKind,
         lineage::{BatchState, TraceBatch, TraceParked, TraceRecord, TraceView},
-        posting::{self, Recognition},
-        sink::batch_name,
     },
     wal::{self, Pinned, Record, Storage, archive::LookBack},
 };
 
-use content::Names;
+use batch::{Batch, Carried, body_of};
 
 use super::{
     Decision, Engine, Refusal,
@@ -41,6 +37,9 @@ use super::{
 
 /// The most records that are shown of one order.
 pub const TRACE_RECORDS_MAX: usize = 10_000;
+
+/// The most batches that are looked at for letters of one batch that they may have sent again.
+const AGAIN_MAX: usize = 10_000;
 
 const ARCHIVE_BUSY: &str = "others read the archive; repeat the request";
 
@@ -155,13 +154,13 @@ impl<S: Storage> Core<S> {
             record.since_previous_ms = record.at.millis().saturating_sub(before.millis());
             records.push(record);
         }
-        self.add_batches(order, &mut walk.log, &walk.found, &mut records);
+        let all = self.add_batches(order, &mut walk.log, &walk.found, &mut records);
         let first_ms = records.first().map_or(now_ms, |record| record.at.millis());
         Ok(TraceView {
             order_id: order.id.clone(),
             state: order.state(),
             archived: walk.archived,
-            truncated: walk.truncated,
+            truncated: walk.truncated || !all,
             age_ms: now_ms.saturating_sub(first_ms),
             records,
             lsn: order.last,
@@ -234,16 +233,17 @@ impl<S: Storage> Core<S> {
         }
     }
 
-    /// Adds the batches that carried the records; a batch that carried several is read once.
+    /// Adds the batches that carried the records; a batch that carried several is read once. Whether all
+    /// that may have sent letters again were looked at.
     fn add_batches(
         &self,
         order: &Order,
         log: &mut LookBack<S>,
         found: &[Found<S>],
         records: &mut [TraceRecord],
-    ) {
+    ) -> bool {
         let order = order.id.as_str();
-        let mut read = Batches { core: self, log, order, read: HashMap::new() };
+        let mut read = Batches { core: self, log, order, read: HashMap::new(), all: true };
         for (found, record) in found.iter().zip(records) {
             let Some(carried) = Carried::of(&found.pinned.record()) else { continue };
             let carriers = self.seals.lock().of(record.lsn);
@@ -251,6 +251,7 @@ impl<S: Storage> Core<S> {
                 read.add(&carrier, (&found.pinned.record(), carried), record);
             }
         }
+        read.all
     }
 
     /// A batch, as its seal and the record of its fate say it; nothing that is not durable is told.
@@ -266,7 +267,7 @@ impl<S: Storage> Core<S> {
             Batch::of(record.lsn, seal, sealed.number, |lsn| self.log.incarnation_at(lsn))?;
         if let Some(lsn) = sealed.acknowledged.filter(|lsn| *lsn < durable) {
             let pinned = log.read_at(Lsn(lsn)).ok()?;
-            batch.answered(&pinned.record());
+            batch.answered(&pinned.record(), &body_of(seal, sealed.number)?);
         }
         Some(batch)
     }
@@ -334,6 +335,8 @@ struct Batches<'a, S: Storage> {
     log: &'a mut LookBack<S>,
     order: &'a str,
     read: HashMap<(u64, u64), Option<Batch>>,
+    /// Whether all that may have sent letters again were looked at.
+    all: bool,
 }
 
 impl<S: Storage> Batches<'_, S> {
@@ -354,7 +357,7 @@ impl<S: Storage> Batches<'_, S> {
         let Some(first) = self.of(&carrier.first) else { return };
         if !first.parked.contains(&record.lsn.0) {
             if first.carried(found, carried, order) {
-                record.batches.push(first.view_for(record));
+                self.add_batch(&carrier.first, (found, carried), record);
             }
             return;
         }
@@ -373,171 +376,51 @@ impl<S: Storage> Batches<'_, S> {
             parked.released_window = Some(released.number);
             parked.released_seal_lsn = Some(batch.view.seal_lsn);
             parked.released_at = Some(batch.view.sealed_at);
-            record.batches.push(batch.view_for(record));
+            self.add_batch(&released, (found, carried), record);
         }
         record.parked.push(parked);
     }
-}
 
-/// What a record can be carried as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Carried {
-    /// Whether it moves stock that an ERP hears of.
-    stock: bool,
-    /// Whether it says that an order is to be picked.
-    picks: bool,
-}
-
-impl Carried {
-    /// Nothing for records that concern no partner: what is held, and notes.
-    fn of(record: &Record<'_>) -> Option<Self> {
-        match record.kind {
-            Placed::KIND => Some(Self { stock: true, picks: true }),
-            Happened::KIND => match say::owned::<Happened>(record).ok()?.fact {
-                Fact::Note { .. } => None,
-                Fact::Shipment { .. }
-                | Fact::Cancellation { .. }
-                | Fact::Receipt { restock: true, .. } => Some(Self { stock: true, picks: false }),
-                _ => Some(Self { stock: false, picks: false }),
-            },
-            _ => None,
+    /// Adds a batch that carried a record, and those that sent again what the partner did not take of it.
+    fn add_batch(
+        &mut self,
+        sealed: &Sealed,
+        (found, carried): (&Record<'_>, Carried),
+        record: &mut TraceRecord,
+    ) {
+        let (core, order) = (self.core, self.order);
+        let Some(batch) = self.of(sealed) else { return };
+        let mut view = batch.view_for(record);
+        let mut left: Vec<String> = Vec::new();
+        if let Some(aside) = &batch.aside {
+            let (state, refused) = aside.of_record(&batch.wanted(found, carried, order, core));
+            view.state = state;
+            // What the partner said was said of others.
+            view.answer.take_if(|_| state == BatchState::Delivered);
+            left = refused.into_iter().map(str::to_owned).collect();
         }
-    }
-}
-
-/// A sealed batch, and which records it sums up.
-struct Batch {
-    view: TraceBatch,
-    head: Head,
-    /// First and last record of the window; nothing if it summed up none.
-    span: Option<(u64, u64)>,
-    recognition: Recognition,
-    /// Records that it left for a later one.
-    parked: Vec<u64>,
-    /// What it names.
-    names: Names,
-}
-
-impl Batch {
-    /// The batch of a number; nothing if the seal has none of it.
-    fn of(
-        lsn: Lsn,
-        seal: &ArchivedSeal,
-        number: u64,
-        life_at: impl Fn(Lsn) -> Incarnation,
-    ) -> Option<Self> {
-        let nth = usize::try_from(number.checked_sub(seal.number.to_native())?).ok()?;
-        let body = seal.body_of(nth)?;
-        let names = Names::of(seal.lane, &body, &life_at);
-        let mut head = Head::of(&body);
-        if matches!(names, Names::Events(_)) {
-            head.batch_id = Some(batch_name(seal.sink.as_str(), life_at(lsn), number));
+        let sink = view.sink.clone();
+        record.batches.push(view);
+        if left.is_empty() {
+            return;
         }
-        let span = (seal.first_lsn.to_native(), seal.last_lsn.to_native());
-        let span = (seal.events.to_native() > 0).then_some(span);
-        let recognition = Recognition::of_number(seal.recognition).unwrap_or_default();
-        let view = TraceBatch {
-            sink: seal.sink.as_str().to_owned(),
-            batch_id: head.batch_id.clone(),
-            seal_lsn: lsn,
-            sealed_at: Timestamp::from_millis(seal.sealed_at_ms.to_native()),
-            waited_ms: 0,
-            state: BatchState::Sealed,
-            attempts: None,
-            answered_at: None,
-            delivery_ms: None,
-            status: None,
-            answer: None,
-        };
-        let parked = seal.parking.parked.iter().map(|parked| parked.lsn.to_native()).collect();
-        Some(Self { view, head, span, recognition, parked, names })
-    }
-
-    fn answered(&mut self, record: &Record<'_>) {
-        let (lsn, kind, version) = (record.lsn, record.kind, record.version);
-        let Ok(fate) = decode::<Acknowledge>(lsn, kind, version, record.body) else { return };
-        let at = Timestamp::from_millis(record.time_ms);
-        let status = fate.status.to_native();
-        let view = &mut self.view;
-        view.state = if fate.refused { BatchState::Refused } else { BatchState::Delivered };
-        view.attempts = Some(fate.attempts.to_native());
-        view.answered_at = Some(at);
-        view.delivery_ms = Some(at.millis().saturating_sub(view.sealed_at.millis()));
-        view.status = (status != 0).then_some(status);
-        view.answer = (!fate.answer.is_empty()).then(|| fate.answer.as_str().to_owned());
-    }
-
-    /// The batch as one that carried this record.
-    fn view_for(&self, record: &TraceRecord) -> TraceBatch {
-        let waited_ms = self.view.sealed_at.millis().saturating_sub(record.at.millis());
-        TraceBatch { waited_ms, ..self.view.clone() }
-    }
-
-    /// Whether the window summed a record of an order up that it read and did not park; of a batch that
-    /// names what it brings, whether it names that.
-    fn carried(&self, record: &Record<'_>, carried: Carried, order: &str) -> bool {
-        let concerns = || match self.head.domain.as_deref() {
-            _ if self.names != Names::Nothing => self.names.tells(record.lsn, order, carried.picks),
-            Some("inventory") => carried.stock,
-            Some("finance") => {
-                let kind = (record.kind, record.version);
-                posting::of(record.lsn, kind, record.body, self.recognition)
-                    .is_ok_and(|booking| booking.is_some())
+        let again = core.seals.lock().letters_after(&sink, sealed);
+        self.all &= again.len() <= AGAIN_MAX;
+        for seal in again.iter().take(AGAIN_MAX) {
+            if left.is_empty() {
+                return;
             }
-            _ => true,
-        };
-        self.span.is_some_and(|(first, last)| (first..=last).contains(&record.lsn.0)) && concerns()
-    }
-}
-
-/// What a batch's body begins with. The rest, which may be large, is not read.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Head {
-    batch_id: Option<String>,
-    domain: Option<String>,
-}
-
-impl Head {
-    fn of(body: &[u8]) -> Self {
-        let mut head = Self::default();
-        // It ends with an error as soon as both are there: the object goes on.
-        let _ = serde_json::Deserializer::from_slice(body).deserialize_map(Heading(&mut head));
-        head
-    }
-}
-
-struct Heading<'a>(&'a mut Head);
-
-impl<'de> Visitor<'de> for Heading<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a batch")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while self.0.batch_id.is_none() || self.0.domain.is_none() {
-            match map.next_key::<String>()?.as_deref() {
-                Some("batch_id") => self.0.batch_id = Some(map.next_value()?),
-                Some("domain") => self.0.domain = Some(map.next_value()?),
-                Some(_) => drop(map.next_value::<IgnoredAny>()?),
-                None => break,
+            let Some(batch) = self.of(seal).filter(|batch| batch.origin == Some(sealed.lsn)) else {
+                continue;
+            };
+            let ours: Vec<_> = left.iter().filter(|id| batch.ids.contains(*id)).cloned().collect();
+            if ours.is_empty() {
+                continue;
             }
+            let aside = batch.aside.as_ref();
+            let state = aside.map_or(batch.view.state, |aside| aside.of_ids(&ours));
+            record.batches.push(TraceBatch { state, ..batch.view_for(record) });
+            left.retain(|id| state != BatchState::Delivered || !ours.contains(id));
         }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_head_of_a_batch_is_read_without_the_rest() {
-        let head = Head::of(br#"{"batch_id":"erp-3f9c-000001","sink":"erp","domain":"inventory","#);
-        assert_eq!(head.batch_id.as_deref(), Some("erp-3f9c-000001"));
-        assert_eq!(head.domain.as_deref(), Some("inventory"));
-        assert_eq!(Head::of(b""), Head::default());
-        assert_eq!(Head::of(b"[1]"), Head::default());
     }
 }

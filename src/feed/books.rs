@@ -10,8 +10,12 @@
 //!   configuration the filter is unknown: it is held to the currencies that it has entries of.
 //! - What was parked was early, and what was early was parked; what was released had been parked.
 //! - What the log no longer has can't be recomputed: such seals are counted, and only what they say
-//!   themselves is checked.
-//! - Memory is bounded by one window and what is parked: seals are read as they are needed.
+//!   themselves is checked. A window's seal says itself what it parked: that is early, and is booked later,
+//!   as far as the seal's own copy of it is whole; that it stood in the log so can't be said any more, and
+//!   such records are counted too.
+//! - What a person changed of a dead letter is no fault, and is told: every entry that the partner took
+//!   otherwise than it was sealed ([`Told`]).
+//! - Memory is bounded by one window, what is parked, and what lies dead: seals are read as they are needed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +30,7 @@ use super::{
     filter::Filter,
     finance::Finance,
     render::{self, Head, Stamp},
+    told::Told,
 };
 use crate::{
     config::{FilterConfig, SinkConfig},
@@ -54,10 +59,15 @@ pub struct Report {
     pub beyond: u64,
     /// Records that are parked at the end.
     pub parked: u64,
+    /// Records that a seal parked and the log no longer has: what was booked of them is the seal's copy.
+    pub parked_beyond: u64,
     /// Faults.
     pub faults_count: u64,
     /// The first of them: which batch or entry, and what is wrong.
     pub faults: Vec<String>,
+    /// The entries that the partner took otherwise than they were sealed, all of them: which, what of
+    /// each, and by whom.
+    pub mended: Vec<String>,
 }
 
 impl Report {
@@ -115,6 +125,7 @@ pub struct Verification<'a, I> {
     chain: Option<[u8; 32]>,
     /// What is parked.
     parked: BTreeMap<u64, Parked>,
+    told: Told,
     report: Report,
 }
 
@@ -159,6 +170,7 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
             last: None,
             chain: None,
             parked: BTreeMap::new(),
+            told: Told::default(),
             report: Report::default(),
         };
         all.turn();
@@ -168,6 +180,9 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
     /// Takes the log's next record.
     pub fn record(&mut self, record: &Record<'_>) {
         self.begin.get_or_insert(record.lsn);
+        if let Err(why) = self.told.record(&self.config.name, record) {
+            self.report.fault(why.to_string());
+        }
         while self.open.as_ref().is_some_and(|open| record.lsn.0 >= open.seal.covers_lsn) {
             self.finish();
         }
@@ -193,6 +208,11 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
             self.finish();
         }
         self.report.parked = self.parked.len() as u64;
+        let told = self.told.all_mended().map(|(id, mended)| {
+            let (letter, what, who) = (&mended.letter, mended.changes(), mended.who());
+            format!("entry {id}: {what} (letter {letter}, mended {who})")
+        });
+        self.report.mended = told.collect();
         self.report
     }
 
@@ -286,7 +306,8 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
     /// Adds what the window released; whether the log has all that it sums up.
     fn late(&mut self, open: &mut Open, id: &BatchId, faults: &mut Vec<String>) -> bool {
         let begin = self.begin.unwrap_or_default();
-        let mut whole = self.last.is_some() || open.seal.first_lsn >= begin.0;
+        // The seal before may be here while the records are not: it was written after the first of them.
+        let mut whole = open.seal.first_lsn >= begin.0;
         for lsn in std::mem::take(&mut open.released) {
             let Some(parked) = self.parked.remove(&lsn) else {
                 // A seal that is gone may have parked it; all since the sink's first are here otherwise.
@@ -305,9 +326,16 @@ impl<'a, I: Iterator<Item = Result<(Incarnation, Seal), String>>> Verification<'
                 faults.push(format!("batch {id}: {why}"));
             }
         }
-        for lsn in &open.parked {
-            faults
-                .push(format!("batch {id}: parks the record at {lsn}, which is not in its window"));
+        for lsn in std::mem::take(&mut open.parked) {
+            if lsn >= begin.0 {
+                let what = "which is not in its window";
+                faults.push(format!("batch {id}: parks the record at {lsn}, {what}"));
+                continue;
+            }
+            self.report.parked_beyond += 1;
+            if let Err(fault) = open.keep_copy(lsn, &mut self.parked) {
+                faults.push(format!("batch {id}: the record at {lsn}: {fault}"));
+            }
         }
         whole
     }
@@ -398,7 +426,8 @@ impl Open {
         let lsn = record.lsn.0;
         let waits = self.parked.remove(&lsn);
         let kept = waits || self.released.contains(&lsn);
-        if kept != is_early(record, self.recognition).map_err(|why| why.to_string())? {
+        let read = (record.lsn, record.kind, record.version, record.body);
+        if kept != is_early(read, self.recognition).map_err(|why| why.to_string())? {
             let what =
                 if kept { "was parked, and is not early" } else { "is early, and was booked" };
             return Err(what.to_owned());
@@ -423,6 +452,20 @@ impl Open {
         parked.insert(lsn, item);
         Ok(())
     }
+
+    /// Keeps what its seal has of a record that the log no longer has.
+    fn keep_copy(&self, lsn: u64, parked: &mut BTreeMap<u64, Parked>) -> Result<(), String> {
+        let all = &self.seal.parking.parked;
+        let Some(copy) = all.iter().find(|copy| copy.lsn == lsn) else { return Ok(()) };
+        let mut body = AlignedVec::<8>::new();
+        body.extend_from_slice(&copy.body);
+        parked.insert(lsn, copy.clone());
+        match is_early((Lsn(lsn), copy.kind, copy.version, &body), self.recognition) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("was parked, and is not early".to_owned()),
+            Err(why) => Err(format!("its copy in the seal: {why}")),
+        }
+    }
 }
 
 /// What of the log a seal is of.
@@ -440,13 +483,14 @@ fn filter_of(seal: &Seal, config: &SinkConfig, versions: Versions) -> Option<Fil
     (!filter.is_open()).then(|| Filter::new(&filter))
 }
 
-fn is_early(record: &Record<'_>, when: Recognition) -> Result<bool, Error> {
-    if record.kind != Happened::KIND {
+/// Whether a record comes before what must come first: its position, kind, version and body.
+fn is_early(record: (Lsn, u8, u8, &[u8]), when: Recognition) -> Result<bool, Error> {
+    let (lsn, kind, version, body) = record;
+    if kind != Happened::KIND {
         return Ok(false);
     }
-    let happened = event::decode::<Happened>(record.lsn, record.kind, record.version, record.body)?;
-    let kind = (record.kind, record.version);
-    let booked = crate::model::posting::of(record.lsn, kind, record.body, when)?.is_some();
+    let happened = event::decode::<Happened>(lsn, kind, version, body)?;
+    let booked = crate::model::posting::of(lsn, (kind, version), body, when)?.is_some();
     Ok(booked && causal::waits_for(happened, when).is_some())
 }
 

@@ -371,6 +371,34 @@ fn what_is_parked_and_released_is_checked_too() {
     assert!(told.contains("at 1000: is not what the seal says"), "{told}");
 }
 
+/// A log that begins inside a window that parked something has lost nothing that makes the books wrong; what
+/// is left of them is checked all the same.
+#[test]
+fn a_log_that_begins_inside_a_window_that_parked_is_not_wrong() {
+    let (feed, records) = early();
+    for (gone, parked_beyond, beyond) in [(0, 0, 0), (1, 0, 1), (2, 1, 1), (3, 2, 2)] {
+        let report = verify(&feed.config, &records[gone..], &feed.seals);
+        assert_eq!(report.faults, [""; 0], "from {gone}");
+        assert_eq!((report.parked_beyond, report.beyond), (parked_beyond, beyond), "from {gone}");
+        assert_eq!((report.seals, report.parked), (3, 0), "from {gone}");
+    }
+    let broken = |change: fn(&mut Vec<Seal>)| {
+        let mut seals = feed.seals.clone();
+        change(&mut seals);
+        let report = verify(&feed.config, &records[2..], &seals);
+        report.faults.join("\n")
+    };
+    // The window released what the first had parked: by the copy of it, the entry can be recomputed.
+    let told = broken(|seals| rewrite(&mut seals[2], "\"records\":2", "\"records\":3"));
+    assert!(told.contains("entry books-3f9c-000003.3: its range and count"), "{told}");
+    let told = broken(|seals| seals[0].parking.parked[0].body[0] ^= 1);
+    assert!(told.contains("entry books-3f9c-000003.3: its digest"), "{told}");
+    let told = broken(|seals| seals[1].parking.parked[0].lsn = 2_500);
+    assert!(told.contains("parks the record at 2500, which is not in its window"), "{told}");
+    let told = broken(|seals| seals[0].parking.parked[0].kind = Placed::KIND);
+    assert!(told.contains("the record at 1000: was parked, and is not early"), "{told}");
+}
+
 /// Under other names of accounts all but the names is checked.
 #[test]
 fn another_configuration_does_not_make_old_entries_wrong() {

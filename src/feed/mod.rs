@@ -46,6 +46,7 @@ mod seal;
 mod stream;
 #[cfg(test)]
 mod test_records;
+pub mod told;
 mod view;
 mod window;
 pub mod worker;

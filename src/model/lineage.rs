@@ -16,7 +16,8 @@ pub struct TraceView {
     pub state: ReservationState,
     /// Whether some of its records are in the log and its archive no longer: then the first ones are missing here.
     pub archived: bool,
-    /// Whether it has more records than are shown: then the last ones are shown.
+    /// Whether it has more records than are shown: then the last ones are shown; or more batches, of those
+    /// that sent letters again.
     pub truncated: bool,
     /// From its first record until now, in milliseconds.
     pub age_ms: u64,
@@ -56,7 +57,8 @@ pub struct TraceRecord {
     /// The finance sinks whose windows left it for a later one, since it came before what must come first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<TraceParked>,
-    /// The batches that carried it, one for each sink that it concerns and that has sealed it.
+    /// The batches that carried it, one for each sink that it concerns and that has sealed it; behind one
+    /// of which the partner did not take what it says of the record, those that sent its letters again.
     pub batches: Vec<TraceBatch>,
 }
 
@@ -82,7 +84,7 @@ pub struct TraceParked {
     pub released_at: Option<Timestamp>,
 }
 
-/// What has become of a batch.
+/// What has become of a batch, or of what it says of one record: a partner may take some of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchState {
@@ -90,8 +92,22 @@ pub enum BatchState {
     Sealed,
     /// The partner has it.
     Delivered,
-    /// The partner refused it for its content.
+    /// The partner has some of what it says of the record, and not the rest.
+    PartlyDelivered,
+    /// The partner refused it for its content, or it was set aside: it became a dead letter.
     Refused,
+}
+
+impl BatchState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sealed => "sealed",
+            Self::Delivered => "delivered",
+            Self::PartlyDelivered => "partly_delivered",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// A batch that carried a record.
@@ -102,13 +118,16 @@ pub struct TraceBatch {
     /// The batch's id; absent where its sums are all zero, so that there was nothing to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<String>,
+    /// The dead letter that it sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letter: Option<String>,
     /// The position of its seal.
     pub seal_lsn: Lsn,
     /// When it was sealed.
     pub sealed_at: Timestamp,
     /// Milliseconds from the record to the seal.
     pub waited_ms: u64,
-    /// Its state.
+    /// What became of what it says of the record.
     pub state: BatchState,
     /// Attempts it took; absent while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,8 +10,9 @@ use std::{
 };
 
 use crate::cli::{holdfast, run};
-use crate::far_common::{PATIENCE, Partners, Shop, options, order};
+use crate::far_common::{PATIENCE, Partners, Shop, link::Link, options, order};
 use holdfast::{
+    config::{Domain, SinkConfig},
     engine::{Engine, Key},
     model::Currency,
     sinks::receiver::Totals,
@@ -206,6 +207,43 @@ async fn what_a_partner_refused_is_marked() {
     }
     let journal = export(&sold, &["journal", "--format", "hledger"]);
     assert!(journal.contains(" ! (books-") && !journal.contains(" * (books-"));
+}
+
+/// Batches of other domains look otherwise: a stream's is a list, a seal of waves has several.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_is_read_beside_the_batches_of_every_domain() {
+    let dir = TempDir::new().unwrap();
+    let mut shop = Shop::open(Engine::open(dir.path(), options()).unwrap(), 5);
+    // An order for each of the two locations, in one window.
+    [0, 3].into_iter().for_each(|n| shop.sell(n).unwrap());
+    let sinks = [
+        ("events", Domain::Stream),
+        ("wms", Domain::Fulfilment),
+        ("erp", Domain::Inventory),
+        ("fin", Domain::Finance),
+    ];
+    let mut waves = 0;
+    for (name, domain) in sinks {
+        let link = Link::default();
+        let config = SinkConfig::new(name, domain, "http://127.0.0.1:1/");
+        let handle = link.deliver(&shop.engine, config);
+        handle.drain(PATIENCE).await.unwrap();
+        handle.shutdown(PATIENCE).await.unwrap();
+        waves += if domain == Domain::Fulfilment { link.erp().taken.len() } else { 0 };
+    }
+    assert_eq!(waves, 2, "one for each location");
+    let paid = shop.paid;
+    shop.engine.close().unwrap();
+    drop(shop);
+    let sold = Sold { dir, balances: Balances::new(), orders: 2 };
+    for sink in [&[][..], &["--sink", "fin"]] {
+        let lines = export(&sold, &[&["journal", "--format", "jsonl"], sink].concat());
+        let entry: Value = serde_json::from_str(&lines).unwrap();
+        assert_eq!((&entry["kind"], &entry["orders"]), (&"invoice".into(), &sold.orders.into()));
+        let to_receive = &entry["postings"][0];
+        assert_eq!(to_receive["account"], "receivable");
+        assert_eq!(i128::from(to_receive["debit"].as_i64().unwrap()), paid);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

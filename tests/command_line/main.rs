@@ -17,6 +17,7 @@ mod kill;
 mod kill_steps;
 mod latency;
 mod live;
+mod mended;
 mod operate;
 mod parked;
 mod partners;

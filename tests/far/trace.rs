@@ -281,3 +281,89 @@ async fn a_trace_of_waves_and_streams_names_the_batches_whose_bodies_name_the_or
     let count = |n| batches(&shop.engine, n).len();
     assert_eq!([1, 2, 3, 4].map(count), [3, 2, 4, 2]);
 }
+
+/// A partner takes what one batch says of an order and refuses what it says of another: the two are told
+/// apart, and what is sent again is told behind what was refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_tells_what_became_of_the_orders_own_items_and_of_their_letters() {
+    use crate::far_common::{link::Link, order};
+    use BatchState::{Delivered, PartlyDelivered, Refused};
+    use holdfast::{
+        config::{Domain, SinkConfig},
+        model::{
+            Currency,
+            sink::wish::{By, Wish},
+        },
+    };
+    // What is refused of the second order: of its movements one of three.
+    let domains = [
+        (Domain::Fulfilment, "\"O-2\"", Refused),
+        (Domain::Stream, "\"O-2\"", Refused),
+        (Domain::Finance, "\"JPY\"", Refused),
+        (Domain::Inventory, "\"SKU-4\"", PartlyDelivered),
+    ];
+    for ((domain, bad, second), knows_lines) in
+        domains.into_iter().flat_map(|domain| [(domain, false), (domain, true)])
+    {
+        let what = format!("{domain:?}, knows lines: {knows_lines}");
+        let storage = SimStorage::new();
+        let mut shop = Shop::open(Engine::open_on(storage.clone(), options()).unwrap(), 5);
+        let link = Link::default();
+        let config = SinkConfig::new("far", domain, "http://127.0.0.1:1/");
+        link.erp().knows_lines = knows_lines;
+        // The stock is with the partner; both orders are sold before anything more is sealed.
+        let handle = link.deliver(&shop.engine, config.clone());
+        handle.drain(PATIENCE).await.unwrap();
+        handle.shutdown(PATIENCE).await.unwrap();
+        shop.engine.close().unwrap();
+        shop.engine = Engine::open_on(storage.clone(), options()).unwrap();
+        for (n, currency) in [(1, "EUR"), (2, "JPY")] {
+            let mut place = order(n, 5);
+            place.currency = Currency::new(currency).unwrap();
+            let key = format!("order-{n}").parse().unwrap();
+            let placed = shop.engine.place_order(Key::new("", &key), &place);
+            shop.engine.settle_blocking(placed).unwrap();
+        }
+        link.erp().bad = Some(bad);
+        let handle = link.deliver(&shop.engine, config);
+        handle.drain(PATIENCE).await.unwrap();
+        let of = |n| -> Vec<(BatchState, bool)> {
+            let batches = batches(&shop.engine, n).into_iter();
+            batches.map(|batch| (batch.state, batch.letter.is_some())).collect()
+        };
+        assert_eq!((of(1), of(2)), (vec![(Delivered, false)], vec![(second, false)]), "{what}");
+        let answers = [1, 2].map(|n| batches(&shop.engine, n).remove(0).answer);
+        assert_eq!(answers, [None, Some("no such article".to_owned())], "{what}");
+
+        let retry = async || {
+            let letter = handle.letters().remove(0).1.id.clone();
+            let wish = Wish::Retry { letter: letter.clone() };
+            handle.wish("far", wish, By::default()).await.unwrap().unwrap();
+            letter
+        };
+        retry().await;
+        until("refused again", || of(2).last() == Some(&(Refused, true))).await;
+        link.erp().bad = None;
+        let letter = retry().await;
+        until("taken", || of(2).last() == Some(&(Delivered, true))).await;
+        let sent = batches(&shop.engine, 2);
+        assert_eq!(of(1), [(Delivered, false)], "{what}");
+        assert_eq!(of(2), [(second, false), (Refused, true), (Delivered, true)], "{what}");
+        assert_eq!(sent[2].letter.as_ref(), Some(&letter), "{what}");
+        assert_eq!(sent[2].batch_id.as_ref(), Some(&link.erp().sent.last().unwrap().0), "{what}");
+        assert!(sent[2].seal_lsn > sent[0].seal_lsn && sent[2].attempts == Some(1), "{sent:?}");
+
+        // From the tail of the log, then from a checkpoint.
+        handle.shutdown(PATIENCE).await.unwrap();
+        shop.engine.close().unwrap();
+        drop(shop);
+        for checkpoint in [true, false] {
+            let engine = Engine::open_on(storage.clone(), options()).unwrap();
+            assert_eq!(batches(&engine, 2), sent, "{what}");
+            if checkpoint {
+                engine.checkpoint().unwrap();
+            }
+            engine.close().unwrap();
+        }
+    }
+}

@@ -5,7 +5,7 @@ import { chip, facts, h, head, panel, table, trouble } from "./dom.js";
 import { count, join, moment, money, ms, words } from "./format.js";
 
 const STATES = { held: "warn", committed: "good", fulfilled: "good", released: "", expired: "", cancelled: "bad" };
-const BATCHES = { delivered: "good", sealed: "warn", refused: "bad" };
+const BATCHES = { delivered: "good", partly_delivered: "bad", sealed: "warn", refused: "bad" };
 
 /** What can be looked for. */
 const KINDS = [["order", "Order id"], ["reservation", "Reservation id"], ["customer", "Customer"]];
@@ -43,6 +43,7 @@ function batchItem(batch) {
       h("span.mono.soft", {}, batch.batch_id ?? "sums are zero: nothing to send")),
     h("div.soft", {}, "sealed ", moment(batch.sealed_at, true), `, ${join(ms(batch.waited_ms))} after the record`,
       batch.answered_at ? [" · answered ", moment(batch.answered_at, true), `, ${join(ms(batch.delivery_ms ?? 0))} later`] : null,
+      batch.letter ? [" · dead letter ", h("span.mono", {}, batch.letter), " sent again"] : null,
       batch.attempts ? ` · ${count(batch.attempts)} ${batch.attempts === 1 ? "attempt" : "attempts"}` : null),
     batch.answer ? h("div.answer", {}, `The partner said: ${batch.answer}`) : null);
 }

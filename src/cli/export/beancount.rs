@@ -54,6 +54,9 @@ impl Beancount {
         if !entry.digest.is_empty() {
             writeln!(out, "  digest: {}", quoted(&entry.digest))?;
         }
+        if let Some(changes) = sealed.changes() {
+            writeln!(out, "  mended: {}", quoted(&changes))?;
+        }
         let currency = entry.currency;
         for (posting, name) in entry.postings.iter().zip(&names) {
             let amount = decimal(posting.debit - posting.credit, currency);

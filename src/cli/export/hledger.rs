@@ -56,6 +56,9 @@ impl Hledger {
         if !entry.digest.is_empty() {
             writeln!(out, "    ; digest:{}", plain(&entry.digest))?;
         }
+        if let Some(changes) = sealed.changes() {
+            writeln!(out, "    ; mended:{}", plain(&changes))?;
+        }
         for (posting, name) in entry.postings.iter().zip(&names) {
             let amount = decimal(posting.debit - posting.credit, currency);
             write!(out, "    {name}  {amount} {currency}")?;

@@ -1,11 +1,12 @@
 //! `holdfast export journal`: what a finance sink has sealed, for a ledger program.
 //!
 //! It reads the archive and the log of a stopped server and changes nothing. They are read twice: what became
-//! of a batch stands behind its seal. Memory holds the numbers of batches without an answer or refused, and
-//! one batch at a time.
+//! of an entry stands behind its seal ([`Told`]). One that a person changed before the partner took it is
+//! written as the partner was told, in the place where it was sealed, and says so. Memory holds the numbers of
+//! batches without an answer or refused, what letters carried, and one batch at a time.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io::{BufWriter, StdoutLock, Write},
     ops::ControlFlow,
     path::Path,
@@ -13,10 +14,10 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use holdfast::{
+    feed::told::Told,
     model::{
         Lsn, Timestamp,
-        event::{Acknowledge, Seal},
-        lineage::BatchState,
+        event::{Seal, Undecodable},
     },
     wal::{Record, inspect::Inspection},
 };
@@ -29,7 +30,7 @@ use super::{
     accounts,
     beancount::Beancount,
     hledger::Hledger,
-    posted::{Batch, Entry, Sealed, owned, seal_of},
+    posted::{Batch, Entry, Sealed, seal_of},
     rows,
 };
 
@@ -72,20 +73,7 @@ fn renamed(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Default)]
 struct Fates {
     first: Option<u64>,
-    open: BTreeSet<u64>,
-    refused: BTreeSet<u64>,
-}
-
-impl Fates {
-    fn state(&self, number: u64) -> BatchState {
-        if self.refused.contains(&number) {
-            BatchState::Refused
-        } else if self.open.contains(&number) {
-            BatchState::Sealed
-        } else {
-            BatchState::Delivered
-        }
-    }
+    told: Told,
 }
 
 impl Journal {
@@ -112,7 +100,7 @@ impl Journal {
             let Some(seal) = seal_of(record)?.filter(|seal| seal.sink == sink) else {
                 return Ok(());
             };
-            out.seal(record.lsn, &seal, fates.state(seal.number))
+            out.seal(record.lsn, &seal, &fates.told)
         })?;
         out.end()?;
         Ok(Outcome::Good)
@@ -172,18 +160,11 @@ fn fates(log: &Log) -> Result<(BTreeMap<String, Fates>, Inspection), Error> {
             let is_finance = Batch::of(record.lsn, &seal)?.is_some();
             let first = *firsts.entry(seal.sink.clone()).or_insert(seal.number);
             if is_finance || all.contains_key(&seal.sink) {
-                let fates = all.entry(seal.sink).or_default();
-                fates.first = Some(first);
-                fates.open.insert(seal.number);
+                all.entry(seal.sink).or_default().first = Some(first);
             }
-        } else if let Some(fate) = owned::<Acknowledge>(record)?
-            && let Some(fates) = all.get_mut(&fate.sink)
-            && fates.open.remove(&fate.number)
-            && fate.refused
-        {
-            fates.refused.insert(fate.number);
         }
-        Ok(())
+        let wrong = |e: Undecodable| Error::Part { what: "the log", reason: e.to_string() };
+        all.iter_mut().try_for_each(|(sink, fates)| fates.told.record(sink, record).map_err(wrong))
     })?;
     Ok((all, inspection))
 }
@@ -246,11 +227,16 @@ impl Out {
         })
     }
 
-    fn seal(&mut self, lsn: Lsn, seal: &Seal, state: BatchState) -> Result<(), Error> {
+    fn seal(&mut self, lsn: Lsn, seal: &Seal, told: &Told) -> Result<(), Error> {
         let Some(batch) = Batch::of(lsn, seal)? else { return Ok(()) };
         let sealed_at = Timestamp::from_millis(seal.sealed_at_ms);
-        let sealed = Sealed { batch_id: &batch.batch_id, sealed_at, state };
-        batch.entries.iter().try_for_each(|entry| self.entry(entry, &sealed))
+        for (place, entry) in (0..).zip(&batch.entries) {
+            let state = told.state(&entry.entry_id, seal.number, place);
+            let mended = told.mended(&entry.entry_id);
+            let sealed = Sealed { batch_id: &batch.batch_id, sealed_at, state, mended };
+            self.entry(&sealed.shown(entry), &sealed)?;
+        }
+        Ok(())
     }
 
     fn entry(&mut self, entry: &Entry, sealed: &Sealed<'_>) -> Result<(), Error> {

@@ -1,9 +1,14 @@
 //! Journal entries as a finance sink's seals have them: what was posted, to the byte.
 
-use holdfast::model::{
-    Currency, Lsn, Timestamp,
-    event::{self, Seal},
-    lineage::BatchState,
+use std::borrow::Cow;
+
+use holdfast::{
+    feed::told::Mended,
+    model::{
+        Currency, Lsn, Timestamp,
+        event::{self, Seal},
+        lineage::BatchState,
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +57,10 @@ pub struct Posting {
     /// The tax code, if it has one.
     pub tax_code: Option<String>,
     /// What is debited.
+    #[serde(default)]
     pub debit: i128,
     /// What is credited.
+    #[serde(default)]
     pub credit: i128,
 }
 
@@ -64,18 +71,39 @@ pub struct Sealed<'a> {
     pub batch_id: &'a str,
     /// When it was sealed.
     pub sealed_at: Timestamp,
-    /// What became of it.
+    /// What the partner has of the entry.
     pub state: BatchState,
+    /// How the partner took it, if a person changed it before.
+    pub mended: Option<&'a Mended>,
 }
 
 impl Sealed<'_> {
+    /// The entry as the partner was told. What a person made of it may be none that a journal has room
+    /// for: then it stays as it was sealed.
+    pub fn shown<'e>(&self, entry: &'e Entry) -> Cow<'e, Entry> {
+        self.told().map_or(Cow::Borrowed(entry), Cow::Owned)
+    }
+
+    fn told(&self) -> Option<Entry> {
+        let told: Entry = serde_json::from_value(self.mended?.told.clone()).ok()?;
+        told.is_balanced().then_some(told)
+    }
+
+    /// What a person changed of it, and who did.
+    pub fn changes(&self) -> Option<String> {
+        let mended = self.mended?;
+        let (letter, who, changes) = (&mended.letter, mended.who(), mended.changes());
+        let as_sealed = if self.told().is_some() {
+            ""
+        } else {
+            "shown as it was sealed, since what the partner took reads as no entry: "
+        };
+        Some(format!("{as_sealed}{changes} (letter {letter}, mended {who})"))
+    }
+
     /// The word for what became of it.
     pub fn state(&self) -> &'static str {
-        match self.state {
-            BatchState::Sealed => "sealed",
-            BatchState::Delivered => "delivered",
-            BatchState::Refused => "refused",
-        }
+        self.state.as_str()
     }
 
     /// The day of it, in UTC.
@@ -101,8 +129,13 @@ impl Batch {
         if seal.body.is_empty() {
             return Ok(None);
         }
-        if *blake3::hash(&seal.body).as_bytes() != seal.digest {
+        // Of waves it has several bodies.
+        if Seal::digest_of(&seal.body, seal.more.iter().map(Vec::as_slice)) != seal.digest {
             return Err(wrong("has another digest than its content".to_owned()));
+        }
+        // A stream's batch is a list of events.
+        if seal.body.first() == Some(&b'[') {
+            return Ok(None);
         }
         let read = |e: serde_json::Error| wrong(format!("can't be read: {e}"));
         if serde_json::from_slice::<Domain>(&seal.body).map_err(read)?.domain != "finance" {

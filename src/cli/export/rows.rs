@@ -10,7 +10,7 @@ use super::{
     posted::{Entry, Posting, Sealed, decimal},
 };
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "entry_id",
     "batch_id",
     "state",
@@ -25,6 +25,7 @@ const COLUMNS: [&str; 14] = [
     "last_lsn",
     "orders",
     "digest",
+    "mended",
 ];
 
 /// Writes the header line.
@@ -39,7 +40,7 @@ pub fn csv_entry(
     sealed: &Sealed<'_>,
 ) -> Result<(), Error> {
     for posting in &entry.postings {
-        let row: [&str; 14] = [
+        let row: [&str; 15] = [
             &entry.entry_id,
             sealed.batch_id,
             sealed.state(),
@@ -54,6 +55,7 @@ pub fn csv_entry(
             &entry.last_lsn.to_string(),
             &entry.orders.to_string(),
             &entry.digest,
+            &sealed.changes().unwrap_or_default(),
         ];
         out.write_record(row).map_err(csv_error)?;
     }
@@ -76,6 +78,9 @@ struct Line<'a> {
     orders: u64,
     digest: &'a str,
     previous_digest: &'a str,
+    /// What a person changed of it before the partner took it, and who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mended: Option<String>,
 }
 
 /// Writes an entry as one line of JSON.
@@ -94,6 +99,7 @@ pub fn json_entry(out: &mut impl Write, entry: &Entry, sealed: &Sealed<'_>) -> R
         orders: entry.orders,
         digest: &entry.digest,
         previous_digest: &entry.previous_digest,
+        mended: sealed.changes(),
     };
     serde_json::to_writer(&mut *out, &line).map_err(|e| Error::Output(e.into()))?;
     out.write_all(b"\n").map_err(Error::Output)
