@@ -70,6 +70,9 @@ impl Secrets {
             Outcome::Failed { reason, retry_after, effect } => {
                 Outcome::Failed { reason: struck(&reason), retry_after, effect }
             }
+            Outcome::Unclear { status, reason } => {
+                Outcome::Unclear { status, reason: struck(&reason) }
+            }
             own @ (Outcome::Denied { .. } | Outcome::Withheld { .. }) => own,
         }
     }

@@ -74,9 +74,12 @@ pub fn try_connector(
     let body = rendering.request.body(&content.context, rendering.bytes_max()).map_err(told)?;
     tried.url = url.to_string();
     tried.headers = shown(&headers, &connector.auth);
-    tried.body = Some(body.map_or_else(|| part.body.to_vec(), String::into_bytes));
-    tried.verdict = answer.map(|(status, body)| {
-        let outcome = rules(&connector.rules).judge(&Answer::said(status, &body), &content.ids);
+    let body = body.map_or_else(|| part.body.to_vec(), String::into_bytes);
+    let bytes_max = connector.answer_bytes_max(body.len());
+    tried.body = Some(body);
+    tried.verdict = answer.map(|(status, said)| {
+        let answer = Answer::new(status, HeaderMap::new(), said.to_vec(), bytes_max);
+        let outcome = rules(&connector.rules).judge(&answer, || content.ids(&part));
         let secrets = Secrets::of(config, &connector);
         verdict(secrets.struck_from(outcome, None, ANSWER_CHARS_MAX))
     });
@@ -120,6 +123,9 @@ fn verdict(outcome: Outcome) -> String {
         Outcome::Done { rejected, .. } => format!("done, but for:{}", lines(&rejected)),
         Outcome::Refused { rejected, .. } => {
             format!("refused for its content; lines named:{}", lines(&rejected))
+        }
+        Outcome::Unclear { reason, .. } => {
+            format!("not clear, so sent again in halves or set aside, by `dedupe`: {reason}")
         }
         Outcome::Denied { .. } => "denied: the sink pauses and asks again slowly".into(),
         Outcome::Withheld { reason } => format!("withheld: {reason}"),
