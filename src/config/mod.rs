@@ -19,6 +19,7 @@
 //! words of the house only; the command line turns one into the other.
 
 mod accounts;
+pub mod address;
 pub mod change;
 mod check;
 mod connector;

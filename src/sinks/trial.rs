@@ -11,7 +11,7 @@ use super::{
     wire::Answer,
 };
 use crate::{
-    config::{Auth, Overlay, SinkConfig, sample_batch},
+    config::{Auth, Overlay, SinkConfig, address, sample_batch},
     delivery::{Effect, Outcome, Part},
     model::sink::body,
 };
@@ -63,13 +63,14 @@ pub fn try_connector(
     let told = |fault: Fault| format!("{:?}", Outcome::from(fault));
     let mut tried = Tried {
         method: rendering.request.method.to_string(),
-        url: base.to_string(),
+        url: address::shown(base.as_str()),
         headers: Vec::new(),
         body: None,
         verdict: None,
     };
     let Some(content) = rendering.read(&part).map_err(told)? else { return Ok(tried) };
-    let url = rendering.request.url(&base, &content.context).map_err(told)?;
+    let shown_base = Url::parse(&tried.url).map_err(|e| format!("url: {e}"))?;
+    let url = rendering.request.url(&shown_base, &content.context).map_err(told)?;
     let headers = rendering.request.headers(&own, &content.context).map_err(told)?;
     let body = rendering.request.body(&content.context, rendering.bytes_max()).map_err(told)?;
     tried.url = url.to_string();
