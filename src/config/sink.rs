@@ -468,7 +468,10 @@ impl SinkConfig {
         let connector = self.connector()?;
         // A topic is read back without being told how.
         let dedupe = if self.speaks_kafka() { Dedupe::default() } else { self.dedupe };
-        connector.check(self.domain, dedupe).map_err(|e| format!("connector.{e}"))?;
+        connector.check(self.domain, dedupe).map_err(|e| match self.preset.as_str() {
+            "generic" => format!("connector.{e}"),
+            preset => format!("connector.{e} (with the preset `{preset}`)"),
+        })?;
         if connector
             .dedupe
             .is_some_and(|known| self.dedupe != Dedupe::default() && self.dedupe != known)
