@@ -15,7 +15,7 @@ use crate::model::configuration::ChangeView;
 
 /// What of a sink that speaks HTTP is exchanged while it goes on, by the beginning of the key; for
 /// anything else it is started anew.
-const IN_PLACE: [&str; 10] = [
+const IN_PLACE: [&str; 11] = [
     "url",
     "preset",
     "connector",
@@ -26,6 +26,8 @@ const IN_PLACE: [&str; 10] = [
     "retry_",
     "policy",
     "reconcile",
+    // Of orders that come, not of what the sink does.
+    "accounts.tax_codes",
 ];
 /// What of these is not: the room for what is under way is made once.
 const NOT_IN_PLACE: [&str; 2] = ["policy.ordering", "policy.concurrency_max"];

@@ -243,7 +243,7 @@ fn encoded(text: &str) -> String {
 
 /// `{{ posting.debit | major(entry.currency) }}`: an amount in minor units as a decimal number.
 fn major(minor: i128, currency: &str) -> Result<Value, Error> {
-    let currency = Currency::new(currency)
+    let currency = Currency::of_any_time(currency)
         .map_err(|e| Error::new(ErrorKind::InvalidOperation, format!("major: {e}")))?;
     let decimals = currency.decimals();
     let unit = 10_u128.pow(decimals);
