@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::currencies::IN_FORCE;
+
 /// Adds them to the document.
 pub(super) fn add(document: &mut Value) {
     bound(document);
@@ -67,7 +69,7 @@ fn forced() -> Value {
     ]})
 }
 
-fn rules() -> [(&'static str, Value); 5] {
+fn rules() -> [(&'static str, Value); 7] {
     let given =
         |name: &str| json!({"required": [name], "properties": {name: {"not": {"type": "null"}}}});
     let absent = |name: &str| json!({"properties": {name: {"type": "null"}}});
@@ -90,11 +92,18 @@ fn rules() -> [(&'static str, Value); 5] {
                 {"allOf": [absent("reservations"), {"properties": priced(given("quantity"))}]},
             ]}),
         ),
+        // What is there already may be in a currency of the past, what is made may not.
+        ("PlaceOrder", in_force()),
+        ("Commit", in_force()),
         // Before 1970 nothing was.
         ("Timestamp", json!({"pattern": "^(19[789]|[2-9][0-9]{2})[0-9]-"})),
         ("AddPartner", json!({"anyOf": [absent("burst"), given("rate_per_s")]})),
         ("AdjustStock", json!({"properties": {"delta": {"not": {"const": 0}}}})),
     ]
+}
+
+fn in_force() -> Value {
+    json!({"properties": {"currency": {"enum": &IN_FORCE[..]}}})
 }
 
 #[cfg(test)]

@@ -153,6 +153,7 @@ impl Control {
         front.set_options(options::api(&config.server));
         front.set_partners(partners);
         observed.promise(observe::promises(&config.service_levels));
+        engine.set_tax_codes(config.tax_codes());
         handle.set_freezes(config.freezes.clone());
         handle.apply(sinks, self.grace()).await;
         let stays = |sink: &str| config.sinks.iter().any(|one| one.name == sink);

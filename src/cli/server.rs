@@ -411,6 +411,7 @@ fn start_sinks(
     let spans = observed.spans().cloned();
     let handle = sinks::start_traced(engine, config.sinks.clone(), &runtime, spans)
         .map_err(|e| failed(e.to_string()))?;
+    engine.set_tax_codes(config.tax_codes());
     handle.set_freezes(config.freezes.clone());
     let reconcilers = sinks::reconcile::start(engine, &config.sinks, &handle, &runtime)
         .map_err(|(sink, reason)| failed(format!("{sink}: {reason}")))?;

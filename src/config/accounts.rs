@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::posting::Account;
+use crate::model::{Reference, posting::Account};
+
+/// The most tax codes of a list.
+const TAX_CODES_MAX: usize = 1_000;
 
 /// The accounts that a finance sink posts to, by the names that its books use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,10 @@ pub struct Accounts {
     pub cost_of_goods_sold: String,
     /// What goods cost that came back and can't be sold again. Default `write_off`.
     pub write_off: String,
+    /// The tax codes that these books know: an order that comes to them with another one is refused. Default
+    /// none: any is taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tax_codes: Vec<Reference>,
 }
 
 impl Default for Accounts {
@@ -43,6 +50,7 @@ impl Default for Accounts {
             inventory: "inventory".into(),
             cost_of_goods_sold: "cost_of_goods_sold".into(),
             write_off: "write_off".into(),
+            tax_codes: Vec::new(),
         }
     }
 }
@@ -80,7 +88,7 @@ impl Accounts {
         }
     }
 
-    /// Checks every name.
+    /// Checks every name, and how many tax codes there are.
     ///
     /// # Errors
     /// What is wrong, beginning with the account's key.
@@ -91,6 +99,9 @@ impl Accounts {
             if name.is_empty() || name.len() > 64 || !printable {
                 return Err(format!("{field}: must be 1 to 64 printable ASCII characters"));
             }
+        }
+        if self.tax_codes.len() > TAX_CODES_MAX {
+            return Err(format!("tax_codes: must be at most {TAX_CODES_MAX}"));
         }
         Ok(())
     }

@@ -13,7 +13,7 @@
 //! The books can only be parted by currency: an order has one, and so have its invoice, its settlement
 //! and its refund, so that every entry still balances and nothing waits for what never comes.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::Domain;
 use crate::model::{Currency, ID_CHARS_MAX, Location, command::Priority};
@@ -101,8 +101,15 @@ pub struct FilterConfig {
     pub priorities: Vec<Priority>,
     /// Events of a stream sink, or the beginnings of some: `order.placed`, `reservation.*`. Default all.
     pub events: Vec<String>,
-    /// Currencies of a finance sink. Default all.
+    /// Currencies of a finance sink, also of orders from before one was withdrawn. Default all.
+    #[serde(deserialize_with = "of_any_time")]
     pub currencies: Vec<Currency>,
+}
+
+fn of_any_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Currency>, D::Error> {
+    let codes = Vec::<String>::deserialize(deserializer)?;
+    let all = codes.iter().map(|code| Currency::of_any_time(code).map_err(D::Error::custom));
+    all.collect()
 }
 
 impl FilterConfig {

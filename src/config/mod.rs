@@ -19,6 +19,7 @@
 //! words of the house only; the command line turns one into the other.
 
 mod accounts;
+pub mod address;
 pub mod change;
 mod check;
 mod connector;
@@ -44,7 +45,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Location;
+use crate::model::{Location, TaxCodes};
 
 pub use accounts::Accounts;
 pub use check::Source;
@@ -402,6 +403,15 @@ impl Config {
         self.alerts = self.alerts.without_secrets();
         self.telemetry = self.telemetry.without_secrets();
         self
+    }
+
+    /// The tax codes that an order may have.
+    pub fn tax_codes(&self) -> TaxCodes {
+        let mut codes = TaxCodes::default();
+        for sink in self.sinks.iter().filter(|sink| sink.domain == Domain::Finance) {
+            codes.add(&sink.filter.currencies, &sink.accounts.tax_codes);
+        }
+        codes
     }
 
     /// The configuration as a file that says it.

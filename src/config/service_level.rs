@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Domain, SinkConfig, sink::check_name};
+use super::{Domain, SinkConfig, address, sink::check_name};
 use crate::model::signature::signing_key;
 
 /// The most service levels: each keeps eight bytes for each minute of its window.
@@ -171,9 +171,9 @@ impl Alerts {
     #[must_use]
     pub(super) fn without_secrets(mut self) -> Self {
         if !self.secret.is_empty() {
-            self.secret = "(hidden)".to_owned();
+            address::HIDDEN.clone_into(&mut self.secret);
         }
-        self.url = without_secrets(&self.url);
+        self.url = address::shown_server(&self.url);
         self
     }
 
@@ -240,7 +240,7 @@ impl Telemetry {
     /// The same without what must not be shown.
     #[must_use]
     pub(super) fn without_secrets(mut self) -> Self {
-        self.otlp_endpoint = without_secrets(&self.otlp_endpoint);
+        self.otlp_endpoint = address::shown_server(&self.otlp_endpoint);
         self
     }
 
@@ -263,14 +263,6 @@ impl Telemetry {
             return Err("otlp_timeout_ms: must be 1 to 60000".into());
         }
         Ok(())
-    }
-}
-
-/// An address without credentials, path and query, any of which may be secret.
-fn without_secrets(url: &str) -> String {
-    match reqwest::Url::parse(url) {
-        Ok(url) => format!("{}/(hidden)", url.origin().ascii_serialization()),
-        Err(_) => String::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     Accounts, Auth, Connector, FilterConfig, KafkaConfig, Ordering, Overlay, Policy, Reconcile,
-    StreamConfig, broker_address,
+    StreamConfig, address, address::HIDDEN, broker_address,
 };
 use crate::model::{
     SchemaVersion,
@@ -288,21 +288,18 @@ impl SinkConfig {
         Self { name: name.into(), domain, url: url.into(), ..Self::default() }
     }
 
-    /// The same without what must not be shown: header values, the signing secret, and a password
-    /// in the URL.
+    /// The same without what must not be shown: header values, the signing secret, and of addresses what
+    /// [`address::shown`] hides.
     pub fn without_secrets(mut self) -> Self {
-        const HIDDEN: &str = "(hidden)";
         for value in self.headers.values_mut() {
             HIDDEN.clone_into(value);
         }
         if let Some(secret) = &mut self.signing_secret {
             HIDDEN.clone_into(secret);
         }
-        if let Ok(mut url) = reqwest::Url::parse(&self.url)
-            && url.password().is_some()
-            && url.set_password(Some("hidden")).is_ok()
-        {
-            self.url = url.into();
+        self.url = address::shown(&self.url);
+        if let Some(reconcile) = &mut self.reconcile {
+            reconcile.url = address::shown(&reconcile.url);
         }
         self.connector = self.connector.without_secrets();
         self.stream = self.stream.without_secrets();
@@ -474,7 +471,10 @@ impl SinkConfig {
         let connector = self.connector()?;
         // A topic is read back without being told how.
         let dedupe = if self.speaks_kafka() { Dedupe::default() } else { self.dedupe };
-        connector.check(self.domain, dedupe).map_err(|e| format!("connector.{e}"))?;
+        connector.check(self.domain, dedupe).map_err(|e| match self.preset.as_str() {
+            "generic" => format!("connector.{e}"),
+            preset => format!("connector.{e} (with the preset `{preset}`)"),
+        })?;
         if connector
             .dedupe
             .is_some_and(|known| self.dedupe != Dedupe::default() && self.dedupe != known)

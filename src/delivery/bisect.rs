@@ -12,6 +12,9 @@
 //!   nothing is not repeated at all.
 //! - Every item ends up in a part that the partner took or in exactly one letter, and in both only where
 //!   the letter says that it is uncertain.
+//! - A part of which the partner took something without it being clear what is never taken for delivered.
+//!   A partner that knows lines is sent its halves, whose answers say less about less; at any other, which
+//!   would but say that it knows the part, it is set aside whole, as uncertain.
 //! - What the partner took, and under which ids, is told with the batch's fate, so that a replay sends that
 //!   again and nothing else.
 //! - Items that must not go out now ([`Batch::held_back`]) are set aside before anything is sent.
@@ -19,6 +22,8 @@
 //!   the next part leaves. If it can't be, the batch is not halved.
 //!
 //! It knows neither time nor network: what was sent is told to it, and it says what comes next.
+
+use std::collections::{HashMap, HashSet};
 
 use super::{
     Effect, Part,
@@ -35,6 +40,12 @@ use crate::{
 /// Why a part is set aside that was not refused.
 const UNKNOWN_EFFECT: &str =
     "an attempt may have had its effect, and the partner does not recognise a repeat";
+
+/// What is wrong with an answer that refuses a line which was never sent: the line that it means may be one
+/// of those that were.
+pub(crate) fn never_sent(line_id: &str) -> String {
+    format!("it refuses a line that was not sent: {}", shortened(line_id, 100))
+}
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,15 +264,37 @@ impl Plan {
             self.put_aside(todo, status, &said);
             return self.turn();
         }
+        if let Some(line_id) = self.never_sent(&todo, rejected) {
+            let reason = never_sent(line_id);
+            self.todo.push(todo);
+            return self.unclear(status, &reason);
+        }
         let named = self.take_out(&todo, status, rejected, false);
         let (rest, _) =
             self.items_of(&todo).partition(|place| named.binary_search(&place).is_err());
-        self.refused |= !named.is_empty();
-        if named.is_empty() {
-            self.taken.push(TakenPart { path: todo.path, items: todo.items.ranges() });
-        } else if !rest.is_empty() {
+        self.refused = true;
+        if !rest.is_empty() {
             self.taken.push(TakenPart { path: todo.path, items: rest.ranges() });
         }
+        self.turn()
+    }
+
+    /// The partner took the part or some of it, and nobody can tell what.
+    pub fn unclear(&mut self, status: u16, reason: &str) -> Next {
+        (self.status, self.refused) = (status, true);
+        self.hear(reason);
+        let Some(todo) = self.todo.last_mut() else { return Next::Done };
+        todo.uncertain = true;
+        let todo = todo.clone();
+        if self.parts >= self.parts_max {
+            return self.give_up_all(status, reason);
+        }
+        let items = self.items_of(&todo);
+        if self.dedupe != Dedupe::Line || items.len() < 2 {
+            return self.give_up(status, reason);
+        }
+        self.todo.pop();
+        self.halve(&todo, &items);
         self.turn()
     }
 
@@ -282,9 +315,7 @@ impl Plan {
         let (rest, _) =
             self.items_of(&todo).partition(|place| named.binary_search(&place).is_err());
         if named.is_empty() {
-            let (first, second) = rest.halves();
-            self.push(&todo, "b", second);
-            self.push(&todo, "a", first);
+            self.halve(&todo, &rest);
         } else if !rest.is_empty() {
             self.push(&todo, "a", rest);
         }
@@ -364,7 +395,7 @@ impl Plan {
         let Some(content) = self.content() else {
             return Vec::new();
         };
-        let reasons: std::collections::HashMap<&str, &str> =
+        let reasons: HashMap<&str, &str> =
             rejected.iter().map(|line| (line.line_id.as_str(), line.reason.as_str())).collect();
         let found = items.iter().filter_map(|place| {
             let reason = reasons.get(content.id(place))?;
@@ -382,6 +413,20 @@ impl Plan {
         let places = found.iter().flat_map(|aside| aside.items.iter()).collect();
         self.aside.extend(found);
         places
+    }
+
+    /// The first of these that is no line of the part.
+    fn never_sent<'a>(&mut self, todo: &Todo, rejected: &'a [Rejected]) -> Option<&'a str> {
+        let items = self.items_of(todo);
+        let content = self.content()?;
+        let sent: HashSet<&str> = items.iter().map(|place| content.id(place)).collect();
+        rejected.iter().map(|line| line.line_id.as_str()).find(|id| !sent.contains(id))
+    }
+
+    fn halve(&mut self, todo: &Todo, items: &Items) {
+        let (first, second) = items.halves();
+        self.push(todo, "b", second);
+        self.push(todo, "a", first);
     }
 
     fn push(&mut self, parent: &Todo, half: &str, items: Items) {

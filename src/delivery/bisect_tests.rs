@@ -279,7 +279,7 @@ fn lines_that_are_named_with_a_success_are_set_aside_and_go_out_again_under_an_i
     plan.sent();
     let named =
         |n| Rejected { line_id: format!("erp-0000-000001.{n}"), reason: "unknown SKU".into() };
-    assert_eq!(plan.taken(200, &[named(2), named(77)]), Next::Done);
+    assert_eq!(plan.taken(200, &[named(2)]), Next::Done);
     let letters = plan.letters(9);
     let [letter] = letters.as_slice() else { panic!("{letters:?}") };
     assert_eq!(
@@ -299,6 +299,51 @@ fn lines_that_are_named_with_a_success_are_set_aside_and_go_out_again_under_an_i
     assert_eq!(plan.taken(200, &[named(1)]), Next::Done);
     let letters = plan.letters(9);
     assert!(letters[0].uncertain && letters[0].body == b"{}", "what was taken of it nobody knows");
+}
+
+#[test]
+fn what_was_taken_without_being_clear_is_halved_where_lines_are_known_and_else_set_aside() {
+    let named = |id: String| vec![Rejected { line_id: id, reason: "no".into() }];
+    for (dedupe, stranger) in DEDUPES.into_iter().flat_map(|d| [(d, false), (d, true)]) {
+        let mut receiver = receiver(dedupe, 0, 8, false);
+        let mut plan = Plan::new(batch_of_lines(1, 8), dedupe, 100);
+        let mut next = plan.begin();
+        while next != Next::Done {
+            plan.sent();
+            receiver.take(plan.part(), Fault::Not);
+            let lines = places(&plan.part().body);
+            // It names a line by an id that only it knows: of which part can't be told but by halving.
+            next = match (lines.contains(&5), stranger) {
+                (false, _) => plan.taken(200, &[]),
+                (true, false) => plan.unclear(200, "longer than can be read"),
+                (true, true) => plan.taken(200, &named("ERP.6".to_owned())),
+            };
+        }
+        let letters = plan.letters(9);
+        audit(&receiver, &letters, 8);
+        let [letter] = letters.as_slice() else { panic!("{letters:?}") };
+        let aside: Vec<_> = in_letters(&letters).into_keys().collect();
+        let known = dedupe == Dedupe::Line;
+        assert_eq!(aside, if known { vec![5] } else { (0..8).collect() }, "{dedupe:?}");
+        assert!(letter.uncertain && letter.status == 200);
+        assert_eq!(plan.attempts(), if known { 7 } else { 1 });
+        assert_eq!(
+            plan.is_taken(),
+            known,
+            "everything of a batch is refused where nothing was seen taken"
+        );
+        let why = if stranger { "ERP.6" } else { "longer than" };
+        assert!(letter.reason.contains(why), "{}", letter.reason);
+    }
+    // It ends, whatever is answered.
+    let mut plan = Plan::new(batch_of_lines(1, 1_000), Dedupe::Line, 20);
+    let mut next = plan.begin();
+    while next != Next::Done {
+        plan.sent();
+        next = plan.unclear(200, "longer than can be read");
+    }
+    assert_eq!((plan.attempts(), in_letters(&plan.letters(9)).len()), (20, 1_000));
+    assert!(plan.is_refused_whole());
 }
 
 #[test]

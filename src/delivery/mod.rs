@@ -47,6 +47,7 @@ mod task;
 mod testing;
 mod trace;
 
+pub(crate) use bisect::never_sent;
 pub use change::Change;
 pub(crate) use change::Turn;
 pub use handle::{Handle, start, start_traced};

@@ -94,6 +94,14 @@ pub enum Outcome {
         /// What it said, shortened.
         answer: String,
     },
+    /// The partner took the content or some of it, and its answer does not say what: it could not be read,
+    /// or refuses lines that nobody can tell.
+    Unclear {
+        /// Its status code.
+        status: u16,
+        /// What is wrong with the answer, and how that begins; no secrets in it.
+        reason: String,
+    },
     /// The partner refuses us, whatever the content: wrong credentials, wrong address.
     Denied {
         /// Its status code.

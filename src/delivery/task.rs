@@ -306,6 +306,11 @@ impl Task {
                 self.attempts.refused += 1;
                 job.plan.refused(status, &rejected, &answer)
             }
+            Outcome::Unclear { status, reason } => {
+                self.worked(probe);
+                self.attempts.failed += 1;
+                job.plan.unclear(status, &reason)
+            }
             Outcome::Denied { status, retry_after } => {
                 self.denied(&job, status, retry_after, now);
                 Next::Again

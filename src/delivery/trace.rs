@@ -144,6 +144,7 @@ fn told(outcome: &Outcome) -> (&'static str, u16, &str) {
     match outcome {
         Outcome::Done { status, .. } => ("done", *status, ""),
         Outcome::Refused { status, answer, .. } => ("refused", *status, answer),
+        Outcome::Unclear { status, reason } => ("unclear", *status, reason),
         Outcome::Denied { status, .. } => ("denied", *status, ""),
         Outcome::Failed { reason, .. } => ("failed", 0, reason),
         Outcome::Withheld { reason } => ("withheld", 0, reason),

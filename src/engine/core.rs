@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{
     ledger::{
@@ -21,7 +21,7 @@ use crate::{
         wheel::Wheel,
     },
     model::{
-        Lsn,
+        Lsn, TaxCodes,
         event::{self, Encode, Event, KeyRef, Line},
         sink::SinkState,
     },
@@ -100,6 +100,8 @@ pub(super) struct Core<S: Storage> {
     pub(super) defining: Mutex<()>,
     /// Sinks as the log had them when it was opened.
     pub(super) sinks: HashMap<String, SinkState>,
+    /// The tax codes that orders may have.
+    pub(super) tax_codes: RwLock<TaxCodes>,
     /// The server's own configurations, by version, the newest last.
     pub(super) configurations: Mutex<Vec<(u64, String)>>,
     /// Which batch carried what.

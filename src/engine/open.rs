@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::{
     ledger::wheel::Wheel,
@@ -95,6 +95,7 @@ pub(super) fn open<S: Storage>(storage: S, options: Options) -> Result<Core<S>, 
         counters: Counting::default(),
         defining: Mutex::new(()),
         sinks,
+        tax_codes: RwLock::default(),
         configurations: Mutex::new(own),
         seals: Mutex::new(replayed.seals),
         tallies: Mutex::new(replayed.tallies),

@@ -14,7 +14,7 @@ use crate::{
         reservations::{NotBegun, Opening, Snapshot, Transition},
     },
     model::{
-        Amount, Lsn, OrderId, ReservationId, Timestamp,
+        Amount, Currency, Lsn, OrderId, Reference, ReservationId, TaxCodes, Timestamp,
         command::{Commit, PlaceOrder, PriceLine, Prices, Priority, ReserveLine},
         event::{self, Line, OrderData, Priced, Sold},
         life::Life,
@@ -42,7 +42,7 @@ type Lines = SmallVec<[ReserveLine; 1]>;
 pub(super) struct Money<'a> {
     order_id: &'a OrderId,
     customer: &'a str,
-    currency: crate::model::Currency,
+    currency: Currency,
     prices: Prices,
     lines: &'a [PriceLine],
     shipping: Amount,
@@ -142,6 +142,11 @@ impl<S: Storage> Engine<S> {
         core.count(core.commit(&key, id, commit).unwrap_or_else(Decision::from))
     }
 
+    /// The tax codes that orders may have from here on.
+    pub fn set_tax_codes(&self, codes: TaxCodes) {
+        *self.core().tax_codes.write() = codes;
+    }
+
     /// Reserves and commits in one record, or makes one order of several held reservations.
     ///
     /// # Errors
@@ -213,6 +218,23 @@ impl<S: Storage> Core<S> {
         Ok(data)
     }
 
+    /// Whether the books know every code. What was sold before is not asked for it again.
+    fn check_tax_codes<'a>(
+        &self,
+        currency: Currency,
+        codes: impl Iterator<Item = Option<&'a Reference>>,
+    ) -> Result<(), Refusal> {
+        let known = self.tax_codes.read();
+        let unknown = |code: &Reference| !known.knows(currency, code);
+        match codes.into_iter().position(|code| code.is_some_and(unknown)) {
+            Some(index) => {
+                let reason = "is in no list of the books (`accounts.tax_codes`)";
+                Err(Refusal::malformed(format!("lines[{index}].tax_code"), reason))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Claims an order's id; a twin in flight is waited for.
     fn claim_order(&self, id: &OrderId) -> Result<orders::Begin<'_>, Refusal> {
         self.until("an order with this id is being decided; try again", || {
@@ -255,6 +277,8 @@ impl<S: Storage> Core<S> {
         if seen.state == ReservationState::Committed {
             return self.committed_before(&seen, &money);
         }
+        let codes = commit.lines.iter().map(|line| line.tax_code.as_ref());
+        self.check_tax_codes(commit.currency, codes)?;
         let order_claim = match self.claim_order(order_id)? {
             orders::Begin::Claimed(claim) => claim,
             orders::Begin::Placed(order) if order.reservations.contains(&id) => {
@@ -336,6 +360,8 @@ impl<S: Storage> Core<S> {
     }
 
     fn place(&self, key: &Cause<'_>, place: &PlaceOrder) -> Result<Decision<OrderView>, Refusal> {
+        let codes = place.lines.iter().map(|line| line.tax_code.as_ref());
+        self.check_tax_codes(place.currency, codes)?;
         let prices = merged_prices(place)?;
         let money = Money::of_order(place, &prices);
         match &place.reservations {

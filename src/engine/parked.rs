@@ -19,7 +19,7 @@ use crate::{
         parked::{Begin, Counts, Deciding},
     },
     model::{
-        IdempotencyKey, Lsn, OrderId, Origin, Reference, Timestamp,
+        IdempotencyKey, Lsn, NOT_IN_FORCE, OrderId, Origin, Reference, Timestamp,
         event::{Event, Park, Unpark},
         fact::FactKind,
         inbound::{
@@ -204,6 +204,10 @@ impl<S: Storage> Core<S> {
     /// Parks a report, or says what became of it when it came before.
     fn park(&self, sender: &Sender<'_>) -> Result<Decision<Taken>, Refusal> {
         check(sender.event)?;
+        // No order can come that has it. One that is there may be older than the list of today.
+        if sender.event.currency().is_some_and(|currency| !currency.is_in_force()) {
+            return Err(Refusal::malformed("currency", NOT_IN_FORCE));
+        }
         let claim = match self.claim_key(&sender.cause)? {
             KeyClaim::Mine(claim) => claim,
             KeyClaim::Done(done) if done.kind == Park::KIND => {

@@ -478,7 +478,7 @@ fn filter_of(seal: &Seal, config: &SinkConfig, versions: Versions) -> Option<Fil
     }
     let entries = body_of(&seal.body).map(|body| body.entries).unwrap_or_default();
     let currencies: Vec<_> =
-        entries.iter().filter_map(|entry| Currency::new(&entry.currency).ok()).collect();
+        entries.iter().filter_map(|entry| Currency::of_any_time(&entry.currency).ok()).collect();
     let filter = FilterConfig { currencies, ..FilterConfig::default() };
     (!filter.is_open()).then(|| Filter::new(&filter))
 }

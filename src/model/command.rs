@@ -491,6 +491,7 @@ pub struct Invoice {
     /// The invoice's id or number.
     pub invoice_id: Reference,
     /// The order's currency.
+    #[serde(deserialize_with = "Currency::read_of_any_time")]
     pub currency: Currency,
     /// What for, gross.
     pub amount: Amount,
@@ -506,6 +507,7 @@ pub struct Settle {
     /// The settlement's id.
     pub settlement_id: Reference,
     /// The order's currency.
+    #[serde(deserialize_with = "Currency::read_of_any_time")]
     pub currency: Currency,
     /// What the customer paid.
     pub amount: Amount,
@@ -521,6 +523,7 @@ pub struct Refund {
     /// The refund's id.
     pub refund_id: Reference,
     /// The order's currency.
+    #[serde(deserialize_with = "Currency::read_of_any_time")]
     pub currency: Currency,
     /// How much, gross.
     pub amount: Amount,

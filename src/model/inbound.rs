@@ -8,7 +8,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    Lsn, OrderId, Reference, Timestamp,
+    Currency, Lsn, OrderId, Reference, Timestamp,
     command::{AuthorizeReturn, Cancel, Invoice, Note, ReceiveReturn, Refund, Settle, Ship},
     fact::FactKind,
     view::FactView,
@@ -51,6 +51,16 @@ impl OrderEvent {
             Self::Return(_) => FactKind::Return,
             Self::Receipt(..) => FactKind::Receipt,
             Self::Note(_) => FactKind::Note,
+        }
+    }
+
+    /// The currency of its amounts, if it has any.
+    pub fn currency(&self) -> Option<Currency> {
+        match self {
+            Self::Invoice(invoice) => Some(invoice.currency),
+            Self::Settlement(settle) => Some(settle.currency),
+            Self::Refund(refund) => Some(refund.currency),
+            _ => None,
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::Invalid;
+use super::{Invalid, currencies::IN_FORCE};
 
 /// The largest amount of one field, in minor units (a hundred billion in a currency of two
 /// decimals). Sums of an order's fields can't overflow an `i64` then.
@@ -50,14 +50,32 @@ impl<'de> Deserialize<'de> for Amount {
     }
 }
 
+/// What a currency must be that is not in force.
+pub(crate) const NOT_IN_FORCE: &str = "must be a currency of ISO 4217 that is in force";
+
 /// An ISO 4217 currency code: three capital letters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, ToSchema)]
 #[schema(value_type = String, pattern = "^[A-Z]{3}$")]
 pub struct Currency([u8; 3]);
 
 impl Currency {
-    /// Checks the form; whether the code is assigned is the configuration's business.
+    /// A currency that is in force.
+    ///
+    /// # Errors
+    /// If the code has another form, or is no currency's, or no more.
     pub fn new(code: &str) -> Result<Self, Invalid> {
+        let currency = Self::of_any_time(code)?;
+        if !currency.is_in_force() {
+            return Err(Invalid(NOT_IN_FORCE));
+        }
+        Ok(currency)
+    }
+
+    /// A currency of what was written before, which may be in force no more: the form alone is checked.
+    ///
+    /// # Errors
+    /// If the code has another form.
+    pub fn of_any_time(code: &str) -> Result<Self, Invalid> {
         match code.as_bytes() {
             [a, b, c] if [a, b, c].iter().all(|l| l.is_ascii_uppercase()) => Ok(Self([*a, *b, *c])),
             _ => Err(Invalid("must be three capital letters (ISO 4217)")),
@@ -67,7 +85,22 @@ impl Currency {
     /// The code of a record, which was checked when it was written; `XXX` (no currency) if it is
     /// none.
     pub fn from_bytes(code: [u8; 3]) -> Self {
-        std::str::from_utf8(&code).ok().and_then(|c| Self::new(c).ok()).unwrap_or(Self(*b"XXX"))
+        let code = std::str::from_utf8(&code).ok();
+        code.and_then(|code| Self::of_any_time(code).ok()).unwrap_or(Self(*b"XXX"))
+    }
+
+    /// Whether it is in force.
+    pub fn is_in_force(&self) -> bool {
+        IN_FORCE.binary_search(&self.as_str()).is_ok()
+    }
+
+    /// Reads one of any time, for fields that tell of what there is: a view, an entry, an order's event.
+    ///
+    /// # Errors
+    /// If it is no text, or one of another form.
+    pub fn read_of_any_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let code = compact_str::CompactString::deserialize(deserializer)?;
+        Self::of_any_time(&code).map_err(serde::de::Error::custom)
     }
 
     /// How many digits of an amount in minor units stand behind the decimal mark (ISO 4217).

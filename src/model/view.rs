@@ -176,6 +176,7 @@ pub struct OrderView {
     /// Where it is taken from.
     pub allocations: Vec<LineView>,
     /// The currency of every amount here.
+    #[serde(deserialize_with = "Currency::read_of_any_time")]
     pub currency: Currency,
     /// Whether prices contain their tax.
     pub prices: Prices,

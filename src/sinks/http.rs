@@ -2,7 +2,7 @@
 //! HTTP contract is one of the presets.
 //!
 //! It promises that an attempt ends within the configured time, whatever it has to fetch first; that of
-//! an answer only so much is read as is declared; that no redirect is followed and no proxy of the
+//! an answer only so much is read as is declared, and none taken for a success that could not be read; that no redirect is followed and no proxy of the
 //! environment used; that the same part is the same bytes each time; and that a part which may have had
 //! its effect is sent again only where the receiver is declared to know it.
 
@@ -160,7 +160,7 @@ impl HttpPartner {
             lookup.attempted(&part.id);
         }
         let answer = self.ask(&rendering.request, &content.context, part, body, Some(sent)).await?;
-        let outcome = self.rules.judge(&answer, &content.ids);
+        let outcome = self.rules.judge(&answer, || content.ids(part));
         match (&rendering.finish, &outcome) {
             (Some(finish), Outcome::Done { .. }) => {
                 self.complete(finish, part, &content, &answer, outcome).await
@@ -185,11 +185,21 @@ impl HttpPartner {
         let body = body.map_err(|fault| failed(format!("{:?}", Outcome::from(fault))))?;
         let body = Bytes::from(body.unwrap_or_default());
         let completed = match self.ask(request, &context, part, body, None).await {
-            Ok(answer) => rules.judge(&answer, &[]),
+            Ok(answer) => rules.judge(&answer, || content.ids(part)),
             Err(fault) => fault.into(),
         };
         match completed {
-            Outcome::Done { .. } => Ok(entered),
+            Outcome::Done { rejected, .. } if rejected.is_empty() => Ok(entered),
+            Outcome::Done { status, .. } => {
+                let reason = "entered, but not completed: the partner refuses lines of it".into();
+                Ok(Outcome::Unclear { status, reason })
+            }
+            // Who can be asked is: it knows whether that was completed.
+            Outcome::Unclear { reason, .. } if self.lookup.is_some() => Err(failed(reason)),
+            Outcome::Unclear { status, reason } => {
+                let reason = format!("entered, but not completed: {reason}");
+                Ok(Outcome::Unclear { status, reason })
+            }
             // No pause: only as a failure of unknown effect it is remembered that something was entered.
             Outcome::Withheld { reason } => Err(failed(reason)),
             Outcome::Denied { status, .. } => {
@@ -261,11 +271,12 @@ impl HttpPartner {
                 headers.extend(value.map(|value| (HeaderName::from_static("traceparent"), value)));
             }
             let carried = headers.clone();
+            let bytes_max = self.connector.answer_bytes_max(body.len());
             let request = built(declared.method.clone(), &url, headers, body.clone())?;
             if let Some(sent) = sent {
                 sent.store(true, Ordering::Relaxed);
             }
-            let answer = self.wire.exchange(request, self.connector.answer_bytes_max).await?;
+            let answer = self.wire.exchange(request, bytes_max).await?;
             if answer.status == 401 && !renewed && self.credentials.renew(&carried).await {
                 renewed = true;
                 continue;
@@ -286,7 +297,8 @@ impl HttpPartner {
             self.credentials.apply(&mut url, &mut headers).await?;
             let carried = headers.clone();
             let request = built(declared.method.clone(), &url, headers, Bytes::new())?;
-            let answer = match self.wire.exchange(request, self.connector.answer_bytes_max).await {
+            let bytes_max = self.connector.answer_bytes_max(0);
+            let answer = match self.wire.exchange(request, bytes_max).await {
                 Ok(answer) => answer,
                 // Nothing of the part was sent.
                 Err(Fault::Failed { reason, retry_after, .. }) => {

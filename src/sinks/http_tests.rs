@@ -98,6 +98,9 @@ async fn parrot(answer: Vec<u8>) -> String {
             let mut request = [0; 4096];
             let _ = stream.read(&mut request).await;
             let _ = stream.write_all(&answer).await;
+            let _ = stream.shutdown().await;
+            // Closed before all of a request is read, the answer would be lost.
+            while matches!(stream.read(&mut request).await, Ok(1..)) {}
         }
     });
     url
@@ -124,7 +127,10 @@ async fn an_endless_answer_is_cut_and_a_redirect_not_followed() {
     endless.resize(1 << 20, b'x');
     let partner_of = |url| partner(url, |c| c.timeout_ms = 5_000);
     let outcome = partner_of(parrot(endless).await).send(&part(1)).await;
-    assert_eq!(outcome, Outcome::Done { status: 200, rejected: vec![] });
+    // What follows may name lines that are refused.
+    let Outcome::Unclear { status: 200, reason } = outcome else { panic!("{outcome:?}") };
+    let most = 65_536 + part(1).body.len();
+    assert!(reason.contains(&format!("longer than {most} bytes")), "{reason}");
 
     let receiver = Receiver::start(Behaviour::default()).await.unwrap();
     let elsewhere =
@@ -139,6 +145,49 @@ async fn answering(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     parrot(format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\n\r\n{body}").into())
         .await
+}
+
+/// The more lines, the longer an answer that names them may be.
+#[tokio::test]
+async fn of_many_lines_each_second_may_be_named_and_an_answer_is_read_as_a_try_reads_it() {
+    let line = |n| {
+        format!(
+            r#"{{"line_id":"erp-1.{n}","sku":"SKU-{n}","location":"BER","movement":"sold","quantity":1}}"#
+        )
+    };
+    let lines = (0..1_600).map(line).collect::<Vec<_>>().join(",");
+    let body = Bytes::from(format!(r#"{{"batch_id":"erp-1","events":1,"lines":[{lines}]}}"#));
+    let answer = |words: usize| {
+        let reason = "unknown SKU ".repeat(words);
+        let named = |n| serde_json::json!({"line_id": format!("erp-1.{n}"), "reason": reason});
+        let named: Vec<_> = (0..1_600).step_by(2).map(named).collect();
+        serde_json::json!({"rejected": named}).to_string()
+    };
+    for words in [6, 60] {
+        let said = answer(words);
+        let url = answering("200 OK", "", &said).await;
+        let mut sends = Part { body: body.clone(), ..part(1) };
+        sends.id = "erp-1".to_owned();
+        let outcome = partner(url.clone(), |_| {}).send(&sends).await;
+        let config = SinkConfig::new("erp", Domain::Inventory, url);
+        let given = Some((200, Bytes::from(said.clone())));
+        let tried = crate::sinks::trial::try_connector(&config, Some(body.clone()), given).unwrap();
+        let verdict = tried.verdict.unwrap();
+        match outcome {
+            Outcome::Done { rejected, .. } if words == 6 => {
+                assert!(said.len() > 65_536 && rejected.len() == 800);
+                assert!(verdict.starts_with("done, but for:"), "{verdict}");
+                assert_eq!(verdict.matches("erp-1.").count(), 800);
+            }
+            Outcome::Unclear { reason, .. } if words == 60 => {
+                assert!(
+                    verdict.starts_with("not clear") && verdict.ends_with(&reason),
+                    "{verdict}"
+                );
+            }
+            other => panic!("{words}: {other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ impl Lookup {
         }
         let reason =
             format!("asked whether it has the part, the partner answered {}", answer.status);
-        Err(match rules.judge(answer, &[]) {
+        Err(match rules.judge(answer, Vec::new) {
             Outcome::Denied { status, retry_after } => Fault::Denied { status, retry_after },
             Outcome::Failed { retry_after, .. } => {
                 Fault::Failed { reason, retry_after, effect: Effect::Unknown }

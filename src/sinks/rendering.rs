@@ -27,7 +27,21 @@ pub(super) struct Rendering {
 /// A part as templates see it.
 pub(super) struct Content {
     pub context: Context,
-    pub ids: Vec<String>,
+    /// The lines that are sent; `None`: all of the part, which nobody had to read.
+    ids: Option<Vec<String>>,
+}
+
+impl Content {
+    /// The ids of the lines that are sent, in their order.
+    pub fn ids(&self, part: &Part) -> Vec<String> {
+        let read =
+            || serde_json::from_slice(&part.body).map_or_else(|_| Vec::new(), |b| ids_of(&b));
+        self.ids.clone().unwrap_or_else(read)
+    }
+}
+
+fn ids_of(batch: &Value) -> Vec<String> {
+    body::item_ids(batch).into_iter().map(str::to_owned).collect()
 }
 
 impl Rendering {
@@ -53,7 +67,6 @@ impl Rendering {
         let declared = [Some(&request), finish.as_ref().map(|(finish, _)| finish)];
         let reads = asks
             || !connector.keep.is_empty()
-            || connector.rejected.as_ref().is_some_and(|rejected| rejected.index.is_some())
             || declared.into_iter().flatten().any(Declared::needs_lines);
         Ok(Self { version, request, finish, connector: connector.clone(), reads })
     }
@@ -62,17 +75,17 @@ impl Rendering {
     pub fn read(&self, part: &Part) -> Result<Option<Content>, Fault> {
         if !self.reads {
             let context = Context::new(&part.id, Value::Null, &self.connector);
-            return Ok(Some(Content { context, ids: Vec::new() }));
+            return Ok(Some(Content { context, ids: None }));
         }
         let batch = serde_json::from_slice(&part.body)
             .map_err(|e| Fault::Unfit(format!("the sealed batch is not JSON: {e}")))?;
         let batch = self.connector.kept(batch);
-        let ids: Vec<String> = body::item_ids(&batch).into_iter().map(str::to_owned).collect();
+        let ids = ids_of(&batch);
         if !self.connector.keep.is_empty() && ids.is_empty() {
             return Ok(None);
         }
         let context = Context::new(&part.id, batch, &self.connector);
-        Ok(Some(Content { context, ids }))
+        Ok(Some(Content { context, ids: Some(ids) }))
     }
 
     /// The most bytes of a body.

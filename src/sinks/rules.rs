@@ -1,7 +1,13 @@
 //! What a partner's answer means: the connector's rules and then those of the generic preset, the first
 //! that holds decides.
+//!
+//! No answer is taken for a success that may say otherwise where it could not be read, or that refuses
+//! lines so that nobody can tell which: that is [`Outcome::Unclear`].
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::HashSet,
+    time::{Duration, SystemTime},
+};
 
 use hyper::{HeaderMap, header};
 use serde_json::Value;
@@ -9,9 +15,20 @@ use serde_json::Value;
 use super::wire::Answer;
 use crate::{
     config::{AnswerRule, RejectedLines, Then, Took},
-    delivery::{Effect, Outcome},
+    delivery::{Effect, Outcome, never_sent},
     feed::Rejected,
 };
+
+/// So many characters of an answer are repeated where it is not clear.
+const ANSWER_CHARS_MAX: usize = 300;
+
+/// The lines that an answer refuses.
+#[derive(Debug, Default)]
+struct Named {
+    lines: Vec<Rejected>,
+    /// The first of them that was not sent.
+    never_sent: Option<String>,
+}
 
 /// The rules of one request.
 pub(super) struct Rules {
@@ -20,28 +37,43 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// What an answer comes to. `ids` are the lines that were sent, in their order.
-    pub fn judge(&self, answer: &Answer, ids: &[String]) -> Outcome {
+    /// What an answer comes to. `ids` tells the lines that were sent, in their order, where one is named.
+    pub fn judge(&self, answer: &Answer, ids: impl FnOnce() -> Vec<String>) -> Outcome {
         let (status, retry_after) = (answer.status, answer.retry_after());
         let failed = |reason: String, effect| Outcome::Failed { reason, retry_after, effect };
-        let Some(rule) = self.rules.iter().find(|rule| rule.holds(answer.heard())) else {
+        let unclear = |why: &str| {
+            let said: String = answer.text.chars().take(ANSWER_CHARS_MAX).collect();
+            let reason = format!(
+                "the partner answered {status}, and what it took can't be told: {why}; it says: {said}"
+            );
+            Outcome::Unclear { status, reason }
+        };
+        let place = self.rules.iter().position(|rule| rule.holds(answer.heard()));
+        if let Some(why) = &answer.unread
+            && self.may_mean_less(status, place)
+        {
+            return unclear(why);
+        }
+        let Some(rule) = place.and_then(|place| self.rules.get(place)) else {
             return failed(format!("the partner answered {status}"), Effect::Unknown);
         };
         let rejected = match rule.lines {
             true => self.rejected(answer.json.as_ref(), ids),
-            false => Some(Vec::new()),
-        };
-        // Of a part that is refused as a whole the bad lines can be found without their names.
-        let rejected = rejected.or_else(|| (rule.then == Then::Refused).then(Vec::new));
-        let Some(rejected) = rejected else {
-            let what =
-                format!("the partner answered {status} and refuses lines that it does not name");
-            return failed(what, Effect::Unknown);
+            false => Ok(Named::default()),
         };
         match rule.then {
-            Then::Done => Outcome::Done { status, rejected },
+            Then::Done => match rejected {
+                Ok(Named { never_sent: Some(line_id), .. }) => unclear(&never_sent(&line_id)),
+                Ok(Named { lines, .. }) => Outcome::Done { status, rejected: lines },
+                Err(why) => unclear(&why),
+            },
             Then::Known => Outcome::Done { status, rejected: Vec::new() },
-            Then::Refused => Outcome::Refused { status, rejected, answer: answer.text.clone() },
+            // Of a part that is refused as a whole the bad lines can be found without their names.
+            Then::Refused => Outcome::Refused {
+                status,
+                rejected: rejected.unwrap_or_default().lines,
+                answer: answer.text.clone(),
+            },
             Then::Denied => Outcome::Denied { status, retry_after },
             Then::Retry => {
                 let effect = match rule.took {
@@ -53,16 +85,45 @@ impl Rules {
         }
     }
 
-    /// The lines that an answer refuses; `None` where it refuses some that can't be told.
-    fn rejected(&self, json: Option<&Value>, ids: &[String]) -> Option<Vec<Rejected>> {
+    /// Whether an answer that could not be read, and is judged by the rule at this place, may be one that
+    /// took less than the whole part: a rule that would have held, or the lines that it names, say so.
+    fn may_mean_less(&self, status: u16, place: Option<usize>) -> bool {
+        let (before, rule) = match place {
+            Some(place) => (&self.rules[..place], self.rules.get(place)),
+            None => (&self.rules[..], None),
+        };
+        let hang = || before.iter().filter(|rule| rule.hangs_on_body(status));
+        let names =
+            |rule: &AnswerRule| rule.lines && rule.then == Then::Done && self.rejected.is_some();
+        let succeeds = rule.is_some_and(|rule| matches!(rule.then, Then::Done | Then::Known));
+        rule.is_some_and(names) || hang().any(names) || (succeeds && hang().next().is_some())
+    }
+
+    /// The lines that an answer refuses, or why it can't be told which.
+    fn rejected(
+        &self,
+        json: Option<&Value>,
+        ids: impl FnOnce() -> Vec<String>,
+    ) -> Result<Named, String> {
         let Some((wanted, json)) = self.rejected.as_ref().zip(json) else {
-            return Some(Vec::new());
+            return Ok(Named::default());
         };
-        let Some(items) = wanted.at.find(json).and_then(Value::as_array) else {
-            return Some(Vec::new());
+        let items = match wanted.at.find(json) {
+            None | Some(Value::Null) => return Ok(Named::default()),
+            Some(Value::Array(items)) => items,
+            Some(_) => return Err(format!("`{}` is no list", wanted.at)),
         };
-        let refused = items.iter().filter(|item| wanted.means(item));
-        refused.map(|item| named(wanted, item, ids)).collect()
+        let mut refused = items.iter().filter(|item| wanted.means(item)).peekable();
+        if refused.peek().is_none() {
+            return Ok(Named::default());
+        }
+        let ids = ids();
+        let lines = refused.map(|item| named(wanted, item, &ids)).collect::<Option<Vec<_>>>();
+        let lines = lines.ok_or("it refuses lines that it does not name")?;
+        let sent: HashSet<&str> = ids.iter().map(String::as_str).collect();
+        let stranger = lines.iter().find(|line| !sent.contains(&*line.line_id));
+        let never_sent = stranger.map(|line| line.line_id.clone());
+        Ok(Named { lines, never_sent })
     }
 }
 

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::auth::{encoded, user_info};
 use crate::{
-    config::{Auth, Connector, SinkConfig},
+    config::{Auth, Connector, SinkConfig, address},
     delivery::Outcome,
 };
 
@@ -30,6 +30,7 @@ impl Secrets {
         }
         all.push(revealed);
         all.extend(config.signing_secret.clone());
+        all.extend(address::query_values(&config.url));
         if let Ok(url) = reqwest::Url::parse(&config.url)
             && let Some(password) = url.password()
         {
@@ -69,6 +70,9 @@ impl Secrets {
             }
             Outcome::Failed { reason, retry_after, effect } => {
                 Outcome::Failed { reason: struck(&reason), retry_after, effect }
+            }
+            Outcome::Unclear { status, reason } => {
+                Outcome::Unclear { status, reason: struck(&reason) }
             }
             own @ (Outcome::Denied { .. } | Outcome::Withheld { .. }) => own,
         }

@@ -11,7 +11,7 @@ use super::{
     wire::Answer,
 };
 use crate::{
-    config::{Auth, Overlay, SinkConfig, sample_batch},
+    config::{Auth, Overlay, SinkConfig, address, sample_batch},
     delivery::{Effect, Outcome, Part},
     model::sink::body,
 };
@@ -63,20 +63,24 @@ pub fn try_connector(
     let told = |fault: Fault| format!("{:?}", Outcome::from(fault));
     let mut tried = Tried {
         method: rendering.request.method.to_string(),
-        url: base.to_string(),
+        url: address::shown(base.as_str()),
         headers: Vec::new(),
         body: None,
         verdict: None,
     };
     let Some(content) = rendering.read(&part).map_err(told)? else { return Ok(tried) };
-    let url = rendering.request.url(&base, &content.context).map_err(told)?;
+    let shown_base = Url::parse(&tried.url).map_err(|e| format!("url: {e}"))?;
+    let url = rendering.request.url(&shown_base, &content.context).map_err(told)?;
     let headers = rendering.request.headers(&own, &content.context).map_err(told)?;
     let body = rendering.request.body(&content.context, rendering.bytes_max()).map_err(told)?;
     tried.url = url.to_string();
     tried.headers = shown(&headers, &connector.auth);
-    tried.body = Some(body.map_or_else(|| part.body.to_vec(), String::into_bytes));
-    tried.verdict = answer.map(|(status, body)| {
-        let outcome = rules(&connector.rules).judge(&Answer::said(status, &body), &content.ids);
+    let body = body.map_or_else(|| part.body.to_vec(), String::into_bytes);
+    let bytes_max = connector.answer_bytes_max(body.len());
+    tried.body = Some(body);
+    tried.verdict = answer.map(|(status, said)| {
+        let answer = Answer::new(status, HeaderMap::new(), said.to_vec(), bytes_max);
+        let outcome = rules(&connector.rules).judge(&answer, || content.ids(&part));
         let secrets = Secrets::of(config, &connector);
         verdict(secrets.struck_from(outcome, None, ANSWER_CHARS_MAX))
     });
@@ -120,6 +124,9 @@ fn verdict(outcome: Outcome) -> String {
         Outcome::Done { rejected, .. } => format!("done, but for:{}", lines(&rejected)),
         Outcome::Refused { rejected, .. } => {
             format!("refused for its content; lines named:{}", lines(&rejected))
+        }
+        Outcome::Unclear { reason, .. } => {
+            format!("not clear, so sent again in halves or set aside, by `dedupe`: {reason}")
         }
         Outcome::Denied { .. } => "denied: the sink pauses and asks again slowly".into(),
         Outcome::Withheld { reason } => format!("withheld: {reason}"),

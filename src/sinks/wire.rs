@@ -34,21 +34,34 @@ pub(super) struct Wire {
 pub(super) struct Answer {
     pub status: u16,
     pub headers: HeaderMap,
-    /// The body as text; what is no UTF-8 is replaced.
+    /// The body as text, as far as it was read; what is no UTF-8 is replaced.
     pub text: String,
     /// The body, if all of it was read and is JSON.
     pub json: Option<Value>,
+    /// Why nobody knows what it says: it is longer than what is read, compressed, or broken JSON. What is
+    /// empty or is no JSON, such as a page, says nothing, and that is known.
+    pub unread: Option<String>,
 }
 
 impl Answer {
-    /// An answer that nobody gave.
-    pub fn said(status: u16, body: &[u8]) -> Self {
-        Self {
-            status,
-            headers: HeaderMap::new(),
-            text: String::from_utf8_lossy(body).into_owned(),
-            json: serde_json::from_slice(body).ok(),
-        }
+    /// An answer of which at most so much is read.
+    pub fn new(status: u16, headers: HeaderMap, mut body: Vec<u8>, bytes_max: u64) -> Self {
+        let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let cut = body.len() > most;
+        body.truncate(most);
+        let text = String::from_utf8(body)
+            .unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned());
+        let compressed = headers.get(header::CONTENT_ENCODING).and_then(|name| name.to_str().ok());
+        let compressed = compressed.filter(|name| !name.eq_ignore_ascii_case("identity"));
+        let (json, unread) = match compressed {
+            _ if cut => (None, Some(format!("it is longer than {bytes_max} bytes"))),
+            Some(name) if !text.is_empty() => (None, Some(format!("it is compressed ({name})"))),
+            _ => match serde_json::from_str(text.trim_start_matches('\u{feff}')) {
+                Ok(json) => (Some(json), None),
+                Err(e) => (None, looks_like_json(&text).then(|| format!("it is broken JSON: {e}"))),
+            },
+        };
+        Self { status, headers, text, json, unread }
     }
 
     /// What rules look at.
@@ -100,7 +113,7 @@ impl Wire {
         bytes_max: u64,
     ) -> Result<Answer, Fault> {
         let response = self.client.request(request).await.map_err(|e| broken(&e))?;
-        read(response, usize::try_from(bytes_max).unwrap_or(usize::MAX)).await
+        read(response, bytes_max).await
     }
 }
 
@@ -129,24 +142,21 @@ fn trusted(secure: bool, ca_file: Option<&Path>) -> Result<RootCertStore, String
     }
 }
 
-async fn read(response: Response<Incoming>, bytes_max: usize) -> Result<Answer, Fault> {
+/// Reads until there is more than is wanted, which is then known to be cut.
+async fn read(response: Response<Incoming>, bytes_max: u64) -> Result<Answer, Fault> {
     let (head, mut incoming) = response.into_parts();
     let mut body = Vec::new();
-    let mut whole = true;
-    while let Some(frame) = incoming.frame().await {
+    while body.len() as u64 <= bytes_max {
+        let Some(frame) = incoming.frame().await else { break };
         let frame = frame.map_err(|e| Fault::unknown(causes(&e)))?;
-        let Some(chunk) = frame.data_ref() else { continue };
-        let room = bytes_max - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() > room {
-            whole = false;
-            break;
-        }
+        body.extend_from_slice(frame.data_ref().map_or(&[], |chunk| chunk));
     }
-    let json = if whole { serde_json::from_slice(&body).ok() } else { None };
-    let text = String::from_utf8(body)
-        .unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned());
-    Ok(Answer { status: head.status.as_u16(), headers: head.headers, text, json })
+    Ok(Answer::new(head.status.as_u16(), head.headers, body, bytes_max))
+}
+
+/// Whether a text begins as an object or a list does.
+fn looks_like_json(text: &str) -> bool {
+    text.trim_start_matches('\u{feff}').trim_start().starts_with(['{', '['])
 }
 
 fn broken(error: &Error) -> Fault {

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// Every secret, by how it is used. A sink for each is named after it.
-const SECRETS: [(&str, &str); 8] = [
+const SECRETS: [(&str, &str); 9] = [
     ("bearer", "bearer-swordfish-1"),
     ("basic", "basic-swordfish-2"),
     ("header", "header-swordfish-3"),
@@ -32,6 +32,7 @@ const SECRETS: [(&str, &str); 8] = [
     ("oauth2", "oauth2-swordfish-5"),
     ("own-header", "own-swordfish-6"),
     ("url", "url-swordfish-7"),
+    ("url-query", "asked-swordfish-10"),
     ("signed", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
 ];
 /// What the token endpoint gives out.
@@ -120,6 +121,7 @@ fn configuration(port: u16) -> String {
                     );
                 }
                 "own-header" => more = format!("headers = {{ x-own = \"{secret}\" }}"),
+                "url-query" => url += &format!("?token={secret}"),
                 "url" => url = url.replace("http://", &format!("http://{USER}:{secret}@")),
                 _ => more = format!("signing_secret = \"{secret}\""),
             }
@@ -246,9 +248,16 @@ fn no_secret_is_in_anything_that_is_written_or_shown() {
     let letters = asked(&server, "/v1/dead-letters")["dead_letters"].clone();
     let id = |letter: &Value| letter["id"].as_str().expect("an id").to_owned();
     let letters: Vec<_> = letters.as_array().expect("letters").iter().map(id).collect();
-    for path in
-        ["/v1/sinks", "/metrics", "/v1/status", "/v1/dead-letters", "/v1/orders/O-1/trace", "/"]
-    {
+    for path in [
+        "/v1/sinks",
+        "/metrics",
+        "/v1/status",
+        "/v1/dead-letters",
+        "/v1/orders/O-1/trace",
+        "/v1/configuration",
+        "/v1/configuration/history",
+        "/",
+    ] {
         seen.add(path, ask(&server, path));
     }
     for letter in &letters {
@@ -258,12 +267,18 @@ fn no_secret_is_in_anything_that_is_written_or_shown() {
     commands(&mut seen, &server, &letters);
     let check = run(holdfast().args(["check-config", "--config"]).arg(&config));
     seen.add("check-config", check.with(0).out);
+    let mut tries = holdfast();
+    tries.args(["connector", "try", "--sink", "refusing-url-query", "--config"]).arg(&config);
+    seen.add("connector try", run(&mut tries).with(0).out);
     assert_eq!(server.terminate().code(), Some(0));
     let dump = run(holdfast().args(["wal", "dump", "--data"]).arg(&data));
     seen.add("wal dump", dump.with(0).out);
     seen.add("stderr", fs::read(&log).unwrap());
     seen.files(&data);
 
+    for place in ["/v1/configuration", "check-config", "connector try"] {
+        assert!(seen.places("refusing?(hidden)").contains(&place), "{place}: no address was shown");
+    }
     // The partners' words are there, and what stood for a secret in them.
     assert!(letters.len() >= SECRETS.len(), "{letters:?}");
     for place in ["/v1/dead-letters", "wal dump", "stderr"] {

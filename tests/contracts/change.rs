@@ -461,6 +461,52 @@ fn service_levels_change_while_it_runs() {
     assert!(told.contains("malformed") && told.contains("service_levels"), "{told}");
 }
 
+/// Books that have a list of tax codes take no order with another one, from the moment that they have it.
+#[test]
+fn the_tax_codes_of_the_books_change_while_it_runs() {
+    let house = House::start();
+    let books = |codes: &str| {
+        let url = format!("{}/books", house.receiver.url);
+        let more = format!(
+            "[[sinks]]\nname = \"books\"\ndomain = \"finance\"\nurl = \"{url}\"\n\
+             filter = {{ currencies = [\"EUR\"] }}\naccounts = {{ tax_codes = [{codes}] }}\n"
+        );
+        config(&house.receiver, "old", &more)
+    };
+    house.reload(&books(""), &[]).with(0);
+    house.sell(9);
+    let order = |id: &str, currency: &str, codes: &[&str]| {
+        let line = |code: &&str| json!({"sku": "TEE-9", "quantity": 1, "unit_price": 119, "tax_code": code});
+        let lines: Vec<_> = codes.iter().map(line).collect();
+        let body = json!({"order_id": id, "currency": currency, "lines": lines});
+        cli::post(&format!("{}/v1/orders", house.server.url), id, &body)
+    };
+    assert_eq!(order("O-1", "EUR", &["DE-7"]).0, 201, "any code is taken");
+    let told = house.reload(&books("\"DE-19\""), &[]).with(0).out;
+    assert!(told.contains("sinks.books.accounts.tax_codes: ") && told.contains("(live)"), "{told}");
+    let (status, said) = order("O-2", "EUR", &["DE-19", "DE-7"]);
+    assert_eq!(
+        (status, &said["code"], &said["field"]),
+        (400, &json!("malformed"), &json!("lines[1].tax_code"))
+    );
+    assert_eq!(order("O-2", "EUR", &["DE-19"]).0, 201);
+    assert_eq!(order("O-3", "USD", &["DE-7"]).0, 201, "those books don't get it");
+    assert_eq!(order("O-1", "EUR", &["DE-7"]).0, 201, "what was answered is answered again");
+    let cart = json!({"lines": [{"sku": "TEE-9", "quantity": 1}]});
+    let (_, held) = cli::post(&format!("{}/v1/reservations", house.server.url), "h", &cart);
+    let url =
+        format!("{}/v1/reservations/{}/commit", house.server.url, held["id"].as_str().unwrap());
+    let commit = |code: &str| {
+        json!({"order_id": "O-4", "currency": "EUR",
+            "lines": [{"sku": "TEE-9", "unit_price": 119, "tax_code": code}]})
+    };
+    let (status, said) = cli::post(&url, "c", &commit("DE-7"));
+    assert_eq!((status, &said["field"]), (400, &json!("lines[0].tax_code")));
+    assert_eq!(cli::post(&url, "c", &commit("DE-19")).0, 200);
+    house.reload(&books(""), &[]).with(0);
+    assert_eq!(order("O-5", "EUR", &["DE-7"]).0, 201);
+}
+
 /// A backup made after a change brings what was in force, not what the server was started with.
 #[test]
 fn a_backup_has_the_configuration_in_force() {

@@ -14,10 +14,10 @@ use holdfast::{
     Engine, Error, Key, Options, Refusal,
     engine::Filter,
     model::{
-        Lsn, ReservationId,
+        Currency, Lsn, ReservationId, TaxCodes,
         command::{Release, Reserve, SetStock},
         inbound::OrderEvent,
-        view::ReservationState as State,
+        view::{OrderView, ReservationState as State},
     },
     wal::{self, sim::SimStorage},
 };
@@ -1103,6 +1103,50 @@ fn a_cart_whose_record_is_larger_than_the_log_takes_is_refused() {
         .collect();
     too_large(shop.place("order", &order_now("O-1", &long)).map(drop));
     audited(&shop.0);
+}
+
+/// What was sold in a currency that is in force no more, or under a tax code that the books forgot, is read,
+/// paid back and told as ever.
+#[test]
+fn an_order_of_a_currency_that_was_withdrawn_is_there_after_a_restart() {
+    let storage = SimStorage::new();
+    let shop = shop(&storage, &small());
+    shop.set("A", "BER", &stock_of(9)).unwrap();
+    let mut place = order_now("O-1", &[line("A", 1)]);
+    place.currency = Currency::from_bytes(*b"DEM");
+    let decide = |shop: &Shop| {
+        let key = id("o");
+        shop.0.settle_blocking(shop.0.place_order(Key::new("", &key), &place)).unwrap()
+    };
+    let placed = decide(&shop).value;
+    let shop = reopened(shop, &storage, &small());
+    let mut codes = TaxCodes::default();
+    codes.add(&[], &[id("DE-7")]);
+    shop.0.set_tax_codes(codes);
+    let read = shop.0.settle_blocking(shop.0.order(&id("O-1"))).unwrap().value;
+    assert_eq!((read.currency.as_str(), read.total), ("DEM", placed.total));
+    let text = serde_json::to_string(&read).unwrap();
+    assert_eq!(serde_json::from_str::<OrderView>(&text).unwrap(), read);
+    assert!(decide(&shop).replayed);
+    let event = |kind: &str, fields: &str| -> OrderEvent {
+        serde_json::from_str(&format!("{{\"{kind}\": {{\"currency\": \"DEM\", {fields}}}}}"))
+            .unwrap()
+    };
+    let paid = event("settlement", "\"settlement_id\": \"P\", \"amount\": 100");
+    let back = event("refund", "\"refund_id\": \"R\", \"amount\": 50");
+    for (name, event) in [("p", paid), ("r", back)] {
+        let key = id(name);
+        shop.0.settle_blocking(shop.0.happens(Key::new("", &key), &id("O-1"), &event)).unwrap();
+    }
+    let other = event("refund", "\"refund_id\": \"R\", \"amount\": 50");
+    let key = id("q");
+    let parked = shop.0.happens_or_parks(Key::new("", &key), &id("O-2"), &other);
+    let refused = shop.0.settle_blocking(parked).unwrap_err();
+    assert!(
+        matches!(&refused, Refusal::Malformed { field, .. } if field == "currency"),
+        "{refused}"
+    );
+    shop.0.close().unwrap();
 }
 
 #[test]

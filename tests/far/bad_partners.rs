@@ -7,7 +7,10 @@
 
 mod tls;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use crate::far_common::{
     PATIENCE, Shop,
@@ -222,6 +225,55 @@ async fn half_the_lines_of_a_batch_that_is_taken_lie_dead_and_the_others_are_the
         assert!(!all.sold().is_empty() && !dead.is_empty());
         all.effect.extend(dead.drain(..).map(|line| (serde_json::Value::Null, line)));
         assert_eq!(all.sold(), house.shop.committed());
+        house.close().await;
+    }
+}
+
+/// 200, and so much is said of the lines that are refused that it can't be read. Who knows lines is asked in
+/// halves until each is told; at any other a person has to look; and nobody is taken to have it all.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_batch_whose_refused_lines_fill_more_than_is_read_no_line_is_lost() {
+    for (dedupe, words) in [
+        (Dedupe::Line, 40_000),
+        (Dedupe::Line, 80_000),
+        (Dedupe::Batch, 80_000),
+        (Dedupe::None, 80_000),
+    ] {
+        let mut house = House::open(None, |config| {
+            (config.dedupe, config.window_ms_max) = (dedupe, 300);
+        })
+        .await;
+        house.handle.drain(PATIENCE).await.unwrap();
+        let sent = {
+            let mut erp = house.erp.link().erp();
+            (erp.bad, erp.names_bad, erp.words) = (Some("\"BER\""), true, words);
+            erp.knows_lines = dedupe == Dedupe::Line;
+            erp.sent.len()
+        };
+        house.sell();
+        house.handle.drain(PATIENCE).await.unwrap();
+        let letters: Vec<_> =
+            house.handle.letters().into_iter().filter(|(sink, _)| sink == "erp").collect();
+        // What says too much of a single line is no surer than what says too much of many.
+        let is_told = dedupe == Dedupe::Line && words < 65_536;
+        assert!(letters.iter().all(|(_, letter)| letter.uncertain != is_told), "{letters:?}");
+        assert!(letters.iter().all(|(_, letter)| letter.reason.contains("no such article")));
+        let dead = letters.iter().flat_map(|(_, letter)| lines(&letter.body).1);
+        let dead: BTreeMap<_, _> = dead.collect();
+        let all = {
+            let erp = house.erp.link().erp();
+            erp.audit(&letters);
+            let halved = erp.ids_since(sent).iter().any(|id| id.contains('.'));
+            assert_eq!(halved, dedupe == Dedupe::Line, "{:?}", erp.ids_since(sent));
+            let there = erp.effect.iter().map(|(_, line)| line);
+            let all = there.chain(dead.values()).map(|line| (line["line_id"].to_string(), line));
+            let all: BTreeMap<_, _> = all.collect();
+            let effect = all.into_values().map(|line| (serde_json::Value::Null, line.clone()));
+            Erp { effect: effect.collect(), ..Erp::default() }
+        };
+        assert_eq!(all.sold(), house.shop.committed(), "{dedupe:?}");
+        let bad = dead.values().filter(|line| line["location"] == "BER").count();
+        assert!(bad > 1 && (bad == dead.len()) == (dedupe == Dedupe::Line), "{dead:?}");
         house.close().await;
     }
 }

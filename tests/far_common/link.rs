@@ -32,6 +32,8 @@ pub struct Erp {
     pub bad: Option<&'static str>,
     /// It takes the lines of a batch beside those that it refuses, and names these.
     pub names_bad: bool,
+    /// How many bytes it says about each of them.
+    pub words: usize,
     /// Batches in which this text stands fail; an empty text: all.
     pub down: Option<&'static str>,
     /// The attempt that is never answered, counted from 1, and whether it has its effect.
@@ -100,7 +102,8 @@ impl Erp {
         let mut rejected = Vec::new();
         if self.names_bad {
             let named = lines.extract_if(.., |(_, line)| bad(line));
-            let name = |(line_id, _)| Rejected { line_id, reason: "no such article".to_owned() };
+            let reason = format!("no such article{}", " at all".repeat(self.words / 7));
+            let name = |(line_id, _)| Rejected { line_id, reason: reason.clone() };
             rejected.extend(named.map(name));
         }
         if lines.iter().any(|(_, line)| bad(line)) {

@@ -7,8 +7,8 @@ use holdfast::{
     client::{Address, Client, Error, Options as ClientOptions, Reply},
     gateway::{Call, Done, House, Options, Reply as HouseReply},
     model::{
-        ReservationId,
-        command::{ChangeLines, Extend, Release},
+        Currency, ReservationId, TaxCodes,
+        command::{ChangeLines, Extend, PlaceOrder, Release},
         view::ReservationState,
     },
     protocol::{Code, Request},
@@ -54,6 +54,26 @@ fn a_reservation_lives_its_life_over_both_sockets() {
         assert_eq!(placed.value.allocations, read.allocations);
         assert_eq!(placed.value.reservations, read.reservations);
     }
+}
+
+#[test]
+fn an_order_is_in_a_currency_that_is_in_force_and_has_tax_codes_that_the_books_know() {
+    let served = serve();
+    let client = served.client();
+    let field = |place: &PlaceOrder| match client.place_order(&key("o"), place) {
+        Err(Error::Refused(problem)) if problem.code == Code::MALFORMED => problem.field.unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let mut place = order_now("O-1", &[line("A", 1)]);
+    place.currency = Currency::from_bytes(*b"XXZ");
+    assert_eq!(field(&place), "currency");
+    let mut codes = TaxCodes::default();
+    codes.add(&[], &[id("DE-7")]);
+    served.engine.set_tax_codes(codes);
+    place.currency = Currency::new("EUR").unwrap();
+    assert_eq!(field(&place), "lines[0].tax_code");
+    place.lines[0].tax_code = Some(id("DE-7"));
+    assert!(client.place_order(&key("o"), &place).unwrap().created);
 }
 
 #[test]

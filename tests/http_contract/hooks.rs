@@ -278,6 +278,7 @@ async fn what_is_signed_is_checked_as_every_request_is() {
         ("refund_id", json!(" x")),
         ("currency", json!("eur")),
         ("currency", json!("USD")),
+        ("currency", json!("XXZ")),
         ("amount", json!(-1)),
         ("amount", json!(1.5)),
         ("amount", json!("1")),
@@ -287,6 +288,10 @@ async fn what_is_signed_is_checked_as_every_request_is() {
     ] {
         send(&s, "msg-1", with(field, value)).await.is_malformed(field);
     }
+    // It is not parked for an order that can't come.
+    let mut early = with("currency", json!("XXZ"));
+    early["data"]["order_id"] = json!("O-2");
+    send(&s, "msg-1", early).await.is_malformed("currency");
     let lines = json!([{"sku": "A", "quantity": 0}]);
     let ship = json!({"type": "shipment", "data": {"order_id": "O-1", "shipment_id": "S",
         "lines": lines}});

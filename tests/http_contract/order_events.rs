@@ -187,6 +187,7 @@ async fn a_wrong_field_is_named() {
     for (field, value) in [
         ("currency", json!("USD")),
         ("currency", json!("euro")),
+        ("currency", json!("XXZ")),
         ("amount", json!(-1)),
         ("amount", json!(u64::MAX)),
         ("tax", json!(101)),

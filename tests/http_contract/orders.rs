@@ -92,6 +92,9 @@ async fn money_is_whole_and_in_a_currency() {
     for (field, wrong) in [
         ("currency", json!("eur")),
         ("currency", json!("EURO")),
+        ("currency", json!("XXZ")),
+        ("currency", json!("DEM")),
+        ("currency", json!("XXX")),
         ("currency", Value::Null),
         ("shipping", json!(-1)),
         ("shipping", json!(4.9)),
@@ -104,6 +107,12 @@ async fn money_is_whole_and_in_a_currency() {
         body[field] = wrong;
         s.post("/v1/orders", "k", body).await.is_malformed(field);
     }
+    let id = s.hold("h", "A", 1).await;
+    let commit =
+        json!({"order_id": "O", "currency": "XXZ", "lines": [{"sku": "A", "unit_price": 1}]});
+    let problem = s.post(&format!("/v1/reservations/{id}/commit"), "c", commit).await;
+    problem.is_malformed("currency");
+    assert!(problem.json["detail"].as_str().unwrap().contains("ISO 4217"), "{}", problem.json);
     for field in ["unit_price", "tax", "discount"] {
         let mut body = order("O");
         body["lines"][0][field] = json!(-1);

@@ -44,6 +44,7 @@ pub struct Entry {
     /// What it books.
     pub kind: String,
     /// The currency of its amounts.
+    #[serde(deserialize_with = "Currency::read_of_any_time")]
     pub currency: Currency,
     /// Its postings.
     pub postings: Vec<Posting>,

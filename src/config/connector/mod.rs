@@ -66,7 +66,8 @@ pub struct Connector {
     /// The most bytes of a rendered body. A larger one is not sent but halved, as content that the
     /// partner refuses. Default 16,777,216.
     pub bytes_max: u64,
-    /// The most bytes of an answer that are read. Default 65,536.
+    /// The most bytes of an answer that are read, beside as many as its request has: an answer may name
+    /// every line. Default 65,536.
     pub answer_bytes_max: u64,
     /// What an answer means: the first rule that holds decides. After the last of them come those of
     /// the generic preset. Default none.
@@ -208,6 +209,11 @@ impl Connector {
             schema_version,
             ..self.clone()
         })
+    }
+
+    /// The most bytes that are read of the answer to a request of so many.
+    pub fn answer_bytes_max(&self, request_bytes: usize) -> u64 {
+        self.answer_bytes_max.saturating_add(request_bytes as u64)
     }
 
     /// Whether a repeat of what may have had its effect is safe, so long after its batch was sealed.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::Connector;
-use crate::config::Domain;
+use crate::config::{Domain, address};
 
 /// The presets, by name.
 pub const PRESETS: [(&str, &str); 7] = [
@@ -150,7 +150,7 @@ fn is_same_secret(name: &str, other: &str) -> bool {
 /// Header values, what `auth` has beyond what is known to be no secret, and everything in `vars` that
 /// is called one.
 fn hide(table: &mut Table) {
-    let hidden = || Value::String("(hidden)".into());
+    let hidden = || Value::String(address::HIDDEN.into());
     for (name, value) in table.iter_mut() {
         match (name.as_str(), value) {
             ("headers", Value::Table(headers)) => {
@@ -159,6 +159,9 @@ fn hide(table: &mut Table) {
             ("auth", Value::Table(auth)) => {
                 let secret = auth.iter_mut().filter(|(name, _)| !SHOWN.contains(&name.as_str()));
                 secret.for_each(|(_, value)| *value = hidden());
+                if let Some(Value::String(url)) = auth.get_mut("token_url") {
+                    *url = address::shown(url);
+                }
             }
             ("auth" | "headers", other) => *other = hidden(),
             ("handshake" | "lookup" | "finish", Value::Table(request)) => hide(request),

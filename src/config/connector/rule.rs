@@ -174,6 +174,12 @@ impl AnswerRule {
     pub fn holds(&self, heard: Heard<'_>) -> bool {
         holds(&self.status, &self.when, &self.contains, heard)
     }
+
+    /// Whether an answer with this status is meant by what its body says.
+    pub fn hangs_on_body(&self, status: u16) -> bool {
+        let known = self.status.is_empty() || self.status.iter().any(|set| set.has(status));
+        known && !(self.when.is_empty() && self.contains.is_empty())
+    }
 }
 
 /// Where an answer names the lines that it refuses. A line is named by its id or by its place among

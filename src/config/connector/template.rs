@@ -113,6 +113,29 @@ impl Template {
         })
     }
 
+    /// The names that it uses and that don't exist, as it writes them: an error names none.
+    fn not_given(&self, context: &Context) -> Vec<String> {
+        let is_there = |name: &str| {
+            let found = name.split('.').try_fold(context.value.clone(), |value, part| {
+                value.get_attr(part).ok().filter(|value| !value.is_undefined())
+            });
+            found.is_some()
+        };
+        let names = self.environment.get_template("template");
+        let names = names.map(|template| template.undeclared_variables(true)).unwrap_or_default();
+        let mut missing: Vec<String> = names
+            .into_iter()
+            .filter(|name| !is_there(name) && !self.is_global(name))
+            .map(|name| format!("`{name}`"))
+            .collect();
+        missing.sort();
+        missing
+    }
+
+    fn is_global(&self, name: &str) -> bool {
+        self.environment.globals().any(|(global, _)| global == name)
+    }
+
     /// Renders it.
     ///
     /// # Errors
@@ -129,6 +152,13 @@ impl Template {
             }
             Err(error) if error.detail().is_some_and(|what| what.starts_with(UNFIT)) => {
                 return Err(Unrendered::Content(told(&error)));
+            }
+            Err(error) if error.kind() == ErrorKind::UndefinedError => {
+                let (what, names) = (told(&error), self.not_given(context));
+                return Err(Unrendered::Wrong(match names.is_empty() {
+                    true => what,
+                    false => format!("{what}; not given: {}", names.join(", ")),
+                }));
             }
             Err(error) => return Err(wrong(&error)),
         }
@@ -213,7 +243,7 @@ fn encoded(text: &str) -> String {
 
 /// `{{ posting.debit | major(entry.currency) }}`: an amount in minor units as a decimal number.
 fn major(minor: i128, currency: &str) -> Result<Value, Error> {
-    let currency = Currency::new(currency)
+    let currency = Currency::of_any_time(currency)
         .map_err(|e| Error::new(ErrorKind::InvalidOperation, format!("major: {e}")))?;
     let decimals = currency.decimals();
     let unit = 10_u128.pow(decimals);
@@ -268,6 +298,10 @@ fn short(text: &str, chars_max: usize) -> Result<String, Error> {
 /// What is wrong, in a line.
 fn told(error: &Error) -> String {
     let mut told = error.to_string().replace(['\n', '\r'], " ");
+    if let Some(line) = error.line() {
+        let place = format!("(in line {line} of the template)");
+        told = told.replace(&format!("(in template:{line})"), &place);
+    }
     if let Some((end, _)) = told.char_indices().nth(ERROR_CHARS_MAX) {
         told.truncate(end);
     }

@@ -36,7 +36,12 @@ fn every_preset_fits_both_domains_once_the_site_is_said() {
         }
     }
     let error = sink("sap-s4", Domain::Inventory, "").validate().unwrap_err();
-    assert!(error.starts_with("connector.body: undefined value"), "{error}");
+    let place = "connector.body: undefined value (in line 7 of the template); not given: ";
+    assert!(error.starts_with(place), "{error}");
+    assert!(error.ends_with("`vars.plant` (with the preset `sap-s4`)"), "{error}");
+    // Every one that is missing, at once, and none that the preset itself gives.
+    let error = sink("erpnext", Domain::Inventory, "").validate().unwrap_err();
+    assert!(error.contains("not given: `vars.company`, `vars.counterpart` (with"), "{error}");
     let error = sink("oracle", Domain::Inventory, "").validate().unwrap_err();
     assert!(error.starts_with("preset: there is none of that name"), "{error}");
 }

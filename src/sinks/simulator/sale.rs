@@ -171,7 +171,9 @@ async fn deliver(
                 return bad;
             }
             Outcome::Denied { status, .. } => panic!("{id}: denied, {status}"),
-            Outcome::Withheld { reason } => panic!("{id}: {reason}"),
+            Outcome::Withheld { reason } | Outcome::Unclear { reason, .. } => {
+                panic!("{id}: {reason}")
+            }
         }
     }
     panic!("{id}: no end");
