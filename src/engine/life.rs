@@ -290,8 +290,9 @@ impl<S: Storage> Core<S> {
             Err(Refusal::LogFull) => {}
             room => return room.map(|room| (room, None)),
         }
-        if let Some(owed) = self.owed(order, request.kind, bytes) {
+        if let Some(mut owed) = self.owed(order, request.kind, bytes) {
             let ticket = self.ticket(RoomClass::Closing, bytes, 0)?;
+            owed.take_ticket();
             return Ok((Room::without_origin(ticket), Some(owed)));
         }
         self.room(&request.key, RoomClass::Order, bytes, 0).map(|room| (room, None))

@@ -224,6 +224,6 @@ fn resume<S: Storage>(core: &Core<S>) -> u64 {
         }
     }
     core.log.set_aside(aside);
-    core.tables.orders.each(|order| core.set_owed_aside_again(order, owed_room(order)));
+    core.set_all_owed_aside(|order| owed_room(order));
     held
 }

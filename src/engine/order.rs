@@ -442,6 +442,7 @@ impl<S: Storage> Core<S> {
         if place.priority == Priority::Bulk {
             self.shed(Shed::BulkOrder)?;
         }
+        self.may_owe()?;
         let slot = SlotClaim::new(self)?;
         let bytes = money.record_bytes(cart.lines_max, 0);
         let room = self.room(key, RoomClass::New, bytes, 0)?;

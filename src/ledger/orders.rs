@@ -56,14 +56,6 @@ impl Aside {
     pub fn bytes(self) -> u64 {
         u64::from(self.goods) + u64::from(self.payment)
     }
-
-    fn of(&mut self, kind: FactKind) -> Option<&mut u32> {
-        match kind {
-            FactKind::Shipment | FactKind::Cancellation => Some(&mut self.goods),
-            FactKind::Settlement => Some(&mut self.payment),
-            _ => None,
-        }
-    }
 }
 
 impl Now {
@@ -175,13 +167,14 @@ impl Kept {
         aside.payment += room.payment;
     }
 
-    /// Takes what is set aside for a record of this kind, if that is so much; once.
-    pub fn take_aside(&self, kind: FactKind, bytes: u64) -> Option<Aside> {
-        let mut now = self.now.lock();
-        let of = now.aside.of(kind).filter(|of| **of > 0 && u64::from(**of) >= bytes)?;
-        let mut taken = Aside::default();
-        *taken.of(kind)? = std::mem::take(of);
-        Some(taken)
+    /// Whether a record of this kind is what the order is still owed.
+    pub fn is_owed(&self, kind: FactKind) -> bool {
+        let (goods, payment) = self.now.lock().owed(&self.sale.data);
+        match kind {
+            FactKind::Shipment | FactKind::Cancellation => goods,
+            FactKind::Settlement => payment,
+            _ => false,
+        }
     }
 
     /// Takes what is set aside for what the order is not owed any more.

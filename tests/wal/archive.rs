@@ -28,6 +28,8 @@ pub fn options() -> Options {
     Options {
         segment_bytes: SEGMENT,
         budget_bytes: 40 * (SEGMENT + 4 * KIB),
+        order_reserve_bytes: 0,
+        delivery_reserve_bytes: 2 * SEGMENT,
         unsynced_bytes_max: 64 * KIB,
         ready_segments: 1,
         room_wait_ms_max: 5_000,
