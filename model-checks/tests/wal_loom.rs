@@ -348,7 +348,7 @@ fn a_segment_that_is_given_back_is_not_walked() {
 #[test]
 fn room_is_never_granted_twice_and_nobody_is_refused_wrongly() {
     check(|| {
-        let room = Arc::new(Room::new(8, 0));
+        let room = Arc::new(Room::new(0, 8, 0));
         room.give(LAST_BYTES, 0);
         room.add_blocks(108);
         room.add_ready(1000);
@@ -367,7 +367,7 @@ fn room_is_never_granted_twice_and_nobody_is_refused_wrongly() {
         assert_eq!(room.near(), 1000 - 8 - granted as i64);
     });
     check(|| {
-        let room = Arc::new(Room::new(0, 16));
+        let room = Arc::new(Room::new(0, 0, 16));
         room.give(LAST_BYTES, 0);
         room.add_blocks(116);
         room.add_ready(116);
