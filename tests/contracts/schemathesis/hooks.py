@@ -57,7 +57,7 @@ def before_call(context, case, kwargs):
     if path == "/v1/partners/{name}/rotate" and bare:
         # Four old keys are the most that are good at once.
         case.body = {**(case.body or {}), "grace_ms": 0}
-    if path == "/v1/orders" and isinstance(case.body, dict) and case.body.get("reservations"):
+    if path == "/v1/orders" and isinstance(case.body, dict):
         case.body["lines"] = one_of_each(case.body.get("lines"))
 
 
@@ -69,7 +69,7 @@ def filter_path_parameters(context, path_parameters):
 
 
 def one_of_each(lines):
-    """Held units of a SKU have one price."""
+    """Units of a SKU have one price, in whichever lines they are."""
     if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
         return lines
     return list({json.dumps(line.get("sku")): line for line in lines}.values())
