@@ -67,7 +67,6 @@ impl<S: Storage> Core<S> {
 
     /// An order was placed: what it is owed is set aside, if there is room for it.
     pub(super) fn set_owed_aside(&self, order: &Kept, room: Aside) {
-        let room = order.owed(room);
         let before = self.owed_bytes.fetch_add(room.bytes(), AcqRel);
         if before + room.bytes() > self.owed_bytes_max() || !self.log.try_set_aside(room.bytes()) {
             self.owed_bytes.fetch_sub(room.bytes(), AcqRel);
