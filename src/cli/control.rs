@@ -171,7 +171,7 @@ impl Control {
         if changes.is_empty() {
             return Err(NotApplied::Same);
         }
-        far_end.handle.check_domains(&config.sinks).map_err(unprepared)?;
+        far_end.handle.check_kept_by(&config.sinks).map_err(unprepared)?;
         let fixed = changes.iter().filter(|change| change.applies != "live");
         let fixed: Vec<_> = fixed.map(|change| change.key.clone()).collect();
         if !fixed.is_empty() {

@@ -88,7 +88,7 @@ impl Handle {
         turn: &Turn,
     ) -> Result<(), Error> {
         if let Some(progress) = self.progress(&settings.0.name) {
-            check_domain(&progress, &settings.0)?;
+            check_kept(&progress, &settings.0)?;
         }
         match turn {
             Turn::Exchanged => change.exchanged.push(settings),
@@ -114,7 +114,7 @@ impl Handle {
         config: &SinkConfig,
     ) -> Result<Arc<Progress>, Error> {
         if let Some(progress) = self.parted(&config.name) {
-            check_domain(&progress, config)?;
+            check_kept(&progress, config)?;
             let of_log = running::of_log_if_broken(engine, &progress);
             let sink = config.name.clone();
             let of_log = of_log.map_err(|source| Error::Unknown { sink, source })?;
@@ -122,7 +122,7 @@ impl Handle {
             return Ok(progress);
         }
         let state = engine.sink_states().remove(&config.name).unwrap_or_default();
-        check_domain_of_log(&state, config)?;
+        check_kept_of_log(&state, config)?;
         Ok(Arc::new(Progress::new(&config.name, config.domain, config.letters_max, state)))
     }
 
@@ -168,23 +168,26 @@ impl Handle {
 
 /// What is sealed is of one domain, and how far a sink is says nothing of another; and of an order whose
 /// revenue is recognised at one event, the feed can't tell what it would have been at another.
-pub(super) fn check_domain(progress: &Progress, config: &SinkConfig) -> Result<(), Error> {
+pub(super) fn check_kept(progress: &Progress, config: &SinkConfig) -> Result<(), Error> {
     is_of(config, Some(progress.domain()))?;
     progress.with_state(|state| check_recognition(state, config))
 }
 
 /// The same of a sink that nobody ran in this life of the process.
-pub(super) fn check_domain_of_log(state: &SinkState, config: &SinkConfig) -> Result<(), Error> {
-    let last = state.configurations.last();
-    // As long as it sealed nothing, it begins like a new one.
-    let last = last.filter(|_| state.last_number > 0);
-    is_of(config, last.and_then(|(_, text)| written_domain(text)))?;
+pub(super) fn check_kept_of_log(state: &SinkState, config: &SinkConfig) -> Result<(), Error> {
+    is_of(config, written(state).and_then(written_domain))?;
     check_recognition(state, config)
 }
 
-fn check_recognition(state: &SinkState, config: &SinkConfig) -> Result<(), Error> {
+/// What the log says of the settings that its last batches were sealed by. As long as it sealed nothing, a sink
+/// begins like a new one.
+fn written(state: &SinkState) -> Option<&str> {
     let last = state.configurations.last().filter(|_| state.last_number > 0);
-    match last.and_then(|(_, text)| written_recognition(text)) {
+    last.map(|(_, text)| text.as_str())
+}
+
+fn check_recognition(state: &SinkState, config: &SinkConfig) -> Result<(), Error> {
+    match written(state).and_then(written_recognition) {
         Some(had) if had != config.recognition => {
             Err(Error::OtherRecognition { sink: config.name.clone(), had })
         }

@@ -7,7 +7,7 @@ use tokio::{runtime, time::Instant};
 
 use super::{
     Error, Partner,
-    change::{check_domain, check_domain_of_log},
+    change::{check_kept, check_kept_of_log},
     running::{self, Made, Running, Surroundings},
 };
 use crate::{
@@ -55,8 +55,8 @@ pub fn start<S: Storage>(
 /// Starts a thread and a task for each sink; what they do is told to `spans`, if traces are kept.
 ///
 /// # Errors
-/// Two sinks of one name; a sink whose place in the log is gone, or that had another domain; no thread to be
-/// had. Nothing runs then.
+/// Two sinks of one name; a sink whose place in the log is gone, or that had another domain or, of finance, another
+/// recognition; no thread to be had. Nothing runs then.
 pub fn start_traced<S: Storage>(
     engine: &Engine<S>,
     sinks: Vec<(SinkConfig, Box<dyn Partner>)>,
@@ -73,7 +73,7 @@ pub fn start_traced<S: Storage>(
     let mut states = engine.sink_states();
     let made = sinks.into_iter().map(|(config, partner)| {
         let state = states.remove(&config.name).unwrap_or_default();
-        check_domain_of_log(&state, &config)?;
+        check_kept_of_log(&state, &config)?;
         let progress = Progress::new(&config.name, config.domain, config.letters_max, state);
         Made::new(engine, (config, partner), Arc::new(progress), &around)
     });
@@ -123,14 +123,14 @@ impl Handle {
         self.sinks.read().iter().map(|sink| sink.progress.clone()).collect()
     }
 
-    /// Whether sinks that run keep the domain of what they sealed.
+    /// Whether sinks that run keep the domain of what they sealed, and finance when revenue is recognised.
     ///
     /// # Errors
     /// The first that does not: no start takes it either.
-    pub fn check_domains(&self, sinks: &[SinkConfig]) -> Result<(), Error> {
+    pub fn check_kept_by(&self, sinks: &[SinkConfig]) -> Result<(), Error> {
         let of = |config: &SinkConfig| match self.progress(&config.name) {
             Some(progress) if progress.with_state(|state| state.last_number > 0) => {
-                check_domain(&progress, config)
+                check_kept(&progress, config)
             }
             _ => Ok(()),
         };
