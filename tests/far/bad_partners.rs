@@ -9,6 +9,7 @@ mod tls;
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -23,6 +24,7 @@ use holdfast::{
     config::{Dedupe, Domain, Overlay, SinkConfig},
     delivery::Handle,
     engine::Engine,
+    model::letter::Letter,
     sinks,
     wal::sim::SimStorage,
 };
@@ -78,6 +80,25 @@ impl House {
     fn sell(&mut self) {
         let first = self.shop.orders;
         (first..first + 10).for_each(|n| self.shop.sell(n).unwrap());
+    }
+
+    /// Sells to a partner that names the lines of one location as bad, with so many words of padding; what it had
+    /// been sent before, and the letters that came of it.
+    async fn sell_to_one_that_names_bad_lines(
+        &mut self,
+        dedupe: Dedupe,
+        words: usize,
+    ) -> (usize, Vec<(String, Arc<Letter>)>) {
+        let sent = {
+            let mut erp = self.erp.link().erp();
+            (erp.bad, erp.names_bad, erp.words) = (Some("\"BER\""), true, words);
+            erp.knows_lines = dedupe == Dedupe::Line;
+            erp.sent.len()
+        };
+        self.sell();
+        self.handle.drain(PATIENCE).await.unwrap();
+        let letters = self.handle.letters().into_iter().filter(|(sink, _)| sink == "erp");
+        (sent, letters.collect())
     }
 
     /// The partner does something for some attempts; how its sink is then.
@@ -201,16 +222,7 @@ async fn half_the_lines_of_a_batch_that_is_taken_lie_dead_and_the_others_are_the
     for dedupe in [Dedupe::Line, Dedupe::Batch] {
         let mut house = House::open(None, |config| config.dedupe = dedupe).await;
         house.handle.drain(PATIENCE).await.unwrap();
-        let sent = {
-            let mut erp = house.erp.link().erp();
-            (erp.bad, erp.names_bad) = (Some("\"BER\""), true);
-            erp.knows_lines = dedupe == Dedupe::Line;
-            erp.sent.len()
-        };
-        house.sell();
-        house.handle.drain(PATIENCE).await.unwrap();
-        let letters: Vec<_> =
-            house.handle.letters().into_iter().filter(|(sink, _)| sink == "erp").collect();
+        let (sent, letters) = house.sell_to_one_that_names_bad_lines(dedupe, 0).await;
         let dead = letters.iter().flat_map(|(_, letter)| lines(&letter.body).1);
         let mut dead: Vec<_> = dead.map(|(_, line)| line).collect();
         assert!(dead.iter().all(|line| line["location"] == "BER"), "{dead:?}");
@@ -244,16 +256,7 @@ async fn of_a_batch_whose_refused_lines_fill_more_than_is_read_no_line_is_lost()
         })
         .await;
         house.handle.drain(PATIENCE).await.unwrap();
-        let sent = {
-            let mut erp = house.erp.link().erp();
-            (erp.bad, erp.names_bad, erp.words) = (Some("\"BER\""), true, words);
-            erp.knows_lines = dedupe == Dedupe::Line;
-            erp.sent.len()
-        };
-        house.sell();
-        house.handle.drain(PATIENCE).await.unwrap();
-        let letters: Vec<_> =
-            house.handle.letters().into_iter().filter(|(sink, _)| sink == "erp").collect();
+        let (sent, letters) = house.sell_to_one_that_names_bad_lines(dedupe, words).await;
         // What says too much of a single line is no surer than what says too much of many.
         let is_told = dedupe == Dedupe::Line && words < 65_536;
         assert!(letters.iter().all(|(_, letter)| letter.uncertain != is_told), "{letters:?}");

@@ -198,16 +198,21 @@ async fn a_sink_that_came_late_begins_there_after_a_start_too() {
     assert_eq!(receiver.totals().violations, Vec::<String>::new());
 }
 
+/// An ERP and books that have ten orders, in a log that soon lets go.
+async fn sold_to_both(partners: &Partners) -> ([SinkConfig; 2], Far) {
+    let sinks = <[_; 2]>::try_from(partners.configs()).unwrap();
+    let mut far = Far::open(&SimStorage::new(), narrow(), sinks.to_vec());
+    far.sell(0..10);
+    far.handle.drain(PATIENCE).await.unwrap();
+    (sinks, far)
+}
+
 /// Away for so long that the log has let go of what it needs: it is refused, nothing is changed, and the log
 /// is not kept for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_was_away_for_too_long_does_not_come_back() {
-    let storage = SimStorage::new();
     let partners = Partners::start().await;
-    let [erp, books] = <[_; 2]>::try_from(partners.configs()).unwrap();
-    let mut far = Far::open(&storage, narrow(), vec![erp.clone(), books.clone()]);
-    far.sell(0..10);
-    far.handle.drain(PATIENCE).await.unwrap();
+    let ([erp, books], mut far) = sold_to_both(&partners).await;
     far.turn(vec![books.clone()]).await.unwrap();
     let mut orders = 10;
     outgrow(&mut far.shop, &mut orders).await;
@@ -227,12 +232,8 @@ async fn a_sink_that_was_away_for_too_long_does_not_come_back() {
 /// its batches would be gone when they are to be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_that_needs_what_may_go_does_not_come_back() {
-    let storage = SimStorage::new();
     let partners = Partners::start().await;
-    let [erp, books] = <[_; 2]>::try_from(partners.configs()).unwrap();
-    let mut far = Far::open(&storage, narrow(), vec![erp.clone(), books.clone()]);
-    far.sell(0..10);
-    far.handle.drain(PATIENCE).await.unwrap();
+    let ([erp, books], mut far) = sold_to_both(&partners).await;
     let needs = Lsn(far.state("erp").needs_from());
     far.turn(vec![books.clone()]).await.unwrap();
     let first = {
