@@ -6,6 +6,7 @@ use crate::far_common::{PATIENCE, Partners, Shop, invoice, options, order_id, se
 use holdfast::{
     engine::{Engine, Key, Refusal},
     model::{
+        Lsn,
         command::Note,
         lineage::{BatchState, TraceBatch, TraceParked, TraceRecord, TraceView},
         posting::Recognition,
@@ -18,8 +19,10 @@ fn trace<S: Storage>(engine: &Engine<S>, n: u64) -> TraceView {
     engine.settle_blocking(engine.trace(&order_id(n))).unwrap().value
 }
 
-/// The batches of an order's first record, by sink.
+/// The batches of an order's first record, by sink. A trace tells what is durable: whatever was written is, first.
 fn batches<S: Storage>(engine: &Engine<S>, n: u64) -> Vec<TraceBatch> {
+    let written = Lsn(engine.log().appended().0 - 1);
+    engine.log().wait_durable_blocking(written).unwrap();
     trace(engine, n).records.remove(0).batches
 }
 
