@@ -25,7 +25,8 @@ pub struct Options {
     /// The disk that all segments together may take; at least four segments. Default: 16 GiB.
     pub budget_bytes: u64,
     /// The share of the budget that is spent at the soft mark, in percent, 1 to 100: from there on work
-    /// that can wait should ([`Log::is_past_soft_mark`](super::Log::is_past_soft_mark)). Default: 80.
+    /// that can wait should ([`Log::is_past_soft_mark`](super::Log::is_past_soft_mark)), until less than
+    /// fifteen sixteenths of it are spent. Default: 80.
     pub soft_mark_percent: u32,
     /// The room that is kept for what happens to orders for which none was set aside. At most two segments
     /// and an eighth of the budget of it take effect. Default: 64 MiB.

@@ -226,13 +226,16 @@ impl Room {
     }
 
     /// Compares what new work may still use with all that it could of an empty log: `segments` may be made
-    /// in all, `unmade` of them can still be had; past the mark while `percent` is spent.
+    /// in all, `unmade` of them can still be had. Past the mark once `percent` is spent, until less than
+    /// fifteen sixteenths of that are: each segment's end gives back what its padding did not take, and work
+    /// that can wait would be let in and turned away by turns.
     pub fn look_at_mark(&self, segments: u64, unmade: u64, segment_bytes: u64, percent: u32) {
         let each = i128::from(segment_bytes as i64 - self.padding_max);
         let kept = i128::from(self.reserves() + LAST_BYTES as i64);
         let all = i128::from(segments) * each - kept;
         let left = i128::from(self.free()) + i128::from(unmade) * each;
-        let past = (all - left) * 100 >= all * i128::from(percent);
+        let sixteenths = if self.is_past_soft_mark() { 15 } else { 16 };
+        let past = (all - left) * 100 * 16 >= all * i128::from(percent) * sixteenths;
         self.past_soft_mark.store(past, Ordering::Relaxed);
     }
 
@@ -293,13 +296,33 @@ mod tests {
         assert!(!look(0));
         room.set_aside(1);
         assert!(look(0));
-        room.give(0, 1);
-        assert!(!look(0));
         // The disk is full: what can't be made is spent.
-        room.give(0, spent as u64 - 1);
+        room.give(0, spent as u64);
         assert!(!look(0));
         room.set_aside(1000);
         assert!(look(0) && !look(1));
+    }
+
+    #[test]
+    fn what_a_segments_end_gives_back_does_not_take_the_soft_mark_away() {
+        let room = Room::new(0, 0, 40);
+        let look = || {
+            room.look_at_mark(2, 0, 10_000, 80);
+            room.is_past_soft_mark()
+        };
+        (0..2).for_each(|_| room.add_blocks(10_000));
+        let all = 2 * 9_960 - LAST_BYTES as i64;
+        room.set_aside((all * 8 + 9) as u64 / 10);
+        assert!(look());
+        room.settle(0);
+        assert!(look());
+        // A sixteenth of it is free again.
+        room.give(0, (all * 8 / 160) as u64 - 40);
+        assert!(look());
+        room.give(0, 2);
+        assert!(!look());
+        room.set_aside(2);
+        assert!(!look(), "nor is it passed again before all of that is spent");
     }
 
     #[test]
