@@ -102,6 +102,9 @@ pub fn header_of(bytes: &[u8]) -> Result<Header, &'static str> {
     Header::read(words)
 }
 
+/// Most of a segment that is not full is zeros, which are passed over by so many.
+const PAGE_BYTES: usize = 4096;
+
 #[derive(Debug)]
 enum Bytes {
     Mapped(Mmap),
@@ -188,13 +191,19 @@ impl SegmentImage {
     /// Bytes from an offset on up to the last that is not zero.
     pub fn written_from(&self, offset: u64) -> u64 {
         let rest = self.payload().get(offset as usize..).unwrap_or_default();
-        rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+        let mut end = rest.len();
+        while let Some(page) = rest[..end].last_chunk()
+            && *page == [0; PAGE_BYTES]
+        {
+            end -= PAGE_BYTES;
+        }
+        rest[..end].iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
     }
 
     /// The newest mark at any aligned place between two positions.
     pub fn newest_mark(&self, from: u64, to: u64) -> Option<Mark> {
         let begin = from.max(self.base()) - self.base();
-        let end = to.saturating_sub(self.base()).min(self.header.segment_bytes);
+        let end = to.saturating_sub(self.base()).min(begin + self.written_from(begin));
         let marks = (begin..end).step_by(8).filter_map(|offset| self.mark_at(offset));
         marks.max_by_key(|mark| mark.durable)
     }

@@ -231,7 +231,7 @@ impl<W: Write> Packer<W> {
             .content_size(Some(file_bytes(head.header.segment_bytes)))
             .block_checksums(true);
         info.block_mode = BlockMode::Independent;
-        info.block_size = BlockSize::Max1MB;
+        info.block_size = block_size(head.header.segment_bytes);
         Ok(Self(FrameEncoder::with_frame_info(info, out)))
     }
 
@@ -250,6 +250,11 @@ impl<W: Write> Packer<W> {
     pub fn finish(self) -> io::Result<W> {
         self.0.finish().map_err(io::Error::from)
     }
+}
+
+/// Who reads a frame first makes room for a whole block: for small segments that would be most of the work.
+fn block_size(segment_bytes: u64) -> BlockSize {
+    if segment_bytes < 1 << 20 { BlockSize::Max64KB } else { BlockSize::Max1MB }
 }
 
 #[cfg(test)]
