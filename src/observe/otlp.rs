@@ -5,9 +5,9 @@
 //! `prost` nor `tonic`. The format is that of opentelemetry-proto 1.x: ids in hexadecimal, 64-bit numbers as
 //! texts, enumerations as numbers.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
@@ -16,7 +16,7 @@ use crate::{
     config,
     engine::Engine,
     sinks::Post,
-    telemetry::{Observed, Span, Spans, Value},
+    telemetry::{Observed, Span, SpanId, Spans, TraceContext, TraceId, Value},
     wal::Storage,
 };
 
@@ -47,9 +47,9 @@ impl Exporter {
         let post = Post::new(&config.otlp_endpoint, timeout).map_err(wrong)?;
         let status = engine.status();
         let resource = json!({"attributes": [
-            text("service.name", "holdfast"),
-            text("service.version", status.version),
-            text("service.instance.id", &status.incarnation),
+            Attribute::text("service.name", "holdfast"),
+            Attribute::text("service.version", status.version),
+            Attribute::text("service.instance.id", &status.incarnation),
         ]});
         Ok(Some(Self { post, spans, resource }))
     }
@@ -79,7 +79,8 @@ impl Exporter {
     }
 
     async fn send(&self, spans: &[Span], stop: &mut watch::Receiver<bool>) -> bool {
-        let body = bytes::Bytes::from(self.request(spans).to_string());
+        let Ok(body) = serde_json::to_vec(&self.request(spans)) else { return false };
+        let body = bytes::Bytes::from(body);
         for attempt in 1..=ATTEMPTS_MAX {
             let Err(not_taken) = self.post.send(&[], body.clone()).await else { return true };
             tracing::debug!(reason = not_taken.reason, attempt, "spans were not taken");
@@ -94,59 +95,128 @@ impl Exporter {
         false
     }
 
-    fn request(&self, spans: &[Span]) -> Json {
-        let spans: Vec<_> = spans.iter().map(encoded).collect();
-        let scope = json!({"name": "holdfast", "version": env!("CARGO_PKG_VERSION")});
-        json!({"resourceSpans": [{
-            "resource": self.resource,
-            "scopeSpans": [{"scope": scope, "spans": spans}],
-        }]})
+    fn request<'a>(&'a self, spans: &'a [Span]) -> Request<'a> {
+        let scope = Scope { name: "holdfast", version: env!("CARGO_PKG_VERSION") };
+        let spans = spans.iter().map(Encoded::from).collect();
+        let scope_spans = [ScopeSpans { scope, spans }];
+        Request { resource_spans: [ResourceSpans { resource: &self.resource, scope_spans }] }
     }
+}
+
+/// An `ExportTraceServiceRequest`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    resource_spans: [ResourceSpans<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceSpans<'a> {
+    resource: &'a Json,
+    scope_spans: [ScopeSpans<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct ScopeSpans<'a> {
+    scope: Scope,
+    spans: Vec<Encoded<'a>>,
+}
+
+#[derive(Serialize)]
+struct Scope {
+    name: &'static str,
+    version: &'static str,
 }
 
 /// A span as OTLP has it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Encoded<'a> {
-    trace_id: String,
-    span_id: String,
+    trace_id: Text<TraceId>,
+    span_id: Text<SpanId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parent_span_id: Option<String>,
+    parent_span_id: Option<Text<SpanId>>,
     name: &'a str,
     kind: u8,
-    start_time_unix_nano: String,
-    end_time_unix_nano: String,
-    attributes: Vec<Json>,
-    links: Vec<Json>,
-    status: Json,
+    start_time_unix_nano: Text<u64>,
+    end_time_unix_nano: Text<u64>,
+    attributes: Vec<Attribute<'a>>,
+    links: Vec<Link>,
+    status: Status,
+}
+
+#[derive(Serialize)]
+struct Attribute<'a> {
+    key: &'a str,
+    value: AnyValue<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum AnyValue<'a> {
+    StringValue(&'a str),
+    IntValue(Text<u64>),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Link {
+    trace_id: Text<TraceId>,
+    span_id: Text<SpanId>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u8>,
 }
 
 /// The number of a status that is an error.
 const STATUS_ERROR: u8 = 2;
 
-fn encoded(span: &Span) -> Encoded<'_> {
-    let link = |to: &crate::telemetry::TraceContext| json!({"traceId": to.trace.to_string(), "spanId": to.span.to_string()});
-    Encoded {
-        trace_id: span.context.trace.to_string(),
-        span_id: span.context.span.to_string(),
-        parent_span_id: span.parent.map(|parent| parent.to_string()),
-        name: &span.name,
-        kind: span.kind as u8,
-        start_time_unix_nano: span.from_ns.to_string(),
-        end_time_unix_nano: span.to_ns.to_string(),
-        attributes: span.attributes.iter().map(|(key, value)| attribute(key, value)).collect(),
-        links: span.links.iter().map(link).collect(),
-        status: if span.failed { json!({"code": STATUS_ERROR}) } else { json!({}) },
+/// What stands there as a text.
+struct Text<T>(T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 
-fn attribute(key: &str, value: &Value) -> Json {
-    match value {
-        Value::Text(value) => text(key, value),
-        Value::Number(value) => json!({"key": key, "value": {"intValue": value.to_string()}}),
+impl<'a> From<&'a Span> for Encoded<'a> {
+    fn from(span: &'a Span) -> Self {
+        let attributes = span.attributes.iter().map(|(key, value)| Attribute::new(key, value));
+        Self {
+            trace_id: Text(span.context.trace),
+            span_id: Text(span.context.span),
+            parent_span_id: span.parent.map(Text),
+            name: &span.name,
+            kind: span.kind as u8,
+            start_time_unix_nano: Text(span.from_ns),
+            end_time_unix_nano: Text(span.to_ns),
+            attributes: attributes.collect(),
+            links: span.links.iter().map(Link::from).collect(),
+            status: Status { code: span.failed.then_some(STATUS_ERROR) },
+        }
     }
 }
 
-fn text(key: &str, value: &str) -> Json {
-    json!({"key": key, "value": {"stringValue": value}})
+impl From<&TraceContext> for Link {
+    fn from(to: &TraceContext) -> Self {
+        Self { trace_id: Text(to.trace), span_id: Text(to.span) }
+    }
+}
+
+impl<'a> Attribute<'a> {
+    fn new(key: &'a str, value: &'a Value) -> Self {
+        match value {
+            Value::Text(value) => Self::text(key, value),
+            Value::Number(value) => Self { key, value: AnyValue::IntValue(Text(*value)) },
+        }
+    }
+
+    fn text(key: &'a str, value: &'a str) -> Self {
+        Self { key, value: AnyValue::StringValue(value) }
+    }
 }
