@@ -154,6 +154,16 @@ fn expose_status(status: &Status, text: &mut Exposition) {
         ("holdfast_idempotency_keys_max", "Keys that fit.", status.keys_max),
         ("holdfast_orders", "Orders kept.", status.orders),
         ("holdfast_orders_max", "Orders that fit.", status.orders_max),
+        (
+            "holdfast_orders_set_aside_bytes",
+            "Of the log, for orders' goods and payment.",
+            status.orders_set_aside_bytes,
+        ),
+        (
+            "holdfast_orders_set_aside_bytes_max",
+            "The most that is set aside for them.",
+            status.orders_set_aside_bytes_max,
+        ),
         ("holdfast_positions", "Positions known.", status.positions),
         ("holdfast_parked_events", "Reports that wait for their order.", status.parked_events),
         (

@@ -52,7 +52,8 @@ impl<S: Storage> Drop for Owed<'_, S> {
 }
 
 impl<S: Storage> Core<S> {
-    fn owed_bytes_max(&self) -> u64 {
+    /// The most that is set aside for orders.
+    pub(super) fn owed_bytes_max(&self) -> u64 {
         self.log.usable_bytes() / 2
     }
 

@@ -40,6 +40,10 @@ pub struct Status {
     pub keys_max: u64,
     /// Orders; none is ever forgotten.
     pub orders: u64,
+    /// Room in the log that is set aside for the goods and the payment of orders, in bytes.
+    pub orders_set_aside_bytes: u64,
+    /// The most that is; beyond it orders are only taken below the log's soft mark.
+    pub orders_set_aside_bytes_max: u64,
     /// Reports of partners that wait for their order.
     pub parked_events: u64,
     /// Those that their order would not have: they wait for a person.
@@ -93,6 +97,8 @@ impl<S: Storage> Engine<S> {
             keys: tables.keys.len().into(),
             keys_max: core.options.keys_max.into(),
             orders: tables.orders.len().into(),
+            orders_set_aside_bytes: core.owed_bytes.load(Ordering::Relaxed),
+            orders_set_aside_bytes_max: core.owed_bytes_max(),
             parked_events: parked.waiting,
             parked_events_refused: parked.refused,
             parked_events_max: core.options.parked_events_max.into(),

@@ -394,6 +394,12 @@ fn a_log_full_of_orders_lets_each_be_shipped_and_paid_and_leaves_delivery_its_ow
     };
     assert_eq!(refusal, Refusal::LogFull);
     assert!(orders > 150, "{orders}");
+    let set_aside = |shop: &Shop| {
+        let status = shop.0.status();
+        (status.orders_set_aside_bytes, status.orders_set_aside_bytes_max)
+    };
+    let (bytes, bytes_max) = set_aside(&shop);
+    assert!(bytes <= bytes_max && bytes + (1 << 10) > bytes_max, "{bytes} of {bytes_max}");
     for n in 0..orders {
         if n == orders / 2 {
             // What orders are owed is not written down: a start sets it aside anew.
@@ -407,6 +413,7 @@ fn a_log_full_of_orders_lets_each_be_shipped_and_paid_and_leaves_delivery_its_ow
         assert_eq!((n, ship(&shop, n)), (n, Ok(())));
         assert_eq!((n, pay(&shop, n)), (n, Ok(())));
     }
+    assert_eq!(set_aside(&shop).0, 0);
     // What comes after that shares what is left, then the orders' reserve, and is refused by name once it is
     // spent.
     let note = |n: usize, text: &str| {
