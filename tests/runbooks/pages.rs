@@ -235,6 +235,29 @@ fn every_page_is_played_and_in_the_index() {
     }
 }
 
+/// Where there are partners, each request of a page needs a key, and shows the one of the variable.
+#[test]
+fn requests_of_the_pages_show_the_key() {
+    for page in PAGES {
+        let blocks = steps(&read(page)).into_iter().filter_map(|step| match step {
+            Step::Block(block) => Some(block),
+            Step::Happens(_) => None,
+        });
+        blocks.for_each(|block| assert!(!block.contains("curl "), "{page}: {block}"));
+    }
+    let mut stand = Stand::new("during-a-sale", "64 MiB");
+    stand.stock("TEE-M", 10);
+    assert_eq!(stand.house.sell("O-1", "TEE-M", 2).0, 201);
+    stand.house.settled("TEE-M", 2);
+    let add = "holdfast partner add ops --scope availability,operate,order --json --url \"$URL\"";
+    let added: Value = serde_json::from_str(&stand.shell(add).with(0).out).unwrap();
+    let without = stand.shell("api \"$URL/v1/status\"");
+    assert!(without.code != Some(0) && without.err.contains("401"), "{}", without.err);
+    stand.variables += &format!("export HOLDFAST_API_KEY={}\n", added["api_key"].as_str().unwrap());
+    let said = stand.play(nothing_happens);
+    assert!(said[0].contains("\"oversold\":0"), "{}", said[0]);
+}
+
 #[test]
 fn before_a_sale() {
     let stand = Stand::new("before-a-sale", "64 MiB");
@@ -245,14 +268,17 @@ fn before_a_sale() {
         "{}",
         said[1]
     );
-    assert!(said[2].contains("1 applied, 0 refused"), "{}", said[2]);
-    assert!(said[3].starts_with("erp: agrees"), "{}", said[3]);
-    assert!(said[4].contains("erp: inventory, running"), "{}", said[4]);
+    assert!(said[2].contains("version 2 is in force"), "{}", said[2]);
+    assert!(said[3].contains("1 applied, 0 refused"), "{}", said[3]);
+    assert!(said[4].starts_with("erp: agrees"), "{}", said[4]);
+    assert!(said[5].contains("erp: inventory, running"), "{}", said[5]);
     assert!(
-        said[6].contains("1 positions, 0 orders") && said[6].contains("oversold 0"),
+        said[7].contains("1 positions, 0 orders") && said[7].contains("oversold 0"),
         "{}",
-        said[6]
+        said[7]
     );
+    let configuration = get(&stand.house.url("/v1/configuration"));
+    assert!(configuration["toml"].as_str().unwrap().contains("the sale"), "{configuration}");
     assert!(stand.house.path("backups/before-the-sale/manifest.json").exists());
     assert!(!stand.house.path("backups/trial").exists());
     let stock = get(&stand.house.url("/v1/stock/TEE-M"));
@@ -290,10 +316,12 @@ fn erp_down() {
     let said = stand.play(|house, what| {
         assert_eq!(what, "the partner is well again");
         assert_eq!((house.sold("TEE-M"), &house.sink()["state"]), (0, &json!("paused")));
+        assert_eq!(house.sell("O-2", "TEE-M", 1).0, 201);
         house.erp.with(|erp| erp.outage = false);
     });
     assert!(!said[0].contains("behind 0 records"), "{}", said[0]);
     assert!(said[2].contains("erp: pause, written down"), "{}", said[2]);
+    assert!(said[3].contains("holdfast_orders_placed_total 1"), "{}", said[3]);
     assert!(said[5].contains("batches are sent again"), "{}", said[5]);
     assert!(said[6].starts_with("erp: agrees"), "{}", said[6]);
     assert_eq!(stand.house.sold("TEE-M"), 3, "what was sent again is known");
@@ -308,21 +336,42 @@ fn disk_nearly_full() {
     assert_eq!(stand.house.sell("O-1", "TEE-M", 2).0, 201);
     let (status, held) = stand.house.reserve("open", "TEE-M", 1);
     assert_eq!(status, 201);
-    fs::write(stand.house.path("work/open-reservation"), held["id"].as_str().unwrap()).unwrap();
     fill(&stand.house);
     let soft = |mark| {
         metrics(&stand.house).contains(&format!("holdfast_log_mark{{mark=\"soft\"}} {mark}"))
     };
     assert!(soft(1));
-    let said = stand.play(nothing_happens);
+    let said = stand.play(|house, what| {
+        assert_eq!(what, "a customer pays");
+        let commit = format!("/v1/reservations/{}/commit", held["id"].as_str().unwrap());
+        let order = json!({"order_id": "O-2", "currency": "EUR",
+            "lines": [{"sku": "TEE-M", "unit_price": 1999}]});
+        assert_eq!(post(&house.url(&commit), "pays", &order).0, 200);
+    });
     assert!(said[0].contains("holdfast_log_mark{mark=\"hard\"} 1"), "{}", said[0]);
     assert!(said[0].contains("holdfast_log_shed_total{reason=\"low_priority\"} 1"), "{}", said[0]);
     assert!(!said[1].contains("behind 0 records"), "{}", said[1]);
     assert!(said[2].contains("holdfast_archive_failing 0"), "{}", said[2]);
-    assert!(said[4].contains("\"committed\""), "{}", said[4]);
-    assert!(said[6].contains("\"held\""), "{}", said[6]);
+    assert!(said[4].contains("holdfast_reservations_committed_total 2"), "{}", said[4]);
     assert!(soft(0));
-    assert_eq!(stand.house.status()["log_bytes_budget"], json!(64 << 20));
+    assert_eq!(stand.house.reserve("again", "TEE-M", 1).0, 201);
+    assert_eq!(stand.house.status()["log_bytes_budget"], json!(24 << 20));
+    a_budget_that_does_not_do_is_taken_back(&stand);
+}
+
+/// The page's block once more, where the file can't be used: nothing is restarted, and the file is as it was.
+fn a_budget_that_does_not_do_is_taken_back(stand: &Stand) {
+    let config = stand.house.path("holdfast.toml");
+    let wrong = fs::read_to_string(&config).unwrap() + "[nothing]\n";
+    fs::write(&config, &wrong).unwrap();
+    let raise = steps(&read(stand.page)).into_iter().find_map(|step| match step {
+        Step::Block(block) if block.contains("sed -i") => Some(block),
+        _ => None,
+    });
+    let pid = fs::read_to_string(stand.house.path("run/pid")).unwrap();
+    stand.shell(&raise.unwrap()).with(1);
+    assert_eq!(fs::read_to_string(&config).unwrap(), wrong);
+    assert_eq!(fs::read_to_string(stand.house.path("run/pid")).unwrap(), pid);
 }
 
 fn metrics(house: &House) -> String {
@@ -436,6 +485,12 @@ fn roll_back() {
             let good = fs::read_to_string(&config).unwrap();
             fs::write(&config, good.replace("budget_bytes", "budget_byte")).unwrap();
         }
+        "another configuration is put there and applied" => {
+            let config = house.path("holdfast.toml");
+            let good = fs::read_to_string(&config).unwrap();
+            fs::write(&config, good + "[server]\nrequest_timeout_ms = 900\n").unwrap();
+            house.command(&["config", "reload", "--reason", "faster"]).with(0);
+        }
         "a new version is put there" => {
             fs::remove_file(&bin).unwrap();
             executable(&bin, "#!/bin/sh\nexit 3\n");
@@ -443,10 +498,11 @@ fn roll_back() {
         other => panic!("nobody sees to it: {other}"),
     });
     assert!(stand.house.path("backups/before-the-update/manifest.json").exists());
+    assert!(said[4].contains("server.request_timeout_ms: 900 -> "), "{}", said[4]);
     assert!(
-        said[5].contains("0 damaged places") && said[5].contains("\"oversold\":0"),
+        said[7].contains("0 damaged places") && said[7].contains("\"oversold\":0"),
         "{}",
-        said[5]
+        said[7]
     );
     assert_eq!(stand.house.sell("O-1", "TEE-M", 1).0, 201);
 }
