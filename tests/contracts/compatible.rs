@@ -28,8 +28,9 @@ struct Comparison<'a> {
     old: &'a Value,
     new: &'a Value,
     broken: Vec<String>,
-    /// Pairs of references under way or seen, so that a schema within itself has an end.
-    seen: BTreeSet<(String, bool)>,
+    /// References under way or seen, each with what stands in its place now, so that a schema within itself has
+    /// an end.
+    seen: BTreeSet<(String, String, bool)>,
 }
 
 fn resolve<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
@@ -79,7 +80,7 @@ impl<'a> Comparison<'a> {
 
     fn schemas(&mut self, at: &str, flow: Flow, old: &'a Value, new: &'a Value) {
         if let Some(name) = old["$ref"].as_str()
-            && !self.seen.insert((name.to_owned(), flow == Flow::In))
+            && !self.seen.insert((name.to_owned(), new.to_string(), flow == Flow::In))
         {
             return;
         }
@@ -341,6 +342,12 @@ fn a_break_of_a_schema_is_named_and_an_addition_is_none() {
         (index(&batch, movement, "returned"), Value::Null, "lines[].movement: `returned`"),
         (index(&batch, "/required", "events"), Value::Null, "inventory.events: it may be left out"),
         ("/$defs/Timestamp/format".to_owned(), Value::Null, "sealed_at: `format` was"),
+        // Another field refers to the same, and still does.
+        (
+            "/properties/last_lsn".to_owned(),
+            json!({"type": "string", "minimum": 0, "format": "u-int64"}),
+            "inventory.last_lsn: its type",
+        ),
     ] {
         let broken = broken_schema("batch.inventory", &batch, &changed(&batch, &pointer, to));
         assert!(broken.iter().any(|b| b.contains(at)), "{pointer}: {broken:?}");

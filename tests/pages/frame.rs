@@ -41,6 +41,9 @@ pub fn is_used_by_keyboard(browser: &Browser) {
         ("gd", "dead-letters"),
         ("gp", "parked"),
         ("gl", "latency"),
+        ("gv", "service-levels"),
+        ("gr", "reconciliation"),
+        ("gc", "configuration"),
         ("gs", "sale"),
     ] {
         browser.press(keys);
