@@ -67,6 +67,14 @@ fn steps(text: &str) -> Vec<Step> {
     steps
 }
 
+fn blocks(page: &str) -> Vec<String> {
+    let steps = steps(&read(page)).into_iter().filter_map(|step| match step {
+        Step::Block(block) => Some(block),
+        Step::Happens(_) => None,
+    });
+    steps.collect()
+}
+
 /// A server that is started and stopped as a page says.
 struct Stand {
     house: House,
@@ -239,23 +247,26 @@ fn every_page_is_played_and_in_the_index() {
 #[test]
 fn requests_of_the_pages_show_the_key() {
     for page in PAGES {
-        let blocks = steps(&read(page)).into_iter().filter_map(|step| match step {
-            Step::Block(block) => Some(block),
-            Step::Happens(_) => None,
-        });
-        blocks.for_each(|block| assert!(!block.contains("curl "), "{page}: {block}"));
+        blocks(page).iter().for_each(|block| assert!(!block.contains("curl "), "{page}: {block}"));
     }
-    let mut stand = Stand::new("during-a-sale", "64 MiB");
-    stand.stock("TEE-M", 10);
-    assert_eq!(stand.house.sell("O-1", "TEE-M", 2).0, 201);
-    stand.house.settled("TEE-M", 2);
-    let add = "holdfast partner add ops --scope availability,operate,order --json --url \"$URL\"";
-    let added: Value = serde_json::from_str(&stand.shell(add).with(0).out).unwrap();
-    let without = stand.shell("api \"$URL/v1/status\"");
-    assert!(without.code != Some(0) && without.err.contains("401"), "{}", without.err);
-    stand.variables += &format!("export HOLDFAST_API_KEY={}\n", added["api_key"].as_str().unwrap());
-    let said = stand.play(nothing_happens);
-    assert!(said[0].contains("\"oversold\":0"), "{}", said[0]);
+    let text = read("README");
+    let (_, scopes) = text.split_once("(scopes `").expect("which scopes it takes");
+    let (scopes, _) = scopes.split_once('`').unwrap();
+    for mut stand in [Stand::new("during-a-sale", "64 MiB"), Stand::new("before-a-sale", "64 MiB")]
+    {
+        stand.stock("TEE-M", 10);
+        assert_eq!(stand.house.sell("O-1", "TEE-M", 2).0, 201);
+        stand.house.settled("TEE-M", 2);
+        let csv = "sku,location,on_hand\nTEE-M,BER,100\n";
+        fs::write(stand.house.path("work/stock.csv"), csv).unwrap();
+        let add = format!("holdfast partner add ops --scope {scopes} --json --url \"$URL\"");
+        let added: Value = serde_json::from_str(&stand.shell(&add).with(0).out).unwrap();
+        let without = stand.shell("api \"$URL/v1/status\"");
+        assert!(without.code != Some(0) && without.err.contains("401"), "{}", without.err);
+        let key = added["api_key"].as_str().unwrap();
+        stand.variables += &format!("export HOLDFAST_API_KEY={key}\n");
+        stand.play(nothing_happens);
+    }
 }
 
 #[test]
@@ -364,10 +375,7 @@ fn a_budget_that_does_not_do_is_taken_back(stand: &Stand) {
     let config = stand.house.path("holdfast.toml");
     let wrong = fs::read_to_string(&config).unwrap() + "[nothing]\n";
     fs::write(&config, &wrong).unwrap();
-    let raise = steps(&read(stand.page)).into_iter().find_map(|step| match step {
-        Step::Block(block) if block.contains("sed -i") => Some(block),
-        _ => None,
-    });
+    let raise = blocks(stand.page).into_iter().find(|block| block.contains("sed -i"));
     let pid = fs::read_to_string(stand.house.path("run/pid")).unwrap();
     stand.shell(&raise.unwrap()).with(1);
     assert_eq!(fs::read_to_string(&config).unwrap(), wrong);
