@@ -11,8 +11,9 @@
 //!   something open is never refused for it, because its room was set aside when that was opened.
 //!
 //! Beside the credits stands a soft mark: whether so much of the budget is spent that work which can wait
-//! should. It refuses nothing by itself, is set by the thread that makes segments, and costs who asks one
-//! relaxed load.
+//! should. It refuses nothing by itself, and costs who asks one relaxed load. Whoever takes new work past it sets
+//! it, since the thread that makes segments may be held up by the disk meanwhile; that thread says where it lies,
+//! and takes it away.
 //!
 //! A little of both is kept for the log's own last word: the mark that an idle or closing log writes
 //! must not fail for room, or its last group would be covered by none ([`Room::take_last`]).
@@ -86,6 +87,8 @@ pub struct Room {
     exhausted: AtomicBool,
     /// Set while more than the configured share of the budget is spent.
     past_soft_mark: AtomicBool,
+    /// With so much of `free` left, or less, it is.
+    soft_floor: AtomicI64,
 }
 
 impl Room {
@@ -104,6 +107,7 @@ impl Room {
             padding_max: padding_max as i64,
             exhausted: AtomicBool::new(false),
             past_soft_mark: AtomicBool::new(false),
+            soft_floor: AtomicI64::new(i64::MIN),
         }
     }
 
@@ -133,10 +137,21 @@ impl Room {
             let has_blocks = free.load(Ordering::Acquire).saturating_sub(all) >= floor;
             return Err(if has_blocks { Lack::Near } else { Lack::Free });
         }
-        take_down_to(free, all, floor).ok_or_else(|| {
+        let Some(left) = take_down_to(free, all, floor) else {
             near.fetch_add(record, Ordering::AcqRel);
-            Lack::Free
-        })
+            return Err(Lack::Free);
+        };
+        if class == RoomClass::New {
+            self.passed(left);
+        }
+        Ok(left)
+    }
+
+    /// New work has left so much of `free`.
+    fn passed(&self, left: i64) {
+        if left <= self.soft_floor.load(Ordering::Relaxed) && !self.is_past_soft_mark() {
+            self.past_soft_mark.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Takes room for a mark that has to be written even where there is room for nothing else.
@@ -165,7 +180,8 @@ impl Room {
 
     /// Sets room aside, if new work leaves so much; whether it did.
     pub fn try_set_aside(&self, bytes: u64) -> bool {
-        take_down_to(&self.credits.free, bytes as i64, 0).is_some()
+        let left = take_down_to(&self.credits.free, bytes as i64, 0);
+        left.inspect(|left| self.passed(*left)).is_some()
     }
 
     /// Sets room aside without asking: what was open when the log was opened.
@@ -233,10 +249,15 @@ impl Room {
         let each = i128::from(segment_bytes as i64 - self.padding_max);
         let kept = i128::from(self.reserves() + LAST_BYTES as i64);
         let all = i128::from(segments) * each - kept;
-        let left = i128::from(self.free()) + i128::from(unmade) * each;
-        let sixteenths = if self.is_past_soft_mark() { 15 } else { 16 };
-        let past = (all - left) * 100 * 16 >= all * i128::from(percent) * sixteenths;
-        self.past_soft_mark.store(past, Ordering::Relaxed);
+        let unmade = i128::from(unmade) * each;
+        // How much is left of `free` when so many sixteenths of the share are spent.
+        let free_at = |sixteenths| {
+            let spent = (all * i128::from(percent) * sixteenths + 1_599) / 1_600;
+            i64::try_from(all - spent - unmade).unwrap_or(i64::MIN)
+        };
+        self.soft_floor.store(free_at(16), Ordering::Relaxed);
+        let at = free_at(if self.is_past_soft_mark() { 15 } else { 16 });
+        self.past_soft_mark.store(self.free() <= at, Ordering::Relaxed);
     }
 
     /// Whether work that can wait should.
@@ -301,6 +322,27 @@ mod tests {
         assert!(!look(0));
         room.set_aside(1000);
         assert!(look(0) && !look(1));
+    }
+
+    /// The thread that makes segments may wait for the disk while others write: the mark is not passed over.
+    #[test]
+    fn who_takes_new_work_past_the_soft_mark_sets_it() {
+        let room = Room::new(0, 0, 0);
+        (0..3).for_each(|_| room.add_blocks(10_000));
+        room.add_ready(30_000);
+        room.look_at_mark(3, 0, 10_000, 80);
+        let all = 30_000 - LAST_BYTES;
+        let before = all * 8 / 10 - 8;
+        assert!(room.take(RoomClass::New, 0, before).is_ok() && !room.is_past_soft_mark());
+        assert!(room.take(RoomClass::Closing, 400, 0).is_ok() && !room.is_past_soft_mark());
+        room.give(400, 0);
+        assert!(room.take(RoomClass::New, 0, 9).is_ok() && room.is_past_soft_mark());
+        room.give(0, before);
+        assert!(room.is_past_soft_mark(), "only the thread that makes segments takes it away");
+        room.look_at_mark(3, 0, 10_000, 80);
+        assert!(!room.is_past_soft_mark());
+        assert!(room.try_set_aside(before - 10) && !room.is_past_soft_mark());
+        assert!(room.try_set_aside(10) && room.is_past_soft_mark());
     }
 
     #[test]
