@@ -46,18 +46,27 @@ impl Entered {
     }
 }
 
-/// Lets a request in that needs one of `scopes` (none: it is for anyone), and writes down for [`Caller`]
-/// who it is from; or answers it.
+/// Who a request is from that needs one of `scopes`; nobody where it needs none, or there are no keys. What has
+/// no good key ends here, before it counts as under way.
+pub(super) fn identify(
+    state: &State,
+    scopes: &'static [Scope],
+    request: &Request,
+) -> Result<Option<Arc<Account>>, Problem> {
+    if scopes.is_empty() || !state.needs_keys() {
+        return Ok(None);
+    }
+    known(state, request.headers()).map(Some)
+}
+
+/// Lets a request in that needs one of `scopes`, and writes down for [`Caller`] who it is from; or answers it.
 pub(super) fn enter(
     state: &State,
+    account: Option<Arc<Account>>,
     scopes: &'static [Scope],
     request: &mut Request,
 ) -> Result<Entered, Box<Response>> {
-    if scopes.is_empty() || !state.needs_keys() {
-        return Ok(Entered::default());
-    }
-    let account = known(state, request.headers());
-    let account = account.map_err(|problem| Box::new(problem.into_response()))?;
+    let Some(account) = account else { return Ok(Entered::default()) };
     match account.enter(scopes, || state.now_ms()) {
         Ok(left) => {
             request.extensions_mut().insert(Caller(Some(account.clone())));

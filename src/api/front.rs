@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use super::{
     State,
-    access::{self, Caller, Entered},
+    access::{self, Caller},
     codes,
     problem::Problem,
     spans::{Traced, trace_id},
@@ -149,6 +149,13 @@ impl Shared {
         S::Response: IntoResponse,
     {
         let effect = is_effect(request.method());
+        let identified = check_headers(&request, &self.state)
+            .and_then(|()| access::identify(&self.state, self.scopes, &request));
+        let account = match identified {
+            Ok(account) => account,
+            Err(problem) => return (problem.into_response(), Caller::default()),
+        };
+        // Only who is known takes up a place, and only who has one is charged.
         let admitted = match self.gate {
             Gate::Open => None,
             Gate::Counted => match self.state.admit() {
@@ -156,10 +163,7 @@ impl Shared {
                 Err(problem) => return (problem.into_response(), Caller::default()),
             },
         };
-        if let Err(problem) = check_headers(&request, &self.state) {
-            return (problem.into_response(), Caller::default());
-        }
-        let entered = match access::enter(&self.state, self.scopes, &mut request) {
+        let entered = match access::enter(&self.state, account, self.scopes, &mut request) {
             Ok(entered) => entered,
             Err(refusal) => return (*refusal, Caller::default()),
         };
@@ -169,7 +173,7 @@ impl Shared {
             request.headers_mut().insert(REQUEST_ID.clone(), id);
         }
         let answered = unpanicked(handler.call(request), effect);
-        let mut response = in_time(answered, &entered, effect).await;
+        let mut response = in_time(answered, entered.time_max(), effect).await;
         entered.tell(response.headers_mut());
         drop(admitted);
         (response, caller)
@@ -248,10 +252,10 @@ fn check_headers(request: &Request, state: &State) -> Result<(), Problem> {
 /// Waits for the answer as long as the partner has. What was decided stands: only the wait is cut.
 async fn in_time(
     answer: impl Future<Output = Response>,
-    entered: &Entered,
+    time_max: Option<Duration>,
     effect: bool,
 ) -> Response {
-    let Some(time_max) = entered.time_max() else { return answer.await };
+    let Some(time_max) = time_max else { return answer.await };
     let late = if effect { &codes::OUTCOME_UNKNOWN } else { &codes::OVERLOADED };
     let answered = tokio::time::timeout(time_max, answer).await;
     answered.unwrap_or_else(|_| Problem::new(late).into_response())
@@ -304,6 +308,22 @@ mod tests {
         ] {
             assert!(!is_traceparent(bad.as_bytes()), "{bad}");
         }
+    }
+
+    /// What was asked for may have happened where it had an effect; what was only read can be asked again.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_waited_for_as_long_as_the_partner_has() {
+        let after = |ms| async move {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Response::default()
+        };
+        let status = |ms, max: Option<u64>, effect| async move {
+            in_time(after(ms), max.map(Duration::from_millis), effect).await.status().as_u16()
+        };
+        assert_eq!(status(199, Some(200), true).await, 200);
+        assert_eq!(status(201, Some(200), true).await, 504);
+        assert_eq!(status(201, Some(200), false).await, 503);
+        assert_eq!(status(3_600_000, None, true).await, 200);
     }
 
     #[tokio::test]

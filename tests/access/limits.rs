@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use holdfast::api::Options;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
     add, get, key_of, keyed,
-    support::{Reply, Server, cart},
+    support::{Reply, Server, cart, wait_until},
     with_chief,
 };
 
@@ -79,6 +80,27 @@ async fn a_quota_is_kept_over_other_partners_changes() {
     let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=86_400).contains(&wait));
     assert!(reply.json["detail"].as_str().unwrap().contains("a day"), "{reply:?}");
+}
+
+/// While all places are taken, a key that is not good is told so and takes none of them; a good one is told to come
+/// again, and its quota is not charged for it.
+#[tokio::test]
+async fn who_is_not_known_takes_no_place_and_who_gets_none_is_not_charged() {
+    let full = Options { in_flight_max: 1, ..Options::default() };
+    let (s, chief) = with_chief(Server::with(full).await).await;
+    let body = json!({"name": "shop", "scopes": ["reserve"], "quota_per_day": 3});
+    let key = key_of(add(&s, &chief, body).await.is(201));
+    let stock = s.call("PUT /v1/stock/A/BER").header("Content-Type", "application/json");
+    let slow = keyed(stock, &chief).begin(Some(100)).await;
+    wait_until(|| s.state.in_flight() == 1).await;
+    get(&s, "/v1/stock/A", &key).await.is_problem(503, "overloaded");
+    get(&s, "/v1/stock/A", "hf_unknown").await.is_problem(401, "unauthenticated");
+    s.get("/v1/stock/A").await.is_problem(401, "unauthenticated");
+    let metrics = get(&s, "/metrics", &chief).await.text();
+    assert!(metrics.contains("\nholdfast_http_shed_total 1\n"), "only who is known: {metrics}");
+    drop(slow);
+    wait_until(|| s.state.in_flight() == 0).await;
+    assert_eq!(remaining(&get(&s, "/v1/stock/A", &key).await, "day"), 2);
 }
 
 #[tokio::test]

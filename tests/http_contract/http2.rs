@@ -13,10 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{
-    limits::wait_until,
-    support::{Reply, Server, cart},
-};
+use crate::support::{Reply, Server, cart, wait_until};
 
 async fn connect(server: &Server) -> SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(server.address).await.unwrap();

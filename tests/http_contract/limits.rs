@@ -13,7 +13,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Reply, Server, cart, engine_options, payment};
+use crate::support::{Reply, Server, cart, engine_options, payment, wait_until};
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_413() {
@@ -223,16 +223,6 @@ async fn an_answer_that_is_not_certain_in_time_is_504_and_a_repeat_learns_it() {
     let again = s.post("/v1/reservations", &key, cart("A", 1)).await;
     assert_eq!(again.is(201).header("idempotent-replayed"), Some("true"));
     assert_eq!(s.available("A").await, before);
-}
-
-pub async fn wait_until(mut condition: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
-        if condition() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it never came true");
 }
 
 #[tokio::test]

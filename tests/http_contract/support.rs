@@ -369,3 +369,14 @@ pub fn push_log(engine: &Engine, round: u64) {
     }
     engine.settle_blocking(last.unwrap()).unwrap();
 }
+
+/// Waits for something to come true, ten seconds at most.
+pub async fn wait_until(mut condition: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never came true");
+}
