@@ -23,13 +23,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::{
     State,
     answer::{self, Effect, deadline, settle},
-    codes, front, json,
+    codes, front,
+    hook_message::{Told, read},
+    json,
     meter::UsedUp,
     partners::{Hook, Hooked},
     problem::Problem,
@@ -39,10 +41,10 @@ use super::{
 use crate::{
     engine::{Engine, Key},
     model::{
-        IdempotencyKey, Invalid, OrderId, Origin, Reference,
-        command::{AdjustStock, ImportStock},
-        inbound::{OrderEvent, ParkedEventView, Taken},
-        mapping::{Mapped, Operation},
+        IdempotencyKey, Invalid, Origin,
+        command::ImportStock,
+        inbound::{ParkedEventView, Taken},
+        mapping::Mapped,
         view::FactView,
     },
     telemetry::Stage,
@@ -183,19 +185,15 @@ async fn perform(
     key: Key<'_>,
     mapped: Mapped,
 ) -> Result<Response, Problem> {
-    let Mapped { operation, mut fields } = mapped;
     let engine: &Engine = state.engine()?;
-    match operation {
-        Operation::Ignore => return Ok(ignored("a rule says so")),
-        Operation::StockSet => return set_stock(state, fields).await,
-        Operation::StockAdjustment => {
-            let adjust: AdjustStock = json::object(fields)?;
+    let (order, event) = match read(mapped)? {
+        Told::Nothing => return Ok(ignored("a rule says so")),
+        Told::Count(count) => return set_stock(state, count).await,
+        Told::Adjustment(adjust) => {
             return answer::made(state, engine.adjust_stock(key, &adjust)).await;
         }
-        _ => {}
-    }
-    let order: OrderId = id(&mut fields, "order_id")?;
-    let Some(event) = event(operation, fields)? else { return Ok(ignored("it is of no order")) };
+        Told::OfOrder(order, event) => (order, event),
+    };
     if !hook.parks {
         return answer::made(state, engine.happens(key, &order, &event)).await;
     }
@@ -209,45 +207,10 @@ async fn perform(
     Ok(answer::respond(status, &answer))
 }
 
-/// Reads the fields as the body of the order's route; `None` if the operation is not about an order.
-fn event(
-    operation: Operation,
-    mut fields: Map<String, Value>,
-) -> Result<Option<OrderEvent>, Problem> {
-    Ok(Some(match operation {
-        Operation::Shipment => OrderEvent::Shipment(json::object(fields)?),
-        Operation::Cancellation => OrderEvent::Cancellation(json::object(fields)?),
-        Operation::Invoice => OrderEvent::Invoice(json::object(fields)?),
-        Operation::Settlement => OrderEvent::Settlement(json::object(fields)?),
-        Operation::Refund => OrderEvent::Refund(json::object(fields)?),
-        Operation::Return => OrderEvent::Return(json::object(fields)?),
-        Operation::Receipt => {
-            let return_id: Reference = id(&mut fields, "return_id")?;
-            OrderEvent::Receipt(return_id, json::object(fields)?)
-        }
-        Operation::Note => OrderEvent::Note(json::object(fields)?),
-        Operation::StockAdjustment | Operation::StockSet | Operation::Ignore => return Ok(None),
-    }))
-}
-
-/// A field that is in a route's path.
-fn id<T: std::str::FromStr<Err = Invalid>>(
-    fields: &mut Map<String, Value>,
-    name: &str,
-) -> Result<T, Problem> {
-    let value = fields.remove(name).ok_or_else(|| Problem::malformed(name, "is missing"))?;
-    let text = value.as_str().ok_or_else(|| Problem::malformed(name, "must be a text"))?;
-    text.parse().map_err(|e: Invalid| Problem::malformed(name, e.0))
-}
-
 /// A count has no key: its version says whether it is new. One that isn't is no failure of the sender,
 /// who would only send it again.
-async fn set_stock(state: &State, fields: Map<String, Value>) -> Result<Response, Problem> {
-    let (sku, location, set) = json::object::<ImportStock>(fields)?.into_parts();
-    if set.source_version.is_none() {
-        let reason = "is missing; without it a count that comes twice can't be told from a new one";
-        return Err(Problem::malformed("source_version", reason));
-    }
+async fn set_stock(state: &State, count: ImportStock) -> Result<Response, Problem> {
+    let (sku, location, set) = count.into_parts();
     let decision = state.engine()?.set_stock(&sku, &location, &set);
     match answer::done(state, decision, Effect::Change).await {
         Err(problem) if *problem.code() == codes::STALE_VERSION => {

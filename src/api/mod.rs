@@ -28,6 +28,7 @@ mod configuration;
 mod dead_letters;
 mod directory;
 mod front;
+mod hook_message;
 mod hooks;
 mod import;
 mod json;
@@ -66,6 +67,7 @@ mod strict;
 mod tls;
 mod trace;
 
+pub use hook_message::{TriedMessage, try_message};
 pub use openapi::document as openapi;
 pub use options::Options;
 pub use partners::{Hook, Partner, PartnerError, Partners};

@@ -16,6 +16,7 @@ mod demo;
 mod error;
 mod export;
 mod gateway;
+mod hook;
 mod latency;
 mod logging;
 mod observer;
@@ -78,6 +79,9 @@ enum Command {
     /// Try a connector without its partner.
     #[command(subcommand)]
     Connector(connector::ConnectorCommand),
+    /// Try a hook's rules without its partner.
+    #[command(subcommand)]
+    Hook(hook::HookCommand),
     /// Stock in files.
     #[command(subcommand)]
     Stock(stock::Stock),
@@ -183,6 +187,7 @@ fn run(command: Command) -> Result<Outcome, Error> {
         Command::CheckConfig(check) => check.run(),
         Command::Config(config) => config.run(),
         Command::Connector(connector) => connector.run(),
+        Command::Hook(hook) => hook.run(),
         Command::Books(books) => books.run(),
         Command::Stock(stock) => stock.run(),
         Command::Sinks(sinks) => sinks.run(),

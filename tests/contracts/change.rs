@@ -259,6 +259,34 @@ fn a_connector_is_tried_without_its_partner() {
     assert!(tried(&["--events", answer.to_str().unwrap()]).with(2).err.contains("events: "));
 }
 
+#[test]
+fn a_hook_is_tried_without_its_partner() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holdfast.toml");
+    let rules = include_str!("../../examples/stripe.toml");
+    std::fs::write(&path, rules).unwrap();
+    let message = folder.path().join("event.json");
+    let tried = |partner: &str, told: &Value| {
+        std::fs::write(&message, told.to_string()).unwrap();
+        let words = ["hook", "try", "--partner", partner, "--config", path.to_str().unwrap()];
+        run(holdfast().args(words).arg("--message").arg(&message))
+    };
+    let mut event = json!({"id": "evt_1", "type": "charge.succeeded", "data": {"object": {
+        "id": "ch_1", "amount": 4_488, "amount_captured": 4_488, "captured": true, "currency": "eur",
+        "metadata": {"order_id": "O-1"}}}});
+    let told = tried("stripe", &event).with(0).out;
+    let (operation, fields) = told.split_once('\n').unwrap();
+    let fields: Value = serde_json::from_str(fields).unwrap();
+    assert_eq!((operation, &fields["order_id"]), ("settlement", &json!("O-1")), "{told}");
+    assert_eq!(fields["amount"], 4_488);
+    event["data"]["object"]["metadata"] = json!({"order_id": "x".repeat(1_000)});
+    assert!(tried("stripe", &event).with(2).err.contains("would refuse it: malformed: "));
+    event["data"]["object"]["metadata"] = json!({});
+    let refused = tried("stripe", &event).with(2).err;
+    assert!(refused.contains("`order_id` has no value"), "{refused}");
+    assert!(tried("nobody", &event).with(2).err.contains("--partner: "));
+}
+
 const KEYS: [(&str, &str); 2] = [("shop", "0123456789abcdefghij"), ("ops", "abcdefghij0123456789")];
 
 fn hash(key: &str) -> String {
