@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -55,6 +55,8 @@ pub(super) struct Backups {
     refused: AtomicU64,
     last_lsn: AtomicU64,
     last_at_ms: AtomicU64,
+    /// Where none was made since, this is how long ago at least the last one is.
+    started_at: SystemTime,
 }
 
 impl Default for Backups {
@@ -68,6 +70,7 @@ impl Default for Backups {
             refused: zero(),
             last_lsn: zero(),
             last_at_ms: zero(),
+            started_at: SystemTime::now(),
         }
     }
 }
@@ -102,6 +105,9 @@ impl Backups {
         let help = "When that was, in seconds since 1970.";
         let at = load(&self.last_at_ms) as f64 / 1e3;
         text.gauge("holdfast_backup_last_timestamp_seconds", help, at);
+        let started_at = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let help = "When the process started, in seconds since 1970.";
+        text.gauge("holdfast_start_timestamp_seconds", help, started_at.as_secs_f64());
     }
 }
 

@@ -392,10 +392,10 @@ fn expose_lanes(sinks: &[SinkView], text: &mut Exposition) {
     }
 }
 
-/// What finance was owed, and what of it is posted. A dead letter counts as one record that is not.
+/// What finance was owed, and what of it is posted: not what dead letters sum up.
 fn expose_books(sinks: &[SinkView], text: &mut Exposition) {
     let owed = |s: &SinkView| s.events_delivered + s.lag_records + s.parked;
-    let posted = |s: &SinkView| s.events_delivered.saturating_sub(s.dead_letters);
+    let posted = |s: &SinkView| s.events_delivered.saturating_sub(s.dead_letter_records);
     let failed = |s: &SinkView| s.attempts.refused + s.attempts.denied + s.attempts.failed;
     let of_finance = || sinks.iter().filter(|sink| sink.domain == "finance");
     let name = "holdfast_finance_failed_postings";

@@ -61,6 +61,7 @@ mod open;
 mod options;
 mod order;
 mod order_view;
+mod overview;
 mod owed;
 mod parked;
 mod partners;
@@ -83,7 +84,6 @@ mod thing;
 mod trace;
 mod transition;
 mod travel;
-mod waiting;
 
 use std::{
     collections::HashMap,
@@ -99,6 +99,7 @@ pub use decision::{Answer, Decision};
 pub use demand::Demand;
 pub use hash::Key;
 pub use options::Options;
+pub use overview::{Overview, Waiting};
 pub use parked::ParkedFilter;
 pub use read::{Filter, Page};
 pub use reckon::{ReckonError, Reckoned};
@@ -106,7 +107,6 @@ pub use refusal::Refusal;
 pub use status::Status;
 pub use trace::TRACE_RECORDS_MAX;
 pub use travel::{At, Reach};
-pub use waiting::Waiting;
 
 use crate::{
     model::{Lsn, Timestamp, event::Undecodable, sink::SinkState},

@@ -153,11 +153,6 @@ impl<S: Storage> Engine<S> {
         Some(Priority::of_number(order.data.priority))
     }
 
-    /// The number of the SKU at a position, by the position's number.
-    pub fn sku_number_of(&self, position: u32) -> Option<u32> {
-        Some(self.core().tables.positions.get(position)?.sku_number())
-    }
-
     /// When an order was placed.
     pub fn order_placed_at(&self, id: &OrderId) -> Option<Timestamp> {
         let order = self.core().tables.orders.find(id)?;

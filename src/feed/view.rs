@@ -52,6 +52,7 @@ impl Progress {
             retries: inner.retries,
             attempts: inner.pace.attempts,
             dead_letters: inner.state.letters.len() as u64,
+            dead_letter_records: inner.state.letter_records,
             replaying: inner.state.replay.as_ref().map_or(0, |r| 1 + r.to_number - r.next_number),
             parked: parked.count,
             oldest_parked_age_ms: parked.oldest_ms.map_or(0, |ms| now_ms.saturating_sub(ms)),

@@ -40,6 +40,24 @@ pub struct Letter {
     pub body: Vec<u8>,
 }
 
+impl Letter {
+    /// Records that it stands for: those that its entries sum up, where it is of finance; 1 where its body
+    /// does not say.
+    pub fn records(&self) -> u64 {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            entries: Vec<Entry>,
+        }
+        #[derive(serde::Deserialize)]
+        struct Entry {
+            records: u64,
+        }
+        let body: Option<Body> = serde_json::from_slice(&self.body).ok();
+        let entries = body.into_iter().flat_map(|body| body.entries);
+        entries.fold(0, |sum: u64, entry| sum.saturating_add(entry.records)).max(1)
+    }
+}
+
 /// How far the bisection of a refused batch has come.
 ///
 /// It is durable before the next part leaves: after a crash the bisection goes on with what stands here
@@ -88,4 +106,39 @@ pub struct PendingPart {
     pub attempts: u64,
     /// Whether one of them may have had its effect.
     pub uncertain: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stands_for_the_records_that_its_entries_sum_up() {
+        let records = |body: &str| {
+            let body = body.as_bytes().to_vec();
+            let letter = Letter {
+                id: "books-1".to_owned(),
+                part_id: "books-1".to_owned(),
+                number: 1,
+                seal_lsn: 8,
+                config_version: 1,
+                at_ms: 0,
+                status: 422,
+                lane: 1,
+                attempts: 1,
+                uncertain: false,
+                mended: false,
+                reason: String::new(),
+                body,
+            };
+            letter.records()
+        };
+        assert_eq!(records(r#"{"entries":[{"records":7,"kind":"sale"},{"records":3}]}"#), 10);
+        assert_eq!(records(r#"{"lines":[{"sku":"TEE"},{"sku":"MUG"}]}"#), 1);
+        assert_eq!(
+            records(r#"{"entries":[{"records":18446744073709551615},{"records":1}]}"#),
+            u64::MAX
+        );
+        assert_eq!(records("not JSON"), 1);
+    }
 }

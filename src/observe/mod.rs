@@ -6,8 +6,8 @@
 //!   and holds up neither. A part of the log that is recycled before it was read is passed over, and
 //!   counted.
 //! - Service levels (`measure`), incidents and sales are kept in bounded memory ([`Observed`]), for
-//!   `/metrics` and `/v1/service-levels`. Incidents and sales begin anew with the process; the error budgets
-//!   of service levels, and partners' quotas, are written down (`keep`) and go on.
+//!   `/metrics` and `/v1/service-levels`. Incidents begin anew with the process; the error budgets of
+//!   service levels, and partners' quotas, are written down (`keep`) and go on.
 //! - Whoever is configured to be alerted (`alerts`) is told of every change of what an operator must know
 //!   (`conditions`), once, signed, and again until he has it or too many attempts were made.
 //! - Spans go to a collector in batches (`otlp`); what it does not take in a few attempts is dropped.
@@ -145,8 +145,8 @@ pub fn start<S: Storage>(
     let stop = watch::Sender::new(false);
     let alarms = Alarms::new(&options.alerts, &options.alert_secret, observed)?.map(Arc::new);
     let exporter = otlp::Exporter::new(&options.telemetry, observed, &subject.engine)?;
-    let sales = Arc::new(Sales::default());
-    let reading = sales.clone().read(subject.engine.clone(), observed.clone(), stop.subscribe());
+    let sales = Sales::new(options.telemetry.skus_max as usize);
+    let reading = sales.read(subject.engine.clone(), observed.clone(), stop.subscribe());
     let reader = thread::Builder::new().name("observer".into()).spawn(reading)?;
     let mut tasks = Vec::new();
     if let Some(alarms) = alarms.clone() {
@@ -160,7 +160,6 @@ pub fn start<S: Storage>(
     let watcher = Watcher {
         keeper,
         meters: Vec::new(),
-        skus_max: options.telemetry.skus_max as usize,
         start: subject.engine.log().durable(),
         began: Instant::now(),
         looks: 0,
@@ -168,7 +167,6 @@ pub fn start<S: Storage>(
         conditions: Conditions::default(),
         observed: observed.clone(),
         subject,
-        sales,
         alarms,
     };
     tasks.push(tokio::spawn(watcher.run(stop.subscribe())));
@@ -205,9 +203,7 @@ struct Watcher<S: Storage> {
     meters: Vec<(Arc<ServiceLevel>, Meter)>,
     conditions: Conditions,
     keeper: Keeper,
-    sales: Arc<Sales>,
     alarms: Option<Arc<Alarms>>,
-    skus_max: usize,
     /// What was there when it began is below.
     start: Lsn,
     began: Instant,
@@ -258,7 +254,6 @@ impl<S: Storage> Watcher<S> {
         }
         let durable = engine.log().durable();
         self.observed.look_at(&views, durable, self.began.elapsed().as_secs_f64());
-        self.observed.set_skus(self.sales.best(engine, self.skus_max));
         if self.looks.is_multiple_of(LOOKS_A_WALK) {
             self.oversold = engine.status().oversold;
         }

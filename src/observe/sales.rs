@@ -1,8 +1,9 @@
-//! What the log says of sales: units by SKU, how old orders were when something happened to them, and how old
-//! the oldest is to which something has not happened yet.
+//! What is said of orders and sales: how old orders were when something happened to them, how old the oldest is
+//! to which something has not happened yet, and what sold by SKU.
 //!
 //! A thread of its own follows the durable log from where it stands at the start. It holds nothing back:
-//! if the log was recycled under it, it goes on at its end.
+//! if the log was recycled under it, it goes on at its end. What is said of all orders it finds by walking
+//! them, so that it is right also after a start; it walks the more rarely, the longer that takes.
 
 use std::{
     cmp::Reverse,
@@ -11,14 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Overview},
     model::{
         Timestamp,
-        event::{self, ArchivedHappened, Event, Happened, Placed},
+        event::{self, Event, Happened},
         fact::{ArchivedFact, FactKind},
     },
     telemetry::{Observed, OrdersWaiting, SkuSales},
@@ -27,27 +27,27 @@ use crate::{
 
 /// How long it waits where there is nothing new.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often it looks at all orders.
-const WALK_EVERY: Duration = Duration::from_secs(10);
+/// It looks at all orders at most this often,
+const WALK_EVERY_MIN: Duration = Duration::from_secs(1);
+/// and at least this often;
+const WALK_EVERY_MAX: Duration = Duration::from_secs(60);
+/// between, it gives that this part of its time.
+const WALKS_PART: u32 = 100;
 
-/// Units sold by the number of their SKU, of which the configuration bounds how many there are.
-#[derive(Debug, Default)]
+/// What it has to do.
 pub(super) struct Sales {
-    sold: Mutex<Vec<u64>>,
-}
-
-fn of_sku(sold: &mut Vec<u64>, sku_number: u32) -> &mut u64 {
-    let at = sku_number as usize;
-    if at >= sold.len() {
-        sold.resize(at + 1, 0);
-    }
-    &mut sold[at]
+    skus_max: usize,
 }
 
 impl Sales {
+    /// Tells of at most so many SKUs one by one.
+    pub fn new(skus_max: usize) -> Self {
+        Self { skus_max }
+    }
+
     /// The work of its thread.
     pub fn read<S: Storage>(
-        self: Arc<Self>,
+        self,
         engine: Engine<S>,
         observed: Arc<Observed>,
         stop: watch::Receiver<bool>,
@@ -75,88 +75,65 @@ impl Sales {
         observed: &Observed,
         stop: &watch::Receiver<bool>,
     ) -> Result<(), wal::Error> {
-        let mut walked: Option<Instant> = None;
+        let mut next_walk = Instant::now();
         while !is_stopped(stop) {
-            if walked.is_none_or(|walked| walked.elapsed() >= WALK_EVERY) {
-                observed.set_waiting(waiting(engine));
-                walked = Some(Instant::now());
+            if Instant::now() >= next_walk {
+                next_walk = Instant::now() + self.walk(engine, observed);
             }
             let Some(record) = reader.next()? else {
                 std::thread::sleep(PAUSE);
                 continue;
             };
             // What does not decode is told by who needs it.
-            let _ = self.count(&record, engine, observed);
+            let _ = count(&record, engine, observed);
         }
         Ok(())
     }
 
-    fn count<S: Storage>(
-        &self,
-        record: &Record<'_>,
-        engine: &Engine<S>,
-        observed: &Observed,
-    ) -> Result<(), event::Undecodable> {
-        let (lsn, kind, version, body) = (record.lsn, record.kind, record.version, record.body);
-        match kind {
-            Placed::KIND => {
-                let placed = event::decode::<Placed>(lsn, kind, version, body)?;
-                let mut sold = self.sold.lock();
-                for line in placed.order.prices.iter() {
-                    let units = of_sku(&mut sold, line.sku_number.to_native());
-                    *units += u64::from(line.quantity.to_native());
-                }
-            }
-            Happened::KIND => {
-                let happened = event::decode::<Happened>(lsn, kind, version, body)?;
-                self.happened(happened, record.time_ms, engine, observed);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn happened<S: Storage>(
-        &self,
-        happened: &ArchivedHappened,
-        time_ms: u64,
-        engine: &Engine<S>,
-        observed: &Observed,
-    ) {
-        let order_id: &str = &happened.order_id;
-        let placed_at = order_id.parse().ok().and_then(|id| engine.order_placed_at(&id));
-        if let Some(placed_at) = placed_at {
-            let age_ms = time_ms.saturating_sub(placed_at.millis());
-            observed.order_reached(kind_of(&happened.fact), age_ms);
-        }
-        if let ArchivedFact::Cancellation { lines } = &happened.fact {
-            let mut sold = self.sold.lock();
-            for line in lines.iter() {
-                if let Some(sku) = engine.sku_number_of(line.position.to_native()) {
-                    let units = of_sku(&mut sold, sku);
-                    *units = units.saturating_sub(u64::from(line.quantity.to_native()));
-                }
-            }
-        }
-    }
-
-    /// The SKUs that sold most, the best first.
-    pub fn best<S: Storage>(&self, engine: &Engine<S>, skus_max: usize) -> Vec<SkuSales> {
-        let best = best_of(&self.sold.lock(), skus_max);
-        let named = best.into_iter().filter_map(|(sold, number)| {
-            let sku = engine.sku_name(number)?;
-            let available = engine.stock(&sku).map_or(0, |stock| stock.available);
-            let available = u64::try_from(available).unwrap_or(0);
-            Some(SkuSales { sku: sku.to_string(), sold, available })
-        });
-        named.collect()
+    /// Looks at all orders; how long from then on the next time may wait.
+    fn walk<S: Storage>(&self, engine: &Engine<S>, observed: &Observed) -> Duration {
+        let begun = Instant::now();
+        let overview = engine.orders_overview();
+        observed.set_waiting(waiting(&overview, engine.now()));
+        observed.set_skus(best(&overview.sold_units, engine, self.skus_max));
+        observed.set_sold_units(overview.sold_units);
+        (begun.elapsed() * WALKS_PART).clamp(WALK_EVERY_MIN, WALK_EVERY_MAX)
     }
 }
 
-fn waiting<S: Storage>(engine: &Engine<S>) -> Vec<OrdersWaiting> {
-    let now_ms = engine.now().millis();
-    let age_ms = |at: Timestamp| now_ms.saturating_sub(at.millis());
-    let waiting = engine.waiting_orders().into_iter().map(|of| OrdersWaiting {
+fn count<S: Storage>(
+    record: &Record<'_>,
+    engine: &Engine<S>,
+    observed: &Observed,
+) -> Result<(), event::Undecodable> {
+    let (lsn, kind, version, body) = (record.lsn, record.kind, record.version, record.body);
+    if kind != Happened::KIND {
+        return Ok(());
+    }
+    let happened = event::decode::<Happened>(lsn, kind, version, body)?;
+    let order_id: &str = &happened.order_id;
+    let placed_at = order_id.parse().ok().and_then(|id| engine.order_placed_at(&id));
+    if let Some(placed_at) = placed_at {
+        let age_ms = record.time_ms.saturating_sub(placed_at.millis());
+        observed.order_reached(kind_of(&happened.fact), age_ms);
+    }
+    Ok(())
+}
+
+/// The SKUs that sold most, the best first.
+fn best<S: Storage>(sold_units: &[u64], engine: &Engine<S>, skus_max: usize) -> Vec<SkuSales> {
+    let named = best_of(sold_units, skus_max).into_iter().filter_map(|(sold, number)| {
+        let sku = engine.sku_name(number)?;
+        let available = engine.stock(&sku).map_or(0, |stock| stock.available);
+        let available = u64::try_from(available).unwrap_or(0);
+        Some(SkuSales { sku: sku.to_string(), sold, available })
+    });
+    named.collect()
+}
+
+fn waiting(overview: &Overview, now: Timestamp) -> Vec<OrdersWaiting> {
+    let age_ms = |at: Timestamp| now.millis().saturating_sub(at.millis());
+    let waiting = overview.waiting.iter().map(|of| OrdersWaiting {
         stage: of.stage,
         orders: of.orders,
         age_ms_max: of.oldest_at.map_or(0, age_ms),

@@ -5,6 +5,7 @@
 //! again with the breaker closed; it has recovered once it has everything that was durable then. What
 //! arrives meanwhile does not count, so that a busy shop recovers too.
 
+use super::Ages;
 use crate::model::{Lsn, sink::SinkView};
 
 /// How a sink's incidents went.
@@ -19,6 +20,8 @@ pub struct Incidents {
     pub last_s: f64,
     /// How much of that it took to catch up once the partner was back.
     pub last_catch_up_s: f64,
+    /// How long each took.
+    pub recoveries: Ages,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -52,6 +55,7 @@ impl Incidents {
             self.count += 1;
             (self.last_s, self.last_catch_up_s) = (now_s - since_s, now_s - back_s);
             self.seconds += self.last_s;
+            self.recoveries.record((self.last_s * 1e3) as u64, 1);
             self.now = Phase::None;
         }
     }
@@ -92,5 +96,6 @@ mod tests {
         assert_eq!(look("running", "closed", 400, 880, 45.0), (false, 1));
         assert_eq!((incidents.last_s, incidents.last_catch_up_s), (35.0, 5.0));
         assert_eq!(incidents.seconds, 35.0);
+        assert_eq!(incidents.recoveries.count(), 1);
     }
 }

@@ -41,7 +41,7 @@ pub struct OrdersWaiting {
     pub age_ms_max: u64,
 }
 
-/// What sold of a SKU since the start.
+/// What sold of a SKU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkuSales {
     /// The SKU.
@@ -61,6 +61,7 @@ pub struct Observed {
     stages: Mutex<[Ages; STAGES.len()]>,
     waiting: Mutex<Vec<OrdersWaiting>>,
     skus: Mutex<Vec<SkuSales>>,
+    sold_units: Mutex<Arc<[u64]>>,
     /// Records of the log that were gone before the observer had read them: times that this was so.
     pub skips: AtomicU64,
     /// What became of alerts.
@@ -145,6 +146,16 @@ impl Observed {
         *self.skus.lock() = skus;
     }
 
+    /// By the number of a SKU, units sold of it.
+    pub fn set_sold_units(&self, sold_units: Vec<u64>) {
+        *self.sold_units.lock() = sold_units.into();
+    }
+
+    /// By the number of a SKU, units sold of it as of the last look; SKUs beyond its end were not sold.
+    pub fn sold_units(&self) -> Arc<[u64]> {
+        self.sold_units.lock().clone()
+    }
+
     /// Writes all of it.
     pub fn expose(&self, text: &mut Exposition) {
         service_level::expose(&self.levels(), text);
@@ -207,6 +218,12 @@ impl Observed {
                 text.sample(&format!("{name}{suffix}"), &[("sink", sink)], read(of));
             }
         }
+        let name = "holdfast_sink_recovery_seconds";
+        let help = "How long each incident took until the partner had all that had waited.";
+        text.family(name, Kind::Histogram, Some("seconds"), help);
+        for (sink, of) in incidents.iter() {
+            of.recoveries.expose(name, &[("sink", sink)], text);
+        }
     }
 
     fn expose_waiting(&self, text: &mut Exposition) {
@@ -242,7 +259,7 @@ impl Observed {
         let families: [(&str, &str, Read); 2] = [
             (
                 "holdfast_sku_sold_units",
-                "Units sold since the start, of the SKUs that sold most.",
+                "Units sold and not called off, of the SKUs that sold most.",
                 |s| s.sold as f64,
             ),
             (

@@ -114,6 +114,28 @@ fn a_queue_and_failed_postings_show_while_a_partner_is_gone() {
     assert!(house.metric("holdfast_finance_completeness_ratio{sink=\"books\"}") < 1.0);
 }
 
+/// One dead letter of finance is an entry over many orders: none of their records is posted.
+#[test]
+fn what_a_dead_letter_sums_up_is_not_posted() {
+    let house = House::start();
+    house.sell("O-0", &[]);
+    let of =
+        |name: &str| house.metric(&format!("holdfast_{name}{{sink=\"books\",domain=\"finance\"}}"));
+    let book = |name: &str| house.metric(&format!("holdfast_finance_{name}{{sink=\"books\"}}"));
+    until("the first is posted", || book("posted_records") >= 1.0);
+    let posted = book("posted_records");
+    let paused = house.send("POST", "/v1/sinks/books/pause", &[], Some(json!({})));
+    assert_eq!(paused.0, 200, "{paused:?}");
+    (1..=20).for_each(|n| house.sell(&format!("O-{n}"), &[]));
+    house.books.behave(|b| b.refuse_with = Some(422));
+    let resumed = house.send("POST", "/v1/sinks/books/resume", &[], Some(json!({})));
+    assert_eq!(resumed.0, 200, "{resumed:?}");
+    until("all of it lies dead", || of("sink_lag_records") == 0.0 && of("sink_dead_letters") > 0.0);
+    assert!(of("sink_dead_letters") < 20.0, "an entry sums up many");
+    assert_eq!(book("posted_records"), posted);
+    assert_eq!(book("owed_records"), posted + 20.0);
+}
+
 #[test]
 fn what_a_partner_sends_is_counted_by_what_became_of_it() {
     let house = House::start();

@@ -102,6 +102,24 @@ fn the_live_metrics_are_well_formed_and_are_those_that_are_spoken_of() {
     assert!(untold.is_empty(), "docs/observability.md does not say what these mean: {untold:?}");
 }
 
+/// Prometheus understands every expression of the dashboard: each is made a rule, and the rules are checked.
+#[test]
+fn prometheus_understands_the_dashboard() {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&read("deploy/grafana/holdfast.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().filter_map(|panel| panel["targets"].as_array()).flatten();
+    let expressions: Vec<_> = targets.map(|of| of["expr"].as_str().unwrap()).collect();
+    assert!(expressions.len() > 30, "{}", expressions.len());
+    let rules = expressions.iter().enumerate();
+    let rules = rules.map(|(n, of)| serde_json::json!({"record": format!("r:{n}"), "expr": of}));
+    let groups = serde_json::json!({"groups": [{"name": "d", "rules": rules.collect::<Vec<_>>()}]});
+    // JSON is YAML.
+    let file = tempfile::NamedTempFile::with_suffix(".yml").unwrap();
+    std::fs::write(file.path(), groups.to_string()).unwrap();
+    promtool(&["check", "rules", file.path().to_str().unwrap()], "");
+}
+
 #[test]
 fn the_dashboard_is_one() {
     let dashboard: serde_json::Value =

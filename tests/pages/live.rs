@@ -67,7 +67,7 @@ fn a_snapshot_a_second_says_what_was_done_in_it() {
         assert_eq!((sum(&seen, "granted"), sum(&seen, "refused_stock")), (2, 1), "{last}");
         let count = |of: &Value| of["decisions"]["count"].as_u64().unwrap();
         assert_eq!(seen.iter().map(count).sum::<u64>(), 3);
-        let stock = json!([{"sku": "A", "available": 2, "held": 8, "committed": 0, "on_hand": 10}]);
+        let stock = json!([{"sku": "A", "available": 2, "held": 8, "committed": 0, "sold": 0, "on_hand": 10}]);
         assert_eq!(last["stock"], stock);
         for snapshot in &seen {
             let ms = snapshot["interval_ms"].as_u64().unwrap();

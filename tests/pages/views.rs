@@ -35,8 +35,10 @@ pub fn sale(browser: &Browser, house: &House) {
     }
     browser.sees("tbody tr:first-child", "A");
     let row = "[...document.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((c) => c.innerText.trim()))";
-    let rows =
-        json!([["A", "", "0.5 %", "5", "0", "995"], ["RARE", "", "0 %", "0", "2", "sold out"]]);
+    let rows = json!([
+        ["A", "", "0.5 %", "5", "5", "0", "995"],
+        ["RARE", "", "0 %", "0", "0", "2", "sold out"]
+    ]);
     browser.wait(&format!("JSON.stringify({row}) === {}", json!(rows.to_string())));
     assert_eq!(house.get("/v1/stock/A")["committed"], 5);
     // Something is painted into the heat map, and lines are drawn.
@@ -189,6 +191,10 @@ pub fn orders(browser: &Browser, house: &House) {
             .flat_map(|record| record["batches"].as_array().unwrap());
         batches.filter(|batch| batch["state"] == "delivered").count() >= 4
     });
+    // What has left is sold all the same.
+    browser.view("sale");
+    let row = "[...document.querySelector('tbody tr').cells].map((c) => c.innerText.trim())";
+    browser.wait(&format!("(([sku, , , sold, open]) => sku === 'A' && sold - open === 5)({row})"));
     browser.view("orders");
     browser.wait("document.activeElement.type === 'search'");
     browser.fill("input[type=search]", "O-1");
@@ -387,6 +393,12 @@ pub fn configuration(browser: &Browser, house: &House) {
         browser.sees("[data-version='2']", text);
     }
     browser.sees_no("[data-version='1']", "current");
+    let recorded = house.get("/v1/configuration/history")["versions"].clone();
+    let second = recorded.as_array().unwrap().iter().find(|of| of["version"] == 2).unwrap();
+    let by = second["by"].as_str().filter(|by| !by.is_empty()).unwrap_or("(unknown)");
+    browser.sees("[data-version='2']", &format!("by {by}"));
+    let when = browser.text("document.querySelector('[data-version=\"2\"] time').dateTime");
+    assert_eq!(json!(when), second["at"], "{second}");
     house.config(&["rollback", "1", "--reason", "it was <b>wrong</b>", "--force"]);
     browser.load(&format!("{}/#/configuration", house.server.url));
     for text in ["Version 3", "current", "forced", "it was <b>wrong</b>", "75 → 50"] {

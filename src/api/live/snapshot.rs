@@ -11,7 +11,8 @@ use crate::{
     engine::{Counters, Demand, Engine, Status},
     model::{Timestamp, sink::SinkView},
     telemetry::{
-        DurationCounts, DurationsView, LatencyReport, LogLatency, RouteLatency, StageLatency,
+        DurationCounts, DurationsView, LatencyReport, LogLatency, Observed, RouteLatency,
+        StageLatency,
     },
 };
 
@@ -74,6 +75,7 @@ impl Reading {
     /// The counters now; none before the start is done.
     pub(super) fn of(state: &State) -> Option<Self> {
         let engine = state.engine().ok()?;
+        let sold_units = state.observed().map(Observed::sold_units).unwrap_or_default();
         Some(Self {
             at: Instant::now(),
             ready: operations::ready(state).is_ok(),
@@ -81,7 +83,7 @@ impl Reading {
             in_flight: state.in_flight() as u64,
             shed: state.shed(),
             latency: latencies(state, engine),
-            stock: engine.in_demand(SKUS_MAX),
+            stock: engine.in_demand(SKUS_MAX, &sold_units),
             sinks: state.sinks(),
             listeners: state.live().listeners() as u64,
         })

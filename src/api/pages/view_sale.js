@@ -30,20 +30,21 @@ const LATENCIES = [
 
 /** How far a SKU is sold: a bar of sold, held and free. */
 function sold(row) {
-  const all = Math.max(1, row.available + row.held + row.committed);
+  const all = Math.max(1, row.available + row.held + row.sold);
   const part = (units, kind) => {
     const node = h(`i.${kind}`);
     node.style.width = `${(100 * Math.max(0, units)) / all}%`;
     return node;
   };
-  return h("div.meter", { role: "img", "aria-label": `${row.committed} sold, ${row.held} held, ${row.available} available` }, part(row.committed, "sold"), part(row.held, "held"));
+  return h("div.meter", { role: "img", "aria-label": `${row.sold} sold, ${row.held} held, ${row.available} available` }, part(row.sold, "sold"), part(row.held, "held"));
 }
 
 const COLUMNS = [
   { name: "SKU", kind: "id", of: (row) => row.sku },
   { name: "Sold and held", kind: "gauge", of: sold },
-  { name: "Sold", kind: "num", of: (row) => join(percent((100 * row.committed) / Math.max(1, row.available + row.held + row.committed))) },
-  { name: "Sold, units", kind: "num", of: (row) => count(row.committed) },
+  { name: "Sold", kind: "num", of: (row) => join(percent((100 * row.sold) / Math.max(1, row.available + row.held + row.sold))) },
+  { name: "Sold, units", kind: "num", of: (row) => count(row.sold) },
+  { name: "To ship, units", kind: "num", of: (row) => count(row.committed) },
   { name: "Held, units", kind: "num", of: (row) => count(row.held) },
   { name: "Available, units", kind: "num", of: (row) => (row.available > 0 ? count(row.available) : h("b.out", {}, row.available < 0 ? count(row.available) : "sold out")) },
 ];

@@ -113,6 +113,9 @@ pub struct SinkState {
     /// What lies dead, by name. In checkpoints each has an entry of its own.
     #[rkyv(with = Skip)]
     pub letters: BTreeMap<String, Arc<Letter>>,
+    /// Records that they stand for.
+    #[rkyv(with = Skip)]
+    pub letter_records: u64,
 }
 
 /// Versions of settings that are kept; a batch of an older one is sent as the oldest kept renders it.
@@ -197,10 +200,14 @@ impl SinkState {
 
     /// What lies dead under a name, from now on; `None`: nothing.
     pub fn set_letter(&mut self, name: &str, letter: Option<Letter>) {
-        match letter {
-            Some(letter) => drop(self.letters.insert(name.to_owned(), Arc::new(letter))),
-            None => drop(self.letters.remove(name)),
-        }
+        let records = letter.as_ref().map_or(0, Letter::records);
+        let before = match letter {
+            Some(letter) => self.letters.insert(name.to_owned(), Arc::new(letter)),
+            None => self.letters.remove(name),
+        };
+        let records_before = before.map_or(0, |letter| letter.records());
+        let others = self.letter_records.saturating_sub(records_before);
+        self.letter_records = others.saturating_add(records);
     }
 
     /// An operator did something. Letters are told apart from that, by [`SinkState::set_letter`].

@@ -40,6 +40,9 @@ pub struct SinkView {
     pub attempts: Attempts,
     /// What the partner refused for its content and nobody has dealt with yet.
     pub dead_letters: u64,
+    /// Records that dead letters stand for: those that their entries sum up, in finance; one each, elsewhere.
+    #[serde(default)]
+    pub dead_letter_records: u64,
     /// Batches that are still to be sent again on an operator's wish.
     #[serde(default)]
     pub replaying: u64,
