@@ -1,5 +1,5 @@
 //! What the OpenAPI document says beyond what the types say by themselves: rules between the fields of a
-//! body, and how large a number may be. A caller who keeps to the document is never told that his request
+//! body, how large a number may be, and the headers of answers. A caller who keeps to the document is never told that his request
 //! is malformed; `scripts/contracts` holds the server to that.
 
 use serde_json::{Map, Value, json};
@@ -9,6 +9,7 @@ use crate::model::currencies::IN_FORCE;
 /// Adds them to the document.
 pub(super) fn add(document: &mut Value) {
     bound(document);
+    name_headers(document);
     let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut)
     else {
         return;
@@ -33,6 +34,51 @@ fn require(schema: &mut Value, rule: Value) {
             rules.push(rule);
         }
     }
+}
+
+/// The headers that answers may have, by name.
+fn headers() -> Value {
+    let header =
+        |description: &str, schema: Value| json!({"description": description, "schema": schema});
+    json!({
+        "X-Request-Id": header("The id of the request: the caller's own, or a new one.",
+            json!({"type": "string", "minLength": 1, "maxLength": 128})),
+        "RateLimit": header("What the partner has left, where it has a limit (IETF draft, RateLimit header fields).",
+            json!({"type": "string"})),
+        "RateLimit-Policy": header("The partner's limits, where it has any.", json!({"type": "string"})),
+        "Idempotent-Replayed": header("`true` where the request is a repeat and this the first answer.",
+            json!({"type": "string", "enum": ["true"]})),
+        "Retry-After": header("Seconds after which to try again, where that may help.",
+            json!({"type": "integer", "minimum": 1})),
+    })
+}
+
+/// Says which headers an answer may have.
+fn name_headers(document: &mut Value) {
+    let named = |names: &[&str]| -> Map<String, Value> {
+        let header = |name: &&str| {
+            ((*name).to_owned(), json!({"$ref": format!("#/components/headers/{name}")}))
+        };
+        names.iter().map(header).collect()
+    };
+    let of_all = ["X-Request-Id", "RateLimit", "RateLimit-Policy"];
+    let items = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    for operation in items.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        let parameters = operation["parameters"].as_array();
+        let keyed =
+            parameters.is_some_and(|all| all.iter().any(|p| p["name"] == "Idempotency-Key"));
+        let answers = operation["responses"].as_object_mut().into_iter().flatten();
+        for (status, answer) in answers {
+            let mut headers = named(&of_all);
+            match status.as_str() {
+                "default" => headers.extend(named(&["Retry-After"])),
+                _ if keyed => headers.extend(named(&["Idempotent-Replayed"])),
+                _ => {}
+            }
+            answer["headers"] = headers.into();
+        }
+    }
+    document["components"]["headers"] = headers();
 }
 
 /// A number is no larger than what it is kept in.

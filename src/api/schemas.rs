@@ -21,7 +21,8 @@ macro_rules! files {
 }
 
 /// Every schema of the first version, by name.
-const V1: [(&str, &str); 32] = files![
+const V1: [(&str, &str); 33] = files![
+    "alert",
     "batch.finance",
     "batch.fulfilment",
     "batch.inventory",
@@ -77,7 +78,8 @@ pub(super) struct SchemaName {
     href: String,
 }
 
-/// Lists the schemas of the first version: of entities, of events, of the bodies that sinks receive.
+/// Lists the schemas of the first version: of entities, of events, of the bodies that sinks and
+/// whoever is alerted receive.
 #[utoipa::path(get, path = "/schemas/v1", tag = "contracts",
     responses((status = 200, description = "All of them.", body = SchemaList)))]
 pub(super) async fn list() -> Response {

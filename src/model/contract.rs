@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub enum SchemaVersion {
-    /// The first.
+    /// The first: that of a sink that names none, also where there are later ones.
     #[default]
     V1,
 }
@@ -57,6 +57,8 @@ mod tests {
         for version in SchemaVersion::ALL {
             assert_eq!(SchemaVersion::try_from(version.number()), Ok(version));
         }
+        // Whoever names none goes on getting what he was promised, whatever comes.
+        assert_eq!(SchemaVersion::default().number(), 1);
         let error = SchemaVersion::try_from(9).unwrap_err();
         assert_eq!(error, "schema_version 9 is not known; known: 1");
         assert_eq!(

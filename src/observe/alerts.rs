@@ -13,14 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde_json::json;
 use tokio::sync::{Notify, watch};
 
-use super::{
-    Error,
-    conditions::{Change, OK},
-    stopped,
-};
+use super::{Error, alert::AlertBody, conditions::Change, stopped};
 use crate::{
     config,
     model::{Timestamp, signature::Signer},
@@ -79,16 +74,11 @@ impl Alarms {
 
     /// Something has changed.
     pub fn raise(&self, change: Change, at: Timestamp) {
-        let Change { alert, subject, state, previous, detail } = change;
-        tracing::warn!(alert, subject, state, previous, detail, "an alert");
-        let body = json!({
-            "type": "holdfast.alert.v1",
-            "timestamp": at,
-            "data": {
-                "alert": alert, "subject": subject, "state": state, "previous": previous,
-                "resolved": state == OK, "detail": detail,
-            },
-        });
+        let Change { alert, subject, state, previous, detail } = &change;
+        tracing::warn!(?alert, subject, state, previous, detail, "an alert");
+        let mut body = Vec::new();
+        // A body of texts can't fail to be written.
+        let _ = serde_json::to_writer(&mut body, &AlertBody::new(&change, at));
         // Without randomness the time tells them apart.
         let id = format!("alert-{:016x}", getrandom::u64().unwrap_or(at.millis()));
         let mut waiting = self.waiting.lock();
@@ -96,7 +86,7 @@ impl Alarms {
             waiting.pop_front();
             self.counts().dropped.fetch_add(1, Relaxed);
         }
-        waiting.push_back(Alert { id, body: body.to_string().into() });
+        waiting.push_back(Alert { id, body: body.into() });
         drop(waiting);
         self.raised.notify_one();
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::alert::AlertKind;
 use crate::{
     model::sink::SinkView,
     telemetry::{ServiceLevelView, State},
@@ -18,13 +19,13 @@ struct Bad {
 }
 
 /// What kind of thing, and which.
-type Key = (&'static str, String);
+type Key = (AlertKind, String);
 
 /// A state has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Change {
-    /// `service_level`, `sink`, `dead_letters`, `log`, `drift` or `oversold`.
-    pub alert: &'static str,
+    /// What it is about.
+    pub alert: AlertKind,
     /// Which of them; empty where there is one only.
     pub subject: String,
     /// Its state now.
@@ -67,7 +68,7 @@ impl Conditions {
         let good = good.map(|(key, bad)| (key, bad, Some(bad), None));
         let changes = worse.chain(good).filter(|(_, _, was, is)| state(*was) != state(*is));
         let change = |((alert, subject), told, was, is): (&Key, &Bad, _, _)| Change {
-            alert,
+            alert: *alert,
             subject: subject.clone(),
             state: state(is),
             previous: state(was),
@@ -89,7 +90,7 @@ fn of_level(level: &ServiceLevelView) -> Option<(Key, Bad)> {
         level.budget_left_percent,
     );
     let bad = Bad { state: level.state.as_str(), detail };
-    (level.state != State::Ok).then(|| (("service_level", level.name.clone()), bad))
+    (level.state != State::Ok).then(|| ((AlertKind::ServiceLevel, level.name.clone()), bad))
 }
 
 fn of_sink(sink: &SinkView) -> Vec<(Key, Bad)> {
@@ -98,18 +99,18 @@ fn of_sink(sink: &SinkView) -> Vec<(Key, Bad)> {
         |kind, state, detail| all.push(((kind, sink.name.clone()), Bad { state, detail }));
     let reason = || sink.reason.clone().unwrap_or_default();
     match sink.state.as_str() {
-        "paused" => add("sink", "paused", reason()),
-        "broken" => add("sink", "broken", reason()),
+        "paused" => add(AlertKind::Sink, "paused", reason()),
+        "broken" => add(AlertKind::Sink, "broken", reason()),
         _ => {}
     }
     if sink.dead_letters > 0 {
         let detail = format!("{} dead letters wait for a person", sink.dead_letters);
-        add("dead_letters", "waiting", detail);
+        add(AlertKind::DeadLetters, "waiting", detail);
     }
     if let Some(last) = sink.reconciliation.as_ref().filter(|last| last.unexplained_positions > 0) {
         let detail =
             format!("nothing explains {} of the partner's figures", last.unexplained_positions);
-        add("drift", "drifting", detail);
+        add(AlertKind::Drift, "drifting", detail);
     }
     all
 }
@@ -121,12 +122,12 @@ fn of_log(log: &Stats) -> Option<(Key, Bad)> {
         (_, true) => "past_soft_mark",
         _ => return None,
     };
-    Some((("log", String::new()), Bad { state, detail: detail() }))
+    Some(((AlertKind::Log, String::new()), Bad { state, detail: detail() }))
 }
 
 fn of_stock(oversold: u64) -> Option<(Key, Bad)> {
     let bad = || Bad { state: "oversold", detail: format!("{oversold} units are oversold") };
-    (oversold > 0).then(|| (("oversold", String::new()), bad()))
+    (oversold > 0).then(|| ((AlertKind::Oversold, String::new()), bad()))
 }
 
 #[cfg(test)]
@@ -151,7 +152,7 @@ mod tests {
     fn what_is_bad_of_a_sink_is_seen_and_what_is_good_is_not() {
         let told = |view: &SinkView| {
             let all = of_sink(view).into_iter();
-            all.map(|((kind, _), bad)| format!("{kind} {}", bad.state)).collect::<Vec<_>>()
+            all.map(|((kind, _), bad)| format!("{kind:?} {}", bad.state)).collect::<Vec<_>>()
         };
         assert_eq!(told(&sink(|_| {})), Vec::<String>::new());
         let ill = sink(|view| {
@@ -162,15 +163,15 @@ mod tests {
                 "unexplained_positions": 2,
             });
         });
-        assert_eq!(told(&ill), ["sink paused", "dead_letters waiting", "drift drifting"]);
-        assert_eq!(told(&sink(|view| view["state"] = "broken".into())), ["sink broken"]);
+        assert_eq!(told(&ill), ["Sink paused", "DeadLetters waiting", "Drift drifting"]);
+        assert_eq!(told(&sink(|view| view["state"] = "broken".into())), ["Sink broken"]);
         assert!(of_stock(0).is_none() && of_stock(1).is_some());
     }
 
     #[test]
     fn each_change_is_told_once_and_so_is_its_end() {
         let mut conditions = Conditions::default();
-        let key = |name: &str| ("sink", name.to_owned());
+        let key = |name: &str| (AlertKind::Sink, name.to_owned());
         let mut turn = |now: Vec<(Key, Bad)>| {
             let changes = conditions.turn(now.into_iter().collect());
             let told =

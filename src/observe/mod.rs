@@ -14,6 +14,7 @@
 //!
 //! Nothing of it is of any consequence to a sale.
 
+mod alert;
 mod alerts;
 mod conditions;
 mod keep;
@@ -40,6 +41,7 @@ use crate::{
     telemetry::{Delivered, Observed, Promise, Requests, ServiceLevel, Spans},
     wal::Storage,
 };
+pub use alert::{AlertBody, AlertData, AlertKind};
 use alerts::Alarms;
 use conditions::Conditions;
 use keep::{Keeper, LOOKS_A_TALLY};

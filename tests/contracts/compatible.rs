@@ -2,14 +2,23 @@
 //! release (`schemas/released/`). Who reads may rely on every field, on its type and on the words that it
 //! can be; who writes, on being understood as before. What is added breaks nobody.
 
-use std::{collections::BTreeSet, fs};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use serde_json::{Map, Value, json};
 
-use super::published::{folder, pretty, schema, writes};
+use super::{
+    generate::files,
+    published::{folder, pretty, schema, writes},
+};
 
-/// The last release, whose promises are kept.
-const RELEASED: &str = "released/0.1.0";
+/// Every release, whose promises are kept, and the digest of its documents: what was promised is not changed
+/// afterwards.
+const RELEASES: [(&str, &str); 1] =
+    [("0.1.0", "f225f0aa4d5bc6958bdd5acd3faed469765441e2f0fd3d3e9d01446bb87989cd")];
 
 /// Who makes what a schema describes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -175,6 +184,13 @@ impl<'a> Comparison<'a> {
         for name in after.difference(&before).filter(|_| flow == Flow::In) {
             self.breaks(&format!("{at}.{name}"), "it is required now");
         }
+        let (before, after) = (&old["additionalProperties"], &new["additionalProperties"]);
+        if flow == Flow::In && after == false && before != false {
+            self.breaks(at, "what it does not name is refused now");
+        }
+        if before.is_object() {
+            self.schemas(&format!("{at}.*"), flow, before, after);
+        }
     }
 
     /// What a schema is put together of, part by part in its order.
@@ -213,10 +229,24 @@ impl<'a> Comparison<'a> {
         for (status, answer) in fields(&old["responses"]) {
             let at = format!("{at} {status}");
             match new["responses"].get(status) {
-                Some(now) => self.contents(&at, Flow::Out, answer, now),
+                Some(now) => self.answer(&at, answer, now),
                 None => self.breaks(&at, "it is no longer an answer"),
             }
         }
+    }
+
+    fn answer(&mut self, at: &str, old: &'a Value, new: &'a Value) {
+        for (name, header) in fields(&old["headers"]) {
+            let at = format!("{at} header {name}");
+            match new["headers"].get(name) {
+                Some(now) => {
+                    let (old, new) = (resolve(self.old, header), resolve(self.new, now));
+                    self.schemas(&at, Flow::Out, &old["schema"], &new["schema"]);
+                }
+                None => self.breaks(&at, "it is gone"),
+            }
+        }
+        self.contents(at, Flow::Out, old, new);
     }
 
     fn contents(&mut self, at: &str, flow: Flow, old: &'a Value, new: &'a Value) {
@@ -226,6 +256,46 @@ impl<'a> Comparison<'a> {
                 None => self.breaks(at, &format!("it is no longer {kind}")),
             }
         }
+    }
+
+    /// Who receives must find every channel where it was, with every message that it had, and understand it; the
+    /// schemas of its content are compared by themselves.
+    fn channels(&mut self) {
+        for (name, channel) in fields(&self.old["channels"]) {
+            let now = &self.new["channels"][name];
+            if now.is_null() {
+                self.breaks(name, "it is gone");
+                continue;
+            }
+            if channel["address"] != now["address"] {
+                self.breaks(name, "its address was changed");
+            }
+            for (message, old) in fields(&channel["messages"]) {
+                let at = format!("{name} {message}");
+                match now["messages"].get(message) {
+                    Some(new) => self.message(&at, old, new),
+                    None => self.breaks(&at, "it is gone"),
+                }
+            }
+        }
+        for (name, operation) in fields(&self.old["operations"]) {
+            if self.new["operations"][name]["action"] != operation["action"] {
+                self.breaks(name, "it is no longer done");
+            }
+        }
+    }
+
+    fn message(&mut self, at: &str, old: &'a Value, new: &'a Value) {
+        let (old, new) = (resolve(self.old, old), resolve(self.new, new));
+        for key in ["name", "contentType", "payload"] {
+            if old[key] != new[key] {
+                self.breaks(at, &format!("`{key}` was {} and is {}", old[key], new[key]));
+            }
+        }
+        let headers =
+            |document: &'a Value, message: &'a Value| resolve(document, &message["headers"]);
+        let (before, after) = (headers(self.old, old), headers(self.new, new));
+        self.schemas(&format!("{at} headers"), Flow::Out, before, after);
     }
 
     fn parameters(&mut self, at: &str, old: &'a Value, new: &'a Value) {
@@ -265,47 +335,70 @@ fn broken_api(old: &Value, new: &Value) -> Vec<String> {
     comparison.broken
 }
 
+/// What a new AsyncAPI document breaks of an old one.
+fn broken_channels(old: &Value, new: &Value) -> Vec<String> {
+    let mut comparison = Comparison::new(old, new);
+    comparison.channels();
+    comparison.broken
+}
+
 fn openapi() -> Value {
     serde_json::from_slice(holdfast::api::openapi()).unwrap()
 }
 
-/// The documents of the last release, by name.
-fn released() -> Vec<(String, Value)> {
-    let files = fs::read_dir(folder(RELEASED)).unwrap().flatten();
-    let read = |path: std::path::PathBuf| {
-        let name = path.file_stem()?.to_str()?.to_owned();
-        Some((name, serde_json::from_slice(&fs::read(path).ok()?).ok()?))
-    };
-    files.filter_map(|file| read(file.path())).collect()
+/// The documents of a release, by name.
+fn released(release: &str) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(folder("released").join(release)).unwrap().flatten();
+    let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    files.map(|file| (name(&file.path()), fs::read(file.path()).unwrap())).collect()
+}
+
+fn digest(documents: &BTreeMap<String, Vec<u8>>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, text) in documents {
+        let parts = [name.as_bytes(), text];
+        parts.iter().for_each(|part| {
+            hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+        });
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// At a release the promises of the day are written down: `HOLDFAST_WRITE_SCHEMAS=released`.
-fn write_released() {
-    fs::create_dir_all(folder(RELEASED)).unwrap();
+fn write_release(release: &str) {
+    let folder = folder("released").join(release);
+    assert!(!folder.exists(), "{release} was released; a new release has a new version");
+    fs::create_dir_all(&folder).unwrap();
     let write = |name: &str, value: &Value| {
-        fs::write(folder(RELEASED).join(format!("{name}.json")), pretty(value)).unwrap();
+        fs::write(folder.join(format!("{name}.json")), pretty(value)).unwrap();
     };
     write("openapi", &openapi());
+    write("asyncapi", &files()["asyncapi"]);
     for (name, _) in holdfast::api::schemas() {
         write(name, &schema(name));
     }
+    panic!("{release} is written; name it among the releases: {}", digest(&released(release)));
 }
 
 #[test]
 fn nothing_that_was_released_is_broken() {
     if writes() && std::env::var("HOLDFAST_WRITE_SCHEMAS").is_ok_and(|what| what == "released") {
-        write_released();
+        write_release(env!("CARGO_PKG_VERSION"));
     }
-    let released = released();
-    assert!(released.len() > 30, "{} documents in {RELEASED}", released.len());
-    let mut broken = Vec::new();
-    for (name, old) in &released {
-        broken.extend(match name.as_str() {
-            "openapi" => broken_api(old, &openapi()),
-            name => broken_schema(name, old, &schema(name)),
-        });
+    for (release, promised) in RELEASES {
+        let documents = released(release);
+        assert_eq!(digest(&documents), promised, "{release}: what was promised was changed");
+        let mut broken = Vec::new();
+        for (name, old) in &documents {
+            let old = serde_json::from_slice(old).unwrap();
+            broken.extend(match name.as_str() {
+                "openapi" => broken_api(&old, &openapi()),
+                "asyncapi" => broken_channels(&old, &files()["asyncapi"]),
+                name => broken_schema(name, &old, &schema(name)),
+            });
+        }
+        assert!(broken.is_empty(), "broken since {release}:\n{}", broken.join("\n"));
     }
-    assert!(broken.is_empty(), "broken since {RELEASED}:\n{}", broken.join("\n"));
 }
 
 /// A pointer into a document, and what is put there; null takes it away.
@@ -369,6 +462,11 @@ fn a_report_must_be_taken_as_before() {
         let broken = broken_schema("entity.invoice", &old, &changed(&old, pointer, to));
         assert!(broken.iter().any(|b| b.contains(at)), "{pointer}: {broken:?}");
     }
+    // What was let through and is refused now.
+    let lenient = changed(&old, "/additionalProperties", Value::Null);
+    let broken = broken_schema("entity.invoice", &lenient, &old);
+    assert_eq!(broken, ["entity.invoice: what it does not name is refused now"]);
+    assert_eq!(broken_schema("entity.invoice", &old, &lenient), Vec::<String>::new());
     let more = changed(&old, "/properties/memo", json!({"type": "string"}));
     assert_eq!(broken_schema("entity.invoice", &old, &more), Vec::<String>::new());
 }
@@ -396,6 +494,11 @@ fn a_break_of_the_api_is_named_and_an_addition_is_none() {
             "request.ttl_ms: its type",
         ),
         (get.to_owned(), Value::Null, "GET /v1/orders/{order_id}: it is gone"),
+        (
+            "/paths/~1v1~1reservations/post/responses/201/headers/Idempotent-Replayed".to_owned(),
+            Value::Null,
+            "201 header Idempotent-Replayed: it is gone",
+        ),
         (format!("{get}/responses/200"), Value::Null, "200: it is no longer an answer"),
         (
             format!("{get}/parameters/-"),
@@ -412,4 +515,33 @@ fn a_break_of_the_api_is_named_and_an_addition_is_none() {
     more["components"]["schemas"]["OrderView"]["properties"]["region"] = json!({"type": "string"});
     more["components"]["schemas"]["Reserve"]["properties"]["region"] = json!({"type": "string"});
     assert_eq!(broken_api(&api, &more), Vec::<String>::new());
+}
+
+#[test]
+fn a_break_of_a_channel_is_named_and_an_addition_is_none() {
+    let document = files()["asyncapi"].clone();
+    for (pointer, to, at) in [
+        ("/channels/alerts", Value::Null, "alerts: it is gone"),
+        ("/channels/nats/address", json!("shop.{type}"), "nats: its address"),
+        ("/channels/kafka/messages/order.placed", Value::Null, "kafka order.placed: it is gone"),
+        ("/operations/deliver.finance", Value::Null, "deliver.finance: it is no longer done"),
+        ("/components/messages/alert/contentType", json!("text/plain"), "alert: `contentType`"),
+        (
+            "/components/messages/batch.finance/payload/schema/$ref",
+            json!("/schemas/v1/batch.stream"),
+            "finance batch: `payload`",
+        ),
+        (
+            "/components/schemas/alertHeaders/properties/webhook-id",
+            Value::Null,
+            "alerts alert headers.webhook-id: it is gone",
+        ),
+    ] {
+        let broken = broken_channels(&document, &changed(&document, pointer, to));
+        assert!(broken.iter().any(|b| b.contains(at)), "{pointer}: {broken:?}");
+    }
+    let more = changed(&document, "/channels/mqtt", json!({"address": "holdfast"}));
+    let header = "/components/schemas/batchHeaders/properties/holdfast-region";
+    let more = changed(&more, header, json!({"type": "string"}));
+    assert_eq!(broken_channels(&document, &more), Vec::<String>::new());
 }

@@ -6,6 +6,7 @@ use holdfast::{
     config::STREAM_EVENTS,
     feed::contract::{Shape, shapes},
     model::{SchemaVersion, command, view},
+    observe::AlertBody,
 };
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,7 @@ pub fn files() -> BTreeMap<String, Value> {
     let mut files: BTreeMap<_, _> = shapes()
         .into_iter()
         .chain(entities())
+        .chain([Shape::of::<AlertBody<'_>>("alert")])
         .map(|shape| (shape.name.clone(), file(shape)))
         .collect();
     files.insert("batch.stream".into(), stream_batch(&files["cloudevent"]));
@@ -180,7 +182,30 @@ fn event_message(name: &str) -> Value {
     })
 }
 
-/// AsyncAPI 3.0: what sinks receive, by channel. Where a channel is, is configured for each sink.
+/// Whoever is alerted: a channel, what is sent over it, and its message.
+fn alerts() -> [Value; 3] {
+    let channel = json!({
+        "address": null,
+        "description": "HTTP: a POST to the configured `alerts.url`, again until it is taken or too many \
+                        attempts were made, with the same id.",
+        "messages": {"alert": {"$ref": "#/components/messages/alert"}},
+    });
+    let operation = json!({
+        "action": "send",
+        "channel": {"$ref": "#/channels/alerts"},
+        "messages": [{"$ref": "#/channels/alerts/messages/alert"}],
+    });
+    let message = json!({
+        "name": "holdfast.alert.v1",
+        "title": "What an operator must know has changed",
+        "contentType": "application/json",
+        "headers": {"$ref": "#/components/schemas/alertHeaders"},
+        "payload": schema_of("alert"),
+    });
+    [channel, operation, message]
+}
+
+/// AsyncAPI 3.0: what sinks and whoever is alerted receive, by channel. Where a channel is, is configured.
 fn asyncapi() -> Value {
     let domains = ["inventory", "fulfilment", "finance", "stream"];
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
@@ -203,6 +228,10 @@ fn asyncapi() -> Value {
             }),
         );
     }
+    let [channel, operation, message] = alerts();
+    channels.insert("alerts".into(), channel);
+    operations.insert("alert".into(), operation);
+    messages.insert("alert".into(), message);
     let mut events = Map::new();
     for name in STREAM_EVENTS {
         messages.insert(format!("event.{name}"), event_message(name));
@@ -244,15 +273,23 @@ fn asyncapi() -> Value {
         "info": {
             "title": "Holdfast: what sinks receive",
             "version": "1",
-            "description": "Batches by HTTP and events by message broker. Receivers ignore fields that \
-                            they do not know.",
+            "description": "Batches and alerts by HTTP and events by message broker. Receivers ignore \
+                            fields that they do not know.",
         },
         "defaultContentType": "application/json",
         "channels": channels,
         "operations": operations,
         "components": {
             "messages": messages,
-            "schemas": {"batchHeaders": {
+            "schemas": {"alertHeaders": {
+                "type": "object",
+                "required": ["webhook-id", "webhook-timestamp"],
+                "properties": {
+                    "webhook-id": {"type": "string", "description": "The same in every repeat."},
+                    "webhook-timestamp": {"type": "string"},
+                    "webhook-signature": {"type": "string", "description": "With a secret."},
+                },
+            }, "batchHeaders": {
                 "type": "object",
                 "required": ["idempotency-key", "holdfast-schema-version", "webhook-id",
                              "webhook-timestamp"],

@@ -1,6 +1,7 @@
 //! Service levels and alerts, through an outage and after it.
 
 use holdfast::model::signature::Signer;
+use serde_json::Value;
 
 use crate::{
     cli::{holdfast, run},
@@ -68,6 +69,7 @@ fn a_promise_that_is_broken_is_told_and_so_is_its_mending() {
         let signature = text("webhook-signature");
         assert!(signer.verify(signature, text("webhook-id"), second, body));
     }
+    is_as_published(&house);
     // The first attempt was answered 503: the repeat has the same id and the same bytes.
     assert_eq!(posts[0].0["webhook-id"], posts[1].0["webhook-id"]);
     assert_eq!(posts[0].1, posts[1].1);
@@ -75,6 +77,22 @@ fn a_promise_that_is_broken_is_told_and_so_is_its_mending() {
     assert_eq!(up["state"], "ok", "{up}");
     assert_eq!(house.level("fast")["total"], 102, "every order over HTTP is judged");
     assert!(house.level("erp-lag")["good"].as_u64().unwrap() > 1);
+}
+
+/// What is alerted is what the schema says, with nothing that it does not name.
+#[track_caller]
+fn is_as_published(house: &House) {
+    let found = holdfast::api::schemas().iter().find(|(name, _)| *name == "alert");
+    let mut schema: Value = serde_json::from_str(found.unwrap().1).unwrap();
+    for part in ["", "/$defs/AlertData"] {
+        schema.pointer_mut(part).unwrap()["additionalProperties"] = false.into();
+    }
+    let schema = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    for body in house.alerts.bodies() {
+        let wrong: Vec<_> = schema.iter_errors(&body).map(|e| e.to_string()).collect();
+        assert_eq!(wrong, Vec::<String>::new(), "{body}");
+        assert_eq!(body["type"], "holdfast.alert.v1");
+    }
 }
 
 #[test]
@@ -100,5 +118,6 @@ fn a_sink_that_stands_still_and_what_lies_dead_are_told() {
         house.alerted("sink", "erp").last().is_some_and(|state| state == "ok")
             && house.alerted("dead_letters", "books") == ["waiting", "ok"]
     });
+    is_as_published(&house);
     assert_eq!(house.metric("holdfast_finance_completeness_ratio{sink=\"books\"}"), 1.0);
 }
