@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::{driver::Browser, house::House};
+use crate::{
+    driver::Browser,
+    house::{House, until},
+};
 
 pub const VIEWS: [&str; 9] = [
     "sale",
@@ -22,7 +25,8 @@ const ESCAPE: &str = "\u{e00c}";
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
 
-/// The first paint is the frame's, which waits for no answer. The bound is loose: the machine may be busy.
+/// The first paint is the frame's, which waits for no answer. The bound is loose: the machine may be busy, and this
+/// a build for tests (docs/performance.md has what a release takes).
 pub fn is_painted_at_once(browser: &Browser) {
     browser.sees("h1", "Sale");
     browser.sees(".lamps", "live");
@@ -77,6 +81,44 @@ pub fn is_used_by_keyboard(browser: &Browser) {
             !(e.innerText.trim() || e.ariaLabel || e.labels?.length || e.title)).map((e) => e.outerHTML)";
         assert_eq!(browser.run(&format!("return {nameless}")), json!([]), "{view}");
     }
+}
+
+/// A sink is paused and resumed without a mouse: by the view's letters, by Tab, by Enter.
+pub fn does_by_keyboard(browser: &Browser, house: &House) {
+    browser.load(&format!("{}/#/sale", house.server.url));
+    browser.sees("h1", "Sale");
+    browser.press("gf");
+    browser.sees("[data-sink=warehouse]", "running");
+    for (deed, state) in [("pause", "paused"), ("resume", "running")] {
+        let reached =
+            format!("document.activeElement.matches('[data-sink=warehouse] [data-deed={deed}]')");
+        browser.wait(&format!(
+            "document.querySelector('[data-sink=warehouse] [data-deed={deed}]').checkVisibility()"
+        ));
+        let tabs = (0..80).find(|_| {
+            browser.press(TAB);
+            browser.text(&reached) == "true"
+        });
+        assert!(tabs.is_some(), "{deed} is not reached");
+        browser.press(ENTER);
+        browser.wait("document.querySelector('dialog[open]')?.contains(document.activeElement)");
+        browser.press("by hand");
+        // Past the button that puts it away.
+        browser.press(TAB);
+        browser.press(TAB);
+        browser.press(ENTER);
+        browser.wait("!document.querySelector('dialog[open]')");
+        until(state, || house.sink("warehouse")["state"] == state);
+        browser.sees("[data-sink=warehouse]", state);
+    }
+    // What was begun and given up does nothing.
+    browser.press("gd");
+    browser.view("flow");
+    browser.click("[data-sink=warehouse] [data-deed=pause]");
+    browser.wait("document.querySelector('dialog[open]')");
+    browser.press(ESCAPE);
+    browser.wait("!document.querySelector('dialog[open]')");
+    assert_eq!(house.sink("warehouse")["state"], "running");
 }
 
 fn ground(browser: &Browser) -> u32 {

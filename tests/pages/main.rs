@@ -11,6 +11,7 @@ mod driver;
 #[allow(dead_code, reason = "here it does not lie")]
 #[path = "../far_reconcile/erp.rs"]
 mod erp;
+mod figures;
 mod frame;
 mod house;
 mod live;
@@ -58,6 +59,8 @@ fn an_operator_sees_and_does_in_a_browser_what_a_sale_needs() {
     parts.part("latency", || views::latency(&browser, &house));
     parts.part("service levels", || views::service_levels(&browser, &house));
     parts.part("configuration", || views::configuration(&browser, &house));
+    parts.part("figures", || figures::are_those_of_the_stream(&browser, &house));
+    parts.part("deeds by keyboard", || frame::does_by_keyboard(&browser, &house));
     parts.part("keyboard", || frame::is_used_by_keyboard(&browser));
     parts.part("light and dark", || frame::is_light_and_dark(&browser));
     parts.part("widths", || frame::has_room_at_every_width(&browser));
@@ -68,5 +71,7 @@ fn an_operator_sees_and_does_in_a_browser_what_a_sale_needs() {
     parts.part("server gone", || frame::says_that_the_server_is_gone(&browser, house));
     let keyed = folder.path().join("keyed");
     parts.part("signing in", || signing_in::with_a_key(&browser, &keyed));
+    let looks_on = folder.path().join("looks-on");
+    parts.part("looking on", || signing_in::with_a_key_that_may_look_on(&browser, &looks_on));
     assert_eq!(parts.failed, Vec::<&str>::new(), "what failed is told above");
 }

@@ -8,6 +8,41 @@ use crate::{
 };
 
 const KEY: &str = "a-key-of-more-than-20-characters";
+const OTHER_KEY: &str = "another-key-of-more-than-20-characters";
+
+/// A key that may look on sees what goes on; what it may not do or see is told, and nothing is done.
+pub fn with_a_key_that_may_look_on(browser: &Browser, folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    let config = folder.join("shop.toml");
+    let text = "[[partners]]\nname = \"night\"\napi_key_env = \"NIGHT_KEY\"\nscopes = [\"observe\"]\n\
+                [[partners]]\nname = \"psp\"\napi_key_env = \"PSP_KEY\"\nscopes = [\"settle\"]\n\
+                [[sinks]]\nname = \"erp\"\ndomain = \"inventory\"\nurl = \"http://127.0.0.1:1\"\n";
+    fs::write(&config, text).unwrap();
+    let mut serve = holdfast();
+    serve.env("HOLDFAST_CONFIG", &config).env("NIGHT_KEY", KEY).env("PSP_KEY", OTHER_KEY);
+    let server = Server::start_with(&folder.join("data"), &mut serve);
+    browser.open(&format!("{}/#/flow", server.url));
+    browser.fill("#key", KEY);
+    browser.click(".sign-in button");
+    browser.sees("[data-sink=erp]", "running");
+    browser.sees(".lamps", "live");
+    browser.click("[data-sink=erp] [data-deed=pause]");
+    browser.click("dialog[open] button[type=submit]");
+    browser.sees("dialog[open] .wrong", "Your key does not allow this");
+    browser.run("document.querySelector('dialog[open]').close()");
+    browser.sees("[data-sink=erp]", "running");
+    browser.click("#sign-out");
+    browser.sees("h1", "Sign in");
+    // One that may not even look on is told so.
+    browser.fill("#key", OTHER_KEY);
+    browser.click(".sign-in button");
+    browser.sees("body", "this key does not allow the live view");
+    browser.run("location.hash = '#/dead-letters'");
+    browser.sees("#main", "Your key does not allow this");
+    browser.sees("#main", "takes the scope `observe` or `operate`");
+    browser.picture("key-of-few-scopes");
+    browser.click("#sign-out");
+}
 
 pub fn with_a_key(browser: &Browser, folder: &Path) {
     fs::create_dir(folder).unwrap();
