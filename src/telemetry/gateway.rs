@@ -14,7 +14,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{DurationCounts, Endpoint, Exposition, Kind, Latency, Requests};
+use super::{Endpoint, Exposition, Kind, Latency, Requests};
 
 /// The routes that frames stand for, by the kind of the frame.
 const ROUTES: [(&str, &str); 10] = [
@@ -167,11 +167,6 @@ impl Gateway {
         }
         self.requests.expose("gateway", text);
         self.expose_durable(text);
-    }
-
-    /// How long answers took to become durable, so far.
-    pub fn durable_counts(&self) -> DurationCounts {
-        self.durable.fine_counts()
     }
 
     fn expose_durable(&self, text: &mut Exposition) {

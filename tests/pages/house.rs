@@ -8,6 +8,7 @@ use std::{
 };
 
 use holdfast::{
+    client::{Address, Client},
     model::signature::Signer,
     sinks::receiver::{Behaviour, Receiver},
 };
@@ -28,12 +29,15 @@ pub struct House {
     _books: Receiver,
     pub warehouse: Receiver,
     config: PathBuf,
+    socket: PathBuf,
     _runtime: tokio::runtime::Runtime,
 }
 
-fn configuration(erp: u16, books: &str, warehouse: &str) -> String {
+fn configuration(erp: u16, books: &str, warehouse: &str, socket: &Path) -> String {
+    let socket = socket.display();
     format!(
-        "[[partners]]\nname = \"psp\"\n[partners.hook]\nsecret = \"{SECRET}\"\n\
+        "[gateway]\nsocket = \"{socket}\"\n\
+         [[partners]]\nname = \"psp\"\n[partners.hook]\nsecret = \"{SECRET}\"\n\
          [[sinks]]\nname = \"erp\"\ndomain = \"inventory\"\nurl = \"http://127.0.0.1:{erp}/batches\"\n\
          dedupe = \"line\"\nwindow_ms_max = 20\nretry_initial_ms = 10\nretry_max_ms = 50\n\
          [sinks.reconcile]\nurl = \"/stock\"\n\
@@ -54,10 +58,12 @@ impl House {
             (Erp::start().await, receiver().await.unwrap(), receiver().await.unwrap())
         });
         let config = folder.join("shop.toml");
-        fs::write(&config, configuration(erp.port, &books.url(), &warehouse.url())).unwrap();
+        let socket = folder.join("gateway.sock");
+        let text = configuration(erp.port, &books.url(), &warehouse.url(), &socket);
+        fs::write(&config, text).unwrap();
         let server =
             Server::start_with(&folder.join("data"), holdfast().env("HOLDFAST_CONFIG", &config));
-        Self { server, erp, _books: books, warehouse, config, _runtime: runtime }
+        Self { server, erp, _books: books, warehouse, config, socket, _runtime: runtime }
     }
 
     pub fn call(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
@@ -86,6 +92,13 @@ impl House {
     pub fn reserve(&self, key: &str, sku: &str, quantity: u32) -> (u16, Value) {
         let body = json!({"lines": [{"sku": sku, "quantity": quantity}], "customer": "c-42"});
         self.post("/v1/reservations", key, &body)
+    }
+
+    /// Reserves through the gateway.
+    pub fn reserve_by_gateway(&self, key: &str, sku: &str) {
+        let client = Client::connect(&Address::Unix(self.socket.clone()), &Default::default());
+        let cart = serde_json::from_value(json!({"lines": [{"sku": sku, "quantity": 1}]})).unwrap();
+        client.unwrap().reserve(&key.parse().unwrap(), &cart).unwrap();
     }
 
     pub fn sell(&self, order: &str, sku: &str, quantity: u32) {

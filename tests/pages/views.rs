@@ -291,7 +291,8 @@ pub fn reconciliation(browser: &Browser, house: &House) {
 
 pub fn latency(browser: &Browser, house: &House) {
     // Not one alone: who is held up right after its record finds it durable, and waits for no sync.
-    house.stock("OFTEN", 20);
+    house.stock("OFTEN", 21);
+    house.reserve_by_gateway("by-gateway", "OFTEN");
     (0..20).for_each(|n| assert_eq!(house.reserve(&format!("often-{n}"), "OFTEN", 1).0, 201));
     browser.view("latency");
     browser.wait("document.querySelector('#route').value === 'POST /v1/reservations'");
@@ -307,6 +308,11 @@ pub fn latency(browser: &Browser, house: &House) {
     browser.choose("#stage", "decide");
     browser.wait(&format!("Number({counted}) >= 7"));
     figures_are_of_the_api(browser, house);
+    let listed = "[aria-label='All routes'] tbody";
+    for span in ["recent", "start"] {
+        browser.choose("#span", span);
+        browser.sees(listed, "gateway POST /v1/reservations");
+    }
     browser.wait("document.querySelectorAll('.bars i i').length >= 5");
 }
 

@@ -20,6 +20,8 @@ use crate::{
 const SKUS_MAX: usize = 24;
 /// Routes that are told of.
 const ROUTES_MAX: usize = 24;
+/// Stands before the method of what gateways asked.
+const BY_GATEWAY: &str = "gateway ";
 /// Buckets in a power of two: a live histogram is coarse, so that a snapshot stays small.
 const PART_BITS: u32 = 3;
 
@@ -45,8 +47,8 @@ pub(super) struct LiveView {
     /// Everything that was asked to be reserved, sold or given back in the interval, over HTTP and by
     /// gateways.
     decisions: DurationsView,
-    /// Routes that were asked in the interval, those with the most requests, at most 24. Buckets here are an
-    /// eighth of a power of two wide.
+    /// Routes that were asked in the interval, those with the most requests, at most 24; the method of one that
+    /// gateways' frames stand for begins with `gateway `. Buckets here are an eighth of a power of two wide.
     routes: Vec<RouteLatency>,
     /// The log's own latencies in the interval.
     log: LogLatency,
@@ -147,17 +149,18 @@ fn now() -> Timestamp {
     Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Every route's, with the gateway's as one more.
+/// Every route's, with those that gateways' frames stand for beside them.
 fn latencies(state: &State, engine: &Engine) -> LatencyReport {
     let timings = engine.log().timings();
     let log = LogLatency { append: (&timings.append).into(), sync: (&timings.sync).into() };
     let mut latency = state.requests().latencies(log);
-    latency.routes.push(RouteLatency {
-        route: "gateway".to_owned(),
-        method: "frame".to_owned(),
-        total: (&state.gateway().durable_counts()).into(),
-        stages: Vec::new(),
-    });
+    let of_gateways = state
+        .gateway()
+        .requests()
+        .routes()
+        .into_iter()
+        .map(|route| RouteLatency { method: format!("{BY_GATEWAY}{}", route.method), ..route });
+    latency.routes.extend(of_gateways);
     latency
 }
 
@@ -199,10 +202,8 @@ fn coarse(ns: u64) -> u64 {
 /// The latencies of all that decides about stock, together.
 fn decisions(routes: &[RouteLatency]) -> DurationsView {
     let decides = |route: &&RouteLatency| {
-        route.method != "GET"
-            && ["/v1/reservations", "/v1/orders", "gateway"]
-                .iter()
-                .any(|begin| route.route.starts_with(begin))
+        route.method.trim_start_matches(BY_GATEWAY) != "GET"
+            && ["/v1/reservations", "/v1/orders"].iter().any(|begin| route.route.starts_with(begin))
     };
     let buckets = routes.iter().filter(decides).flat_map(|route| route.total.buckets.clone());
     coarsened((&buckets.collect::<DurationCounts>()).into())
@@ -261,8 +262,9 @@ mod tests {
         let routes = [
             of("POST", "/v1/reservations", 3),
             of("POST", "/v1/orders/{order_id}/refunds", 2),
-            of("frame", "gateway", 10),
+            of("gateway POST", "/v1/reservations", 10),
             of("GET", "/v1/reservations/{id}", 100),
+            of("gateway GET", "/v1/reservations/{id}", 100),
             of("POST", "/v1/stock/adjustments", 100),
         ];
         assert_eq!(decisions(&routes).count, 15);

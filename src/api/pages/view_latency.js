@@ -11,6 +11,8 @@ import { history, latest, live } from "./live.js";
 const AGAIN_MS = 2_000;
 const STAGES = { receive: "Receive", decode: "Decode", decide: "Decide", append: "Append (part of decide)", sync_wait: "Wait for the sync", reply: "Reply" };
 
+/** All routes of a report, with those that gateways' frames stand for under the name that they have in snapshots. */
+const routesOf = (report) => (report ? [...report.routes, ...report.gateway.map((route) => ({ ...route, method: `gateway ${route.method}` }))] : []);
 const nameOf = (route) => `${route.method} ${route.route}`;
 
 /** Histograms added up: `[[up to, count], …]`, ascending. */
@@ -54,7 +56,7 @@ export async function show(root, { query, signal }) {
   const stage = h("select", { id: "stage" });
   let report = null, wanted = query.get("route");
   const chosen = () => {
-    const routes = span.value === "recent" ? recent() : (report?.routes ?? []);
+    const routes = span.value === "recent" ? recent() : routesOf(report);
     return routes.find((route) => nameOf(route) === select.value);
   };
   const all = () => {
@@ -115,7 +117,7 @@ export async function show(root, { query, signal }) {
     }));
   };
   const update = () => {
-    const listed = span.value === "recent" ? recent() : (report?.routes ?? []);
+    const listed = span.value === "recent" ? recent() : routesOf(report);
     const byCount = [...listed].sort((a, b) => b.total.count - a.total.count);
     const names = byCount.map(nameOf).sort();
     const first = byCount.find((one) => one.method !== "GET") ?? byCount[0];
