@@ -66,6 +66,7 @@ mod owed;
 mod parked;
 mod partners;
 mod plan;
+mod pricing;
 mod read;
 mod reckon;
 mod refusal;

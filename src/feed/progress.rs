@@ -4,27 +4,29 @@
 //! batch's [`Fate`] here and the thread writes it down. What an operator wants ([`Wish`]) waits here
 //! for the same thread.
 
+mod asking;
+mod figures;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Batch, Carried, Fate, carried,
-    window::{ParkedSummary, Span, Window},
+    Batch, Carried, Fate,
+    window::{ParkedSummary, Span},
 };
 use crate::{
     config::{Domain, SinkConfig},
     model::{
         Lsn, Timestamp,
         letter::{Letter, Split},
-        posting::Recognition,
         sink::{
-            Attempts, Deed, Lane, ParkedView, Release, Sealed, SinkState,
+            Attempts, Deed, Lane, ParkedView, Sealed, SinkState,
             wish::{By, Denied, Granted, Wish},
         },
     },
-    telemetry::{Ages, Delivered, Durations},
+    telemetry::{Ages, Durations},
 };
 
 /// Orders whose parked records an operator wants released, and that wait for the feed.
@@ -332,146 +334,6 @@ impl Progress {
         std::mem::take(&mut self.inner.lock().lanes[lane.index()].carried)
     }
 
-    /// The fate of a batch is known: how long its records took is counted.
-    pub(super) fn count_ages(&self, fate: &Fate, now_ms: u64) {
-        let mut inner = self.inner.lock();
-        let Inner { lanes, ages, refused, .. } = &mut *inner;
-        let is_it = |batch: &&InFlight| batch.number == fate.number;
-        let Some(batch) = lanes.iter().find_map(|lane| lane.in_flight.iter().find(is_it)) else {
-            return;
-        };
-        for (age_ms, count) in batch.carried.ages(now_ms) {
-            if fate.refused {
-                *refused += count;
-            } else {
-                ages.record(age_ms, count);
-                self.fine.record_many_ns(age_ms.saturating_mul(1_000_000), count);
-            }
-        }
-    }
-
-    /// How long records took to the partner, and how long others have been waiting; `now_ms` since the
-    /// epoch.
-    pub fn delivered(&self, now_ms: u64) -> Delivered {
-        let fine = self.fine.counts();
-        let inner = self.inner.lock();
-        let of_lane = |lane: &LaneProgress| {
-            let batches = lane.in_flight.iter().map(|batch| &batch.carried);
-            let all = batches.chain([&lane.carried]);
-            all.flat_map(|carried| carried.ages(now_ms).collect::<Vec<_>>()).collect::<Vec<_>>()
-        };
-        Delivered {
-            sink: self.name.clone(),
-            domain: self.domain.as_str(),
-            what: carried::measured(self.domain),
-            ages: inner.ages.clone(),
-            fine,
-            refused: inner.refused,
-            waiting: inner.lanes.iter().flat_map(of_lane).collect(),
-        }
-    }
-
-    /// What is parked now.
-    pub(super) fn parking(&self, window: &Window, when: Recognition) {
-        let parked = window.parked();
-        let mut inner = self.inner.lock();
-        let before = &inner.parked;
-        // Records are parked and released one by one far less often than they are read.
-        if (parked.count, parked.oldest_ms, parked.version)
-            == (before.count, before.oldest_ms, before.version)
-        {
-            return;
-        }
-        inner.parked_views = Arc::new(window.parked_views(when));
-        inner.parked = parked;
-    }
-
-    /// Records of a window were booked before what must come first, since more may not be parked.
-    pub(super) fn count_overflows(&self, records: u64) {
-        if records > 0 {
-            tracing::warn!(
-                sink = self.name,
-                records,
-                "more records are early than may be parked: the oldest were booked as they are"
-            );
-        }
-        self.inner.lock().parked_overflows += records;
-    }
-
-    /// The records that wait for what must be booked first, oldest first; `now_ms` since the epoch.
-    pub fn parked(&self, now_ms: u64) -> Vec<ParkedView> {
-        let views = self.inner.lock().parked_views.clone();
-        let aged = |view: &ParkedView| {
-            let age_ms = now_ms.saturating_sub(view.age_ms);
-            ParkedView { age_ms, ..view.clone() }
-        };
-        views.iter().map(aged).collect()
-    }
-
-    /// Asks the feed to book what is parked of an order as it is: how many records. They are still
-    /// parked until the seal that books them, so that a crash before it needs another request.
-    pub fn release(&self, order_id: &str) -> Release {
-        let mut inner = self.inner.lock();
-        let parked = inner.parked_views.iter().filter(|view| view.order_id == order_id).count();
-        if parked == 0 {
-            return Release::NothingParked;
-        }
-        if !inner.releases.iter().any(|asked| asked == order_id) {
-            if inner.releases.len() == RELEASES_MAX {
-                return Release::TooMany;
-            }
-            inner.releases.push_back(order_id.to_owned());
-        }
-        drop(inner);
-        self.changed.notify_all();
-        Release::Asked { records: parked as u64 }
-    }
-
-    /// An order whose parked records are to be released.
-    pub(super) fn next_release(&self) -> Option<String> {
-        self.inner.lock().releases.front().cloned()
-    }
-
-    /// They are.
-    pub(super) fn released(&self, order_id: &str) {
-        self.inner.lock().releases.retain(|asked| asked != order_id);
-    }
-
-    /// Asks the feed for something; the answer comes when it is durable. No answer: the sink ended.
-    pub fn wish(&self, wish: Wish, by: By) -> oneshot::Receiver<Result<Granted, Denied>> {
-        let (answer, told) = oneshot::channel();
-        let mut inner = self.inner.lock();
-        let broken = matches!(inner.condition, Condition::Broken(_));
-        let denied = match inner.wishes.len() {
-            _ if inner.stopping || broken => Some(Denied::Stopped),
-            WISHES_MAX.. => Some(Denied::TooMany(WISHES_MAX)),
-            _ => None,
-        };
-        match denied {
-            // Whoever asked may be gone.
-            Some(denied) => drop(answer.send(Err(denied))),
-            None => inner.wishes.push_back(Asked { wish, by, answer }),
-        }
-        drop(inner);
-        self.changed.notify_all();
-        told
-    }
-
-    /// From here on the feed goes by these settings, which differ in those alone that a running one takes.
-    pub(crate) fn set_config(&self, config: SinkConfig) {
-        self.inner.lock().config = Some(Box::new(config));
-        self.changed.notify_all();
-    }
-
-    /// Settings that the feed does not go by yet.
-    pub(super) fn next_config(&self) -> Option<SinkConfig> {
-        self.inner.lock().config.take().map(|config| *config)
-    }
-
-    pub(super) fn next_wish(&self) -> Option<Asked> {
-        self.inner.lock().wishes.pop_front()
-    }
-
     /// A lane begins here; or every lane, if the seals of the sink cover all.
     pub(super) fn begin(&self, lane: u8, at: Lsn) {
         let mut inner = self.inner.lock();
@@ -525,34 +387,11 @@ impl Progress {
         });
     }
 
-    /// What the delivery is asked for, now and when it changes.
-    pub fn asks(&self) -> watch::Receiver<Asks> {
-        self.asks.subscribe()
-    }
-
     /// The delivery knows what became of a batch.
     pub fn report(&self, fate: Fate) {
         // Bounded by the batches in flight: each has one fate.
         self.inner.lock().fates.push_back(fate);
         self.changed.notify_all();
-    }
-
-    /// How far the bisection of a batch has come. Answered with true when that is durable, and with false
-    /// if the log can't take it; not at all if the feed has ended.
-    pub fn report_split(&self, split: Split) -> oneshot::Receiver<bool> {
-        let (answer, told) = oneshot::channel();
-        let mut inner = self.inner.lock();
-        // Bounded by the batches in flight: each waits for its own. A feed that ended answers nothing.
-        if !inner.stopping && !matches!(inner.condition, Condition::Broken(_)) {
-            inner.splits.push_back(Halved { split, answer });
-        }
-        drop(inner);
-        self.changed.notify_all();
-        told
-    }
-
-    pub(super) fn next_split(&self) -> Option<Halved> {
-        self.inner.lock().splits.pop_front()
     }
 
     /// A fate that is not written down yet.
@@ -625,11 +464,6 @@ impl Progress {
     /// How the sink is.
     pub fn condition(&self) -> Condition {
         self.inner.lock().condition.clone()
-    }
-
-    /// An attempt beyond a batch's first is made.
-    pub fn count_retry(&self) {
-        self.inner.lock().retries += 1;
     }
 
     /// How the delivery goes about it now.
