@@ -172,8 +172,9 @@ impl<S: Storage> Provisioner<S> {
 
     fn zeroed(&self, name: &str) -> io::Result<S::Segment> {
         let bytes = segment::file_bytes(self.inner.options.segment_bytes);
-        self.inner.storage.zero(name, bytes)?;
-        self.inner.storage.map(name, bytes, self.inner.options.ack.into())
+        let mapping = self.inner.options.ack.into();
+        self.inner.storage.zero(name, bytes, mapping)?;
+        self.inner.storage.map(name, bytes, mapping)
     }
 
     fn show(&mut self, header: Header, memory: S::Segment) {

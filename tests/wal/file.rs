@@ -38,7 +38,7 @@ fn pages_that_are_rewritten_are_dirty_although_nothing_changed() {
     let storage = FileStorage::new(dir.path()).unwrap();
     let (file, bytes) = (dir.path().join("segment"), SEGMENT_HEADER_BYTES + PAGES * PAGE_BYTES);
     storage.allocate("segment", bytes).unwrap();
-    storage.zero("segment", bytes).unwrap();
+    storage.zero("segment", bytes, Mapping::Shared).unwrap();
     let segment = storage.map("segment", bytes, Mapping::Shared).unwrap();
     segment.populate();
     segment.payload().iter().for_each(|word| word.store(7, Ordering::Relaxed));
@@ -70,7 +70,7 @@ fn what_is_synced_again_is_written_again_although_nothing_changed() {
     let storage = FileStorage::new(dir.path()).unwrap();
     let bytes = SEGMENT_HEADER_BYTES + PAGES * PAGE_BYTES;
     storage.allocate("segment", bytes).unwrap();
-    storage.zero("segment", bytes).unwrap();
+    storage.zero("segment", bytes, Mapping::Private).unwrap();
     for is_opened_again in [false, true] {
         let segment = storage.map("segment", bytes, Mapping::Private).unwrap();
         if !is_opened_again {

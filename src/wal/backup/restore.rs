@@ -275,8 +275,9 @@ impl<S: Storage> Restore<'_, S> {
     fn first_segment(&self, header: &Header, mark: Mark) -> io::Result<()> {
         let (spare, bytes) = (segment::spare_name(0), segment::file_bytes(header.segment_bytes));
         self.storage.allocate(&spare, bytes)?;
-        self.storage.zero(&spare, bytes)?;
-        let memory = self.storage.map(&spare, bytes, Mapping::Private)?;
+        let mapping = Mapping::Private;
+        self.storage.zero(&spare, bytes, mapping)?;
+        let memory = self.storage.map(&spare, bytes, mapping)?;
         let mut draft = Draft::new();
         mark.draft(&mut draft, header.mark_key, self.manifest.made_at.millis());
         let lsn = header.index * header.segment_bytes;

@@ -1,7 +1,7 @@
 //! Real files under an exclusive lock.
 //!
-//! Zeros are written in 4 KiB pieces on purpose: large writes leave large folios in the page cache,
-//! and then every small sync writes a megabyte.
+//! Zeros for a segment that is mapped shared are written in 4 KiB pieces on purpose: large writes leave large
+//! folios in the page cache, and `msync` of a small part of one takes twice as long.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -95,13 +95,20 @@ impl Storage for FileStorage {
         })
     }
 
-    fn zero(&self, name: &str, bytes: u64) -> io::Result<()> {
+    fn zero(&self, name: &str, bytes: u64, mapping: Mapping) -> io::Result<()> {
         let file = OpenOptions::new().write(true).open(self.path(name))?;
-        let zeros = [0u8; PAGE_BYTES as usize];
+        // What is written at once lies in pages as large in the cache. Of a shared mapping they make every sync
+        // slower; else many small ones only keep the disk longer from the log's own syncs.
+        let piece = match mapping {
+            Mapping::Shared => PAGE_BYTES,
+            Mapping::Private => PIECE_BYTES,
+        };
+        let zeros = vec![0u8; piece as usize];
         for at in (0..bytes).step_by(zeros.len()) {
-            file.write_all_at(&zeros, at)?;
+            let left = (bytes - at).min(piece);
+            file.write_all_at(&zeros[..left as usize], at)?;
             // Little by little: the log's own syncs wait behind whatever the disk has been given.
-            if (at + PAGE_BYTES).is_multiple_of(ZEROED_BYTES_MAX) {
+            if (at + left).is_multiple_of(ZEROED_BYTES_MAX) {
                 file.sync_data()?;
             }
         }
@@ -162,6 +169,8 @@ impl Storage for FileStorage {
 
 /// Zeros that are given to the disk at a time.
 const ZEROED_BYTES_MAX: u64 = 2 << 20;
+/// Zeros that are written at once where pages may be large.
+const PIECE_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

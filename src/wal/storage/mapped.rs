@@ -229,7 +229,7 @@ mod tests {
     fn segment(dir: &Path, mapping: Mapping) -> MappedSegment {
         let storage = FileStorage::new(dir).unwrap();
         storage.allocate("a", BYTES).unwrap();
-        storage.zero("a", BYTES).unwrap();
+        storage.zero("a", BYTES, mapping).unwrap();
         assert!(storage.map("a", BYTES - PAGE_BYTES, mapping).is_err());
         let segment = storage.map("a", BYTES, mapping).unwrap();
         segment.populate();

@@ -82,8 +82,8 @@ pub trait Storage: Clone + Send + Sync + 'static {
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes a file of `bytes` with real blocks and unspecified content. On an error nothing is left.
     fn allocate(&self, name: &str, bytes: u64) -> io::Result<()>;
-    /// Fills a file with zeros, page by page, and syncs it.
-    fn zero(&self, name: &str, bytes: u64) -> io::Result<()>;
+    /// Fills a file that will be mapped so with zeros, and syncs it.
+    fn zero(&self, name: &str, bytes: u64, mapping: Mapping) -> io::Result<()>;
     /// Maps a file, which must have exactly `bytes`; sees to it that all its blocks are real.
     fn map(&self, name: &str, bytes: u64, mapping: Mapping) -> io::Result<Self::Segment>;
     /// Renames a file, over another if there is one.

@@ -47,7 +47,7 @@ impl Storage for SimStorage {
         Ok(())
     }
 
-    fn zero(&self, name: &str, _bytes: u64) -> io::Result<()> {
+    fn zero(&self, name: &str, _bytes: u64, _mapping: Mapping) -> io::Result<()> {
         self.step();
         let mut state = lock(&self.state);
         state.sync()?;
