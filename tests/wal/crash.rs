@@ -52,10 +52,10 @@ fn body(writer: u64, number: u64) -> Vec<u8> {
     let mut random = Random(writer << 32 | number);
     let length = 16 + if random.below(20) == 0 { random.below(3000) } else { random.below(120) };
     let mut body = Vec::with_capacity(length as usize + 8);
-    body.extend(writer.to_le_bytes());
-    body.extend(number.to_le_bytes());
+    body.extend_from_slice(&writer.to_le_bytes());
+    body.extend_from_slice(&number.to_le_bytes());
     while body.len() < length as usize {
-        body.extend(random.next_u64().to_le_bytes());
+        body.extend_from_slice(&random.next_u64().to_le_bytes());
     }
     body.truncate(length as usize);
     body
