@@ -92,7 +92,7 @@ pub struct Happened {
     pub key: KeyRef,
     /// The position of the order's record before this one: lineage is a walk along it.
     pub previous: u64,
-    /// Keyed hash of what was asked for; see [`super::life::Known::content`].
+    /// Keyed hash of what was asked for; see [`crate::model::life::Known::content`].
     pub content: u64,
     /// The order.
     #[rkyv(with = AsText)]
@@ -110,7 +110,7 @@ pub struct Happened {
     pub state: u8,
 }
 
-/// A partner's report of an order that is not there yet was put aside, see [`super::inbound`].
+/// A partner's report of an order that is not there yet was put aside, see [`crate::model::inbound`].
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct Park {
     /// The request's key; its fingerprint is the content's.
@@ -121,9 +121,9 @@ pub struct Park {
     pub order_id: String,
     /// The fact's own id.
     pub id: String,
-    /// The [`OrderEvent`](super::inbound::OrderEvent) as JSON.
+    /// The [`OrderEvent`](crate::model::inbound::OrderEvent) as JSON.
     pub event: String,
-    /// The number of its [`FactKind`](super::fact::FactKind).
+    /// The number of its [`FactKind`](crate::model::fact::FactKind).
     pub kind: u8,
 }
 

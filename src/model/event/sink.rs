@@ -35,13 +35,13 @@ pub struct Seal {
     pub chain: [u8; 32],
     /// The sink's name.
     pub sink: String,
-    /// The bytes that are sent; in a record perhaps [packed](super::packed).
+    /// The bytes that are sent; in a record perhaps [packed](crate::model::packed).
     pub body: Vec<u8>,
     /// What of a finance sink's records waits for others from now on, and what no longer does.
     pub parking: Parking,
-    /// The number of the [`Recognition`](super::posting::Recognition) by which it was summed up.
+    /// The number of the [`Recognition`](crate::model::posting::Recognition) by which it was summed up.
     pub recognition: u8,
-    /// The place of its [`Lane`](super::sink::Lane), or [`Sealed::EVERY_LANE`].
+    /// The place of its [`Lane`](crate::model::sink::Lane), or [`Sealed::EVERY_LANE`].
     pub lane: u8,
     /// The bodies of further batches of the same window, numbered on from `number`.
     pub more: Vec<Vec<u8>>,
