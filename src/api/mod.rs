@@ -28,7 +28,6 @@ mod configuration;
 mod dead_letters;
 mod directory;
 mod front;
-mod head_timer;
 mod hook_message;
 mod hooks;
 mod import;

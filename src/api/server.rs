@@ -32,9 +32,7 @@ use tokio::{
 use tower::Service;
 
 use super::{
-    Options, State,
-    head_timer::HeadTimer,
-    router,
+    Options, State, router,
     tls::{self, Tls},
 };
 
@@ -239,9 +237,7 @@ impl Http {
             let connection = self.second.serve_connection(io, service);
             to_the_end(connection, closing, http2::Connection::graceful_shutdown).await?;
         } else {
-            let mut http = self.first;
-            http.timer(HeadTimer::default());
-            let connection = http.serve_connection(io, service);
+            let connection = self.first.serve_connection(io, service);
             to_the_end(connection, closing, http1::Connection::graceful_shutdown).await?;
         }
         Ok(())
@@ -283,7 +279,8 @@ async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
 fn http1_limits(options: &Options) -> http1::Builder {
     let header_bytes_max = options.header_bytes_max.saturating_mul(2).max(BUFFER_BYTES_MIN);
     let mut http = http1::Builder::new();
-    http.header_read_timeout(Duration::from_millis(options.header_read_timeout_ms))
+    http.timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(options.header_read_timeout_ms))
         .keep_alive(options.keep_alive)
         .max_headers(options.headers_max.saturating_mul(2).max(8))
         .max_buf_size(header_bytes_max.max(64 << 10))
