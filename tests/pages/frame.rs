@@ -26,7 +26,7 @@ const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
 
 /// The first paint is the frame's, which waits for no answer. The bound is loose: the machine may be busy, and this
-/// a build for tests (docs/performance.md has what a release takes).
+/// a build for tests (docs/performance.md says what it took).
 pub fn is_painted_at_once(browser: &Browser) {
     browser.sees("h1", "Sale");
     browser.sees(".lamps", "live");
