@@ -27,13 +27,14 @@ pub(super) enum Told {
 /// Reads what rules made of a message.
 pub(super) fn read(mapped: Mapped) -> Result<Told, Problem> {
     let Mapped { operation, mut fields } = mapped;
-    let event = match operation {
+    match operation {
         Operation::Ignore => return Ok(Told::Nothing),
         Operation::StockSet => return count(fields).map(Told::Count),
         Operation::StockAdjustment => return json::object(fields).map(Told::Adjustment),
-        _ => id(&mut fields, "order_id").and_then(|order| Ok((order, event(operation, fields)?))),
-    };
-    let (order, event) = event?;
+        _ => {}
+    }
+    let order = id(&mut fields, "order_id")?;
+    let event = event(operation, fields)?;
     Ok(event.map_or(Told::Nothing, |event| Told::OfOrder(order, event)))
 }
 

@@ -24,6 +24,20 @@ pub enum AlertKind {
     Oversold,
 }
 
+impl AlertKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ServiceLevel => "service_level",
+            Self::Sink => "sink",
+            Self::DeadLetters => "dead_letters",
+            Self::Log => "log",
+            Self::Drift => "drift",
+            Self::Oversold => "oversold",
+        }
+    }
+}
+
 /// The body of an alert. It is signed as Standard Webhooks are where a secret is configured.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct AlertBody<'a> {
@@ -64,5 +78,18 @@ impl<'a> AlertBody<'a> {
         let (alert, resolved) = (*alert, *state == OK);
         let data = AlertData { alert, subject, state, previous, resolved, detail };
         Self { kind: "holdfast.alert.v1", timestamp, data }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_called_in_the_log_as_in_the_body() {
+        use AlertKind::{DeadLetters, Drift, Log, Oversold, ServiceLevel, Sink};
+        for kind in [ServiceLevel, Sink, DeadLetters, Log, Drift, Oversold] {
+            assert_eq!(serde_json::json!(kind), kind.as_str());
+        }
     }
 }

@@ -75,7 +75,8 @@ impl Alarms {
     /// Something has changed.
     pub fn raise(&self, change: Change, at: Timestamp) {
         let Change { alert, subject, state, previous, detail } = &change;
-        tracing::warn!(?alert, subject, state, previous, detail, "an alert");
+        let alert = alert.as_str();
+        tracing::warn!(alert, subject, state, previous, detail, "an alert");
         let mut body = Vec::new();
         // A body of texts can't fail to be written.
         let _ = serde_json::to_writer(&mut body, &AlertBody::new(&change, at));

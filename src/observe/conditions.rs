@@ -152,7 +152,8 @@ mod tests {
     fn what_is_bad_of_a_sink_is_seen_and_what_is_good_is_not() {
         let told = |view: &SinkView| {
             let all = of_sink(view).into_iter();
-            all.map(|((kind, _), bad)| format!("{kind:?} {}", bad.state)).collect::<Vec<_>>()
+            all.map(|((kind, _), bad)| format!("{} {}", kind.as_str(), bad.state))
+                .collect::<Vec<_>>()
         };
         assert_eq!(told(&sink(|_| {})), Vec::<String>::new());
         let ill = sink(|view| {
@@ -163,8 +164,8 @@ mod tests {
                 "unexplained_positions": 2,
             });
         });
-        assert_eq!(told(&ill), ["Sink paused", "DeadLetters waiting", "Drift drifting"]);
-        assert_eq!(told(&sink(|view| view["state"] = "broken".into())), ["Sink broken"]);
+        assert_eq!(told(&ill), ["sink paused", "dead_letters waiting", "drift drifting"]);
+        assert_eq!(told(&sink(|view| view["state"] = "broken".into())), ["sink broken"]);
         assert!(of_stock(0).is_none() && of_stock(1).is_some());
     }
 
